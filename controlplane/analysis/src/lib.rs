@@ -1,0 +1,1 @@
+//! Validation and analyzers over the mesh kinds; pure.

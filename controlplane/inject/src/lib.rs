@@ -1,0 +1,1 @@
+//! Pod and configuration to JSON patch; pure.

@@ -1,0 +1,1 @@
+//! Discovery, certificate authority and webhooks.

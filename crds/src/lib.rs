@@ -1,0 +1,1 @@
+//! CRD types and their validation; this crate does no I/O.

@@ -1,0 +1,1 @@
+//! Control plane to proxy in one process, no cluster.

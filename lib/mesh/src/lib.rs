@@ -1,0 +1,1 @@
+//! Vocabulary of the mesh; no Kubernetes client, no runtime, no I/O.

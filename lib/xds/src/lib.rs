@@ -1,0 +1,1 @@
+//! The wire: messages, type URLs, packing, protobuf JSON.
