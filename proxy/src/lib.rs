@@ -7,6 +7,7 @@
 pub mod access_log;
 pub mod cluster;
 pub mod conn;
+pub mod filter_chain;
 pub mod http;
 pub mod network;
 pub mod peer;
@@ -15,3 +16,4 @@ pub mod route;
 pub mod stats;
 pub mod transport_socket;
 pub mod worker;
+pub mod xds;
