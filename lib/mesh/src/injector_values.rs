@@ -408,9 +408,9 @@ fn text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> 
         Value::String(text) => Ok(text),
         Value::Number(number) => Ok(number.to_string()),
         Value::Bool(value) => Ok(value.to_string()),
-        Value::Array(_) | Value::Object(_) => {
-            Err(serde::de::Error::custom("expected a text, number or boolean"))
-        }
+        Value::Array(_) | Value::Object(_) => Err(serde::de::Error::custom(
+            "expected a text, number or boolean",
+        )),
     }
 }
 
@@ -444,7 +444,10 @@ mod tests {
         assert!(values.sidecar_injector_webhook.rewrite_app_http_probe);
         assert!(values.global.other.contains_key("platform"));
         assert!(!values.pilot.cni.enabled);
-        assert_eq!(InjectorValues::parse("").expect("empty"), InjectorValues::default());
+        assert_eq!(
+            InjectorValues::parse("").expect("empty"),
+            InjectorValues::default()
+        );
     }
 
     #[test]
