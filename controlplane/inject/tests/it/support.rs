@@ -53,7 +53,7 @@ pub fn by_meaning(value: &Value) -> Value {
             fields
                 .iter()
                 .filter(|(key, value)| {
-                    !value.is_null() && !(*key == "resources" && **value == json!({}))
+                    !(value.is_null() || *key == "resources" && **value == json!({}))
                 })
                 .map(|(key, value)| (key.clone(), field_by_meaning(key, value)))
                 .collect(),
