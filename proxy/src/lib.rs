@@ -1,1 +1,3 @@
 //! The data plane and its agent.
+
+pub mod http;
