@@ -1,4 +1,6 @@
 //! The data plane and its agent.
+
+pub mod http;
 //!
 //! Configuration arrives as xDS, is compiled once into an immutable [`snapshot::Snapshot`] and handed to the worker
 //! threads. A worker is a current-thread runtime: connections, pools and counters of one worker are plain `Rc`s that
