@@ -5,6 +5,8 @@
 //! no other thread sees.
 
 pub mod access_log;
+pub mod admin;
+pub mod capture;
 pub mod cluster;
 pub mod conn;
 pub mod filter_chain;
@@ -14,6 +16,7 @@ pub mod peer;
 pub mod resource;
 pub mod route;
 pub mod stats;
+pub mod status;
 pub mod transport_socket;
 pub mod worker;
 pub mod xds;

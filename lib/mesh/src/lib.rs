@@ -2,8 +2,10 @@
 //!
 //! No Kubernetes client, no runtime, no I/O: values are parsed once at the edge and carry their meaning afterwards.
 
+pub mod duration;
 pub mod host;
 pub mod identity;
+pub mod injector_values;
 pub mod label;
 pub mod locality;
 pub mod mesh_config;

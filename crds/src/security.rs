@@ -1,0 +1,3 @@
+//! API group `security.istio.io`.
+
+pub mod peer_authentication;
