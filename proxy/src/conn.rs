@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::{Arc, OnceLock};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::{Instant, SystemTime};
 
 use base64::Engine;
@@ -59,6 +59,23 @@ impl Prefixed {
         &self.raw
     }
 
+    fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if !self.prefix.is_empty() {
+            return Poll::Ready(Ok(()));
+        }
+        match &mut self.raw {
+            Raw::Tcp(socket) => socket.poll_read_ready(cx),
+            Raw::Memory(stream) => {
+                // Memory cannot be asked, only read.
+                let mut chunk = [0; 512];
+                let mut read = ReadBuf::new(&mut chunk);
+                ready!(Pin::new(stream).poll_read(cx, &mut read))?;
+                self.prefix = Bytes::copy_from_slice(read.filled());
+                Poll::Ready(Ok(()))
+            }
+        }
+    }
+
     fn tcp(&self) -> Option<&TcpStream> {
         match &self.raw {
             Raw::Tcp(stream) => Some(stream),
@@ -91,14 +108,10 @@ impl Io {
 
     /// Waits for input without holding a buffer, so that an idle connection costs none.
     ///
-    /// Ready means that a read is worth trying: it may still be pending. Memory streams are always ready.
+    /// Ready means that a read is worth trying: it may still be pending.
     pub fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
-            Io::Plain(stream) if !stream.prefix.is_empty() => Poll::Ready(Ok(())),
-            Io::Plain(stream) => match &stream.raw {
-                Raw::Tcp(socket) => socket.poll_read_ready(cx),
-                Raw::Memory(_) => Poll::Ready(Ok(())),
-            },
+            Io::Plain(stream) => stream.poll_readable(cx),
             Io::ServerTls(stream) => Pin::new(stream).poll_fill_buf(cx).map_ok(|_| ()),
             Io::ClientTls(stream) => Pin::new(stream).poll_fill_buf(cx).map_ok(|_| ()),
         }

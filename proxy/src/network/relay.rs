@@ -148,6 +148,9 @@ impl<'a> Relay<'a> {
         if let Some(event) = event(forward, Side::Downstream, Side::Upstream) {
             return Poll::Ready(event);
         }
+        if self.forward.heard || self.forward.state != State::Open {
+            self.backward.hold = false;
+        }
         let backward = self
             .backward
             .poll(cx, &mut self.upstream, &mut self.downstream);
@@ -447,13 +450,11 @@ mod tests {
             &activity,
         );
         let talk = async {
-            let mut ours = vec![0; frame.len()];
-            client
-                .read_exact(&mut ours)
-                .await
-                .expect("our frame comes first");
-            assert_eq!(ours, frame);
             client.write_all(&frame).await.expect("open");
+            let mut ours = vec![0; frame.len()];
+            let read = client.read_exact(&mut ours);
+            read.await.expect("our frame answers");
+            assert_eq!(ours, frame);
             client.write_all(b"payload").await.expect("open");
             client.shutdown().await.expect("open");
             let mut payload = String::new();
