@@ -123,6 +123,9 @@ func Programs(c cluster.Cluster) []Program {
 			"--service-account-private-key-file=" + key(c, serviceAccountFile),
 			"--use-service-account-credentials=true",
 			"--leader-elect=false",
+			// The default of 20 requests per second is what a start would wait for.
+			"--kube-api-qps=200",
+			"--kube-api-burst=400",
 		}},
 		{Name: Scheduler, Linked: true, Args: []string{
 			"--kubeconfig=" + kubeconfig(c, schedulerName),
