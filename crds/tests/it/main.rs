@@ -1,0 +1,34 @@
+//! Tests over the public API: the committed definitions, and one table per validated kind.
+
+mod definitions;
+mod destination_rule;
+mod gateway;
+mod operator;
+mod peer_authentication;
+mod round_trip;
+mod virtual_service;
+
+use ironsail_crds::Kind;
+use serde_json::{Value, json};
+
+/// An object of a kind with a spec in YAML.
+fn object(kind: &Kind, spec: &str) -> Value {
+    let spec: Value = serde_yaml_ng::from_str(spec).expect("the test's YAML is valid");
+    json!({
+        "apiVersion": kind.api_version(),
+        "kind": kind.kind,
+        "metadata": { "name": "test", "namespace": "shop" },
+        "spec": spec,
+    })
+}
+
+/// Compares the findings about a spec, as `severity path: message`, with the expected ones.
+#[track_caller]
+fn check(kind: &Kind, spec: &str, expected: &[&str]) {
+    let found: Vec<String> = kind
+        .validate(&object(kind, spec))
+        .iter()
+        .map(|diagnostic| format!("{} {diagnostic}", diagnostic.severity))
+        .collect();
+    assert_eq!(found, expected, "{spec}");
+}
