@@ -5,6 +5,7 @@
 //! no other thread sees.
 
 pub mod access_log;
+pub mod admin;
 pub mod capture;
 pub mod cluster;
 pub mod conn;
@@ -14,5 +15,6 @@ pub mod peer;
 pub mod resource;
 pub mod route;
 pub mod stats;
+pub mod status;
 pub mod transport_socket;
 pub mod worker;
