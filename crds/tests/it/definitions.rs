@@ -1,16 +1,13 @@
 //! The committed definitions are current, small enough, and mean what the peer's mean.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
-use std::{env, fs};
+use std::fs;
 
 use ironsail_crds::kind::{GATEWAY, ISTIO_OPERATOR, KINDS, Kind};
 use ironsail_crds::schema::definition;
 use serde_json::Value;
 
-fn workspace() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
-}
+use crate::{reference, workspace};
 
 #[test]
 fn committed_files_are_current() {
@@ -155,26 +152,13 @@ fn kinds_are_found_by_group_and_name() {
     }
 }
 
-/// The peer's definitions: `$IRONSAIL_REFERENCE`, or a folder beside the workspace.
-fn reference() -> Option<PathBuf> {
-    let folder = env::var_os("IRONSAIL_REFERENCE")
-        .map_or_else(|| workspace().join("../shared/reference"), PathBuf::from)
-        .join("crds");
-    if folder.is_dir() {
-        return Some(folder);
-    }
-    println!(
-        "skipped: {} with the peer's definitions is absent",
-        folder.display()
-    );
-    None
-}
-
 /// Names, versions, columns, labels and every schema node equal the peer's; descriptions and the
 /// order of versions, columns and keys don't matter.
 #[test]
 fn mesh_kinds_mean_what_the_peer_means() {
-    let Some(folder) = reference() else { return };
+    let Some(folder) = reference("crds") else {
+        return;
+    };
     for kind in KINDS
         .into_iter()
         .filter(|kind| kind.group != "install.istio.io")

@@ -6,7 +6,11 @@ mod gateway;
 mod operator;
 mod peer_authentication;
 mod round_trip;
+mod samples;
 mod virtual_service;
+
+use std::env;
+use std::path::{Path, PathBuf};
 
 use ironsail_crds::Kind;
 use serde_json::{Value, json};
@@ -31,4 +35,21 @@ fn check(kind: &Kind, spec: &str, expected: &[&str]) {
         .map(|diagnostic| format!("{} {diagnostic}", diagnostic.severity))
         .collect();
     assert_eq!(found, expected, "{spec}");
+}
+
+fn workspace() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+/// Captured files of the peer: `$IRONSAIL_REFERENCE`, or a folder beside the workspace. Tests that
+/// compare with them are skipped where they are absent.
+fn reference(part: &str) -> Option<PathBuf> {
+    let path = env::var_os("IRONSAIL_REFERENCE")
+        .map_or_else(|| workspace().join("../shared/reference"), PathBuf::from)
+        .join(part);
+    if path.exists() {
+        return Some(path);
+    }
+    println!("skipped: {} of the peer is absent", path.display());
+    None
 }
