@@ -28,9 +28,16 @@ pub fn writes_since(path: &PathBuf, mark: u64, user: &str) -> anyhow::Result<Vec
         .get(usize::try_from(mark)?..)
         .ok_or_else(|| anyhow::anyhow!("the audit log was rotated"))?;
     let text = String::from_utf8_lossy(new);
-    let events = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let events = text
+        .lines()
+        .filter_map(|line| serde_json::from_str::<Value>(line).ok());
     let mut writes: Vec<String> = events
-        .filter(|event| is_write(event) && event["user"]["username"].as_str().is_some_and(|name| name.contains(user)))
+        .filter(|event| {
+            is_write(event)
+                && event["user"]["username"]
+                    .as_str()
+                    .is_some_and(|name| name.contains(user))
+        })
         .map(|event| {
             format!(
                 "{} {}",
@@ -48,8 +55,10 @@ fn is_write(event: &Value) -> bool {
     let verb = event["verb"].as_str().unwrap_or_default();
     let uri = event["requestURI"].as_str().unwrap_or_default();
     let resource = event["objectRef"]["resource"].as_str().unwrap_or_default();
-    matches!(verb, "create" | "update" | "patch" | "delete" | "deletecollection")
-        && !uri.contains("dryRun=All")
+    matches!(
+        verb,
+        "create" | "update" | "patch" | "delete" | "deletecollection"
+    ) && !uri.contains("dryRun=All")
         && resource != "leases"
 }
 
@@ -76,6 +85,10 @@ mod tests {
         fs::write(&path, lines.join("\n")).expect("written");
         let writes = writes_since(&path, 0, "operator").expect("readable");
         assert_eq!(writes, ["patch /d"]);
-        assert!(writes_since(&path, 0, "istiod").expect("readable").is_empty());
+        assert!(
+            writes_since(&path, 0, "istiod")
+                .expect("readable")
+                .is_empty()
+        );
     }
 }

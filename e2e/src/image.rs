@@ -120,7 +120,15 @@ impl Image {
             .with_context(|| format!("{} is not built", binary.display()))?
             .read_to_end(&mut content)?;
         let mut archive = Archive::new(Vec::new());
-        for directory in ["etc/", "etc/ssl/", "etc/ssl/certs/", "tmp/", "usr/", "usr/local/", "usr/local/bin/"] {
+        for directory in [
+            "etc/",
+            "etc/ssl/",
+            "etc/ssl/certs/",
+            "tmp/",
+            "usr/",
+            "usr/local/",
+            "usr/local/bin/",
+        ] {
             archive.directory(directory)?;
         }
         archive.file("etc/group", 0o644, GROUP.as_bytes())?;

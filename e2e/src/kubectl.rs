@@ -57,7 +57,16 @@ pub fn get(namespace: &str, arguments: &[&str]) -> anyhow::Result<Value> {
 /// # Errors
 /// The call fails for another reason than absence.
 pub fn exists(namespace: &str, kind: &str, name: &str) -> anyhow::Result<bool> {
-    let found = run(&["-n", namespace, "get", kind, name, "--ignore-not-found", "-o", "name"])?;
+    let found = run(&[
+        "-n",
+        namespace,
+        "get",
+        kind,
+        name,
+        "--ignore-not-found",
+        "-o",
+        "name",
+    ])?;
     Ok(!found.trim().is_empty())
 }
 

@@ -38,8 +38,14 @@ pub fn manifest(path: &str) -> anyhow::Result<String> {
     let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..");
     let text = fs::read_to_string(root.join(path)).with_context(|| path.to_owned())?;
     Ok(text
-        .replace(&format!("image: {MANIFEST_HUB}"), &format!("image: {}", hub()))
-        .replace("value: ironsail\n", &format!("value: {}\n", hub().trim_end_matches('/'))))
+        .replace(
+            &format!("image: {MANIFEST_HUB}"),
+            &format!("image: {}", hub()),
+        )
+        .replace(
+            "value: ironsail\n",
+            &format!("value: {}\n", hub().trim_end_matches('/')),
+        ))
 }
 
 /// Installs operator and mesh once per test run; later calls return at once.

@@ -38,7 +38,13 @@ impl Namespace {
     /// The API server refuses.
     pub fn plain(name: &str) -> anyhow::Result<Self> {
         // What a killed run left.
-        kubectl::run(&["delete", "namespace", name, "--ignore-not-found", "--timeout=120s"])?;
+        kubectl::run(&[
+            "delete",
+            "namespace",
+            name,
+            "--ignore-not-found",
+            "--timeout=120s",
+        ])?;
         kubectl::run(&["create", "namespace", name])?;
         Ok(Self {
             name: name.to_owned(),
@@ -116,14 +122,38 @@ impl Namespace {
             fs::write(directory.join(file), text)
         };
         let name = self.name.as_str();
-        save("objects.yaml", &["-n", name, "get", "all,events,vs,dr,gw,pa", "-o", "yaml"])?;
+        save(
+            "objects.yaml",
+            &["-n", name, "get", "all,events,vs,dr,gw,pa", "-o", "yaml"],
+        )?;
         save("pods.txt", &["-n", name, "describe", "pods"])?;
-        save("istiod.log", &["-n", "istio-system", "logs", "deployment/istiod", "--tail=2000"])?;
-        save("operator.log", &["-n", "istio-operator", "logs", "deployment/istio-operator", "--tail=2000"])?;
+        save(
+            "istiod.log",
+            &[
+                "-n",
+                "istio-system",
+                "logs",
+                "deployment/istiod",
+                "--tail=2000",
+            ],
+        )?;
+        save(
+            "operator.log",
+            &[
+                "-n",
+                "istio-operator",
+                "logs",
+                "deployment/istio-operator",
+                "--tail=2000",
+            ],
+        )?;
         let pods = kubectl::run(&["-n", name, "get", "pods", "-o", "name"])?;
         for pod in pods.lines() {
             let file = pod.replace('/', "-");
-            save(&format!("{file}.log"), &["-n", name, "logs", pod, "--all-containers", "--prefix"])?;
+            save(
+                &format!("{file}.log"),
+                &["-n", name, "logs", pod, "--all-containers", "--prefix"],
+            )?;
             let dump = ["pilot-agent", "request", "GET", "config_dump"];
             let text = kubectl::exec(name, pod, "istio-proxy", &dump)
                 .unwrap_or_else(|error| format!("{error:#}"));
@@ -137,11 +167,19 @@ impl Drop for Namespace {
     fn drop(&mut self) {
         if std::thread::panicking() {
             match self.save() {
-                Ok(directory) => eprintln!("saved what {} held in {}", self.name, directory.display()),
+                Ok(directory) => {
+                    eprintln!("saved what {} held in {}", self.name, directory.display())
+                }
                 Err(error) => eprintln!("nothing saved of {}: {error:#}", self.name),
             }
         }
-        let delete = ["delete", "namespace", &self.name, "--ignore-not-found", "--wait=false"];
+        let delete = [
+            "delete",
+            "namespace",
+            &self.name,
+            "--ignore-not-found",
+            "--wait=false",
+        ];
         if let Err(error) = kubectl::run(&delete) {
             eprintln!("namespace {} stays: {error:#}", self.name);
         }

@@ -63,12 +63,7 @@ pub fn load_in_background(
 ///
 /// # Errors
 /// There is no answer.
-pub fn get(
-    namespace: &str,
-    target: &str,
-    url: &str,
-    arguments: &[&str],
-) -> anyhow::Result<Answer> {
+pub fn get(namespace: &str, target: &str, url: &str, arguments: &[&str]) -> anyhow::Result<Answer> {
     let mut command = vec!["/usr/local/bin/apps", "get", url];
     command.extend(arguments);
     let text = kubectl::exec(namespace, target, "app", &command)?;

@@ -14,7 +14,10 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("inject", &["mesh"]),
     ("analysis", &["crds", "mesh"]),
     ("proxy", &["mesh", "xds", "runtime"]),
-    ("controlplane", &["mesh", "xds", "runtime", "crds", "inject", "analysis"]),
+    (
+        "controlplane",
+        &["mesh", "xds", "runtime", "crds", "inject", "analysis"],
+    ),
     ("operator", &["mesh", "runtime", "crds"]),
     ("apps", &["runtime"]),
 ];
@@ -33,7 +36,10 @@ fn crates_depend_only_as_the_architecture_says() {
     let short = |name: &str| name.strip_prefix("ironsail-").map(str::to_owned);
     let mut wrong = Vec::new();
     for package in metadata["packages"].as_array().into_iter().flatten() {
-        let name = package["name"].as_str().and_then(short).expect("all are named ironsail-…");
+        let name = package["name"]
+            .as_str()
+            .and_then(short)
+            .expect("all are named ironsail-…");
         if EDGE.contains(&name.as_str()) {
             continue;
         }

@@ -96,10 +96,7 @@ impl App {
             .get("x-version")
             .and_then(|value| value.to_str().ok())
             .unwrap_or("unknown");
-        Ok((
-            serde_json::from_slice(&answer.body)?,
-            version.to_owned(),
-        ))
+        Ok((serde_json::from_slice(&answer.body)?, version.to_owned()))
     }
 
     async fn reviews(&self, headers: &HeaderMap) -> anyhow::Result<Value> {

@@ -29,9 +29,7 @@ pub fn full(body: impl Into<Bytes>) -> Body {
 }
 
 /// Runs `work` until it fails or a signal arrives, then a grace period longer.
-pub async fn until_signal(
-    work: impl Future<Output = anyhow::Result<()>>,
-) -> anyhow::Result<()> {
+pub async fn until_signal(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     tokio::pin!(work);

@@ -33,7 +33,14 @@ fn bookinfo(name: &str) -> anyhow::Result<Namespace> {
     let namespace = Namespace::injected(name)?;
     namespace.apply_file("deploy/samples/bookinfo.yaml")?;
     namespace.apply_file("deploy/samples/bookinfo-networking.yaml")?;
-    for workload in ["productpage-v1", "details-v1", "ratings-v1", "reviews-v1", "reviews-v2", "reviews-v3"] {
+    for workload in [
+        "productpage-v1",
+        "details-v1",
+        "ratings-v1",
+        "reviews-v1",
+        "reviews-v2",
+        "reviews-v3",
+    ] {
         namespace.rollout(&format!("deployment/{workload}"))?;
     }
     Ok(namespace)
@@ -72,11 +79,23 @@ fn traffic_is_split_and_every_hop_is_mutual_tls() -> anyhow::Result<()> {
         &outside.name,
         "deploy/client",
         "app",
-        &[INGRESS, "--count", "400", "--rate", "100", "--count-header", "x-reviews-version"],
+        &[
+            INGRESS,
+            "--count",
+            "400",
+            "--rate",
+            "100",
+            "--count-header",
+            "x-reviews-version",
+        ],
     )?;
     assert_eq!(load.failed, 0, "{load:?}");
     let v1 = load.by_header.get("v1").copied().unwrap_or(0);
-    assert_eq!(load.by_header.len(), 2, "only v1 and v3 take part: {load:?}");
+    assert_eq!(
+        load.by_header.len(),
+        2,
+        "only v1 and v3 take part: {load:?}"
+    );
     let share = f64::from(v1) / 400.0;
     assert!((0.69..=0.81).contains(&share), "share of v1 is {share}");
 
@@ -89,12 +108,25 @@ fn traffic_is_split_and_every_hop_is_mutual_tls() -> anyhow::Result<()> {
             .collect();
         assert!(!inbound.is_empty(), "{pod} served nothing: {series:?}");
         for line in inbound {
-            assert_eq!(label(line, "connection_security_policy"), "mutual_tls", "{line}");
+            assert_eq!(
+                label(line, "connection_security_policy"),
+                "mutual_tls",
+                "{line}"
+            );
             let source = label(line, "source_principal");
             let expected = match app {
-                "productpage" => "spiffe://cluster.local/ns/istio-system/sa/istio-ingressgateway-service-account".to_owned(),
-                "ratings" => format!("spiffe://cluster.local/ns/{}/sa/bookinfo-reviews", mesh.name),
-                _ => format!("spiffe://cluster.local/ns/{}/sa/bookinfo-productpage", mesh.name),
+                "productpage" => {
+                    "spiffe://cluster.local/ns/istio-system/sa/istio-ingressgateway-service-account"
+                        .to_owned()
+                }
+                "ratings" => format!(
+                    "spiffe://cluster.local/ns/{}/sa/bookinfo-reviews",
+                    mesh.name
+                ),
+                _ => format!(
+                    "spiffe://cluster.local/ns/{}/sa/bookinfo-productpage",
+                    mesh.name
+                ),
             };
             assert_eq!(source, expected, "{line}");
         }
@@ -115,12 +147,15 @@ fn permissive_then_strict(outside: &Namespace, mesh: &Namespace) -> anyhow::Resu
     );
     std::thread::sleep(Duration::from_secs(3));
     mesh.apply(STRICT)?;
-    let refused = wait::until("STRICT refuses plaintext", Duration::from_secs(20), || {
-        match traffic::get(&outside.name, "deploy/client", &direct, &[]) {
-            Ok(answer) => anyhow::bail!("still answered {}", answer.status),
-            Err(error) => Ok(format!("{error:#}")),
-        }
-    })?;
+    let refused =
+        wait::until(
+            "STRICT refuses plaintext",
+            Duration::from_secs(20),
+            || match traffic::get(&outside.name, "deploy/client", &direct, &[]) {
+                Ok(answer) => anyhow::bail!("still answered {}", answer.status),
+                Err(error) => Ok(format!("{error:#}")),
+            },
+        )?;
     println!("plaintext under STRICT: {refused}");
     let load = meanwhile
         .join()

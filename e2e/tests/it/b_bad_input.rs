@@ -24,10 +24,20 @@ fn check_operator(name: &str, spec: &str, path: &str) -> anyhow::Result<()> {
                 let iop = kubectl::get(mesh::SYSTEM, &["istiooperator", name])?;
                 let status = &iop["status"];
                 ensure!(status["status"] == "ERROR", "status is {status}");
-                ensure!(status["conditions"].to_string().contains(path), "no condition names {path}: {status:#}");
+                ensure!(
+                    status["conditions"].to_string().contains(path),
+                    "no condition names {path}: {status:#}"
+                );
                 Ok(status["conditions"].to_string())
             });
-            kubectl::run(&["-n", mesh::SYSTEM, "delete", "istiooperator", name, "--timeout=60s"])?;
+            kubectl::run(&[
+                "-n",
+                mesh::SYSTEM,
+                "delete",
+                "istiooperator",
+                name,
+                "--timeout=60s",
+            ])?;
             println!("{name}: {}", said?);
         }
     }
@@ -36,7 +46,11 @@ fn check_operator(name: &str, spec: &str, path: &str) -> anyhow::Result<()> {
 
 #[test]
 fn an_unknown_profile_is_named() -> anyhow::Result<()> {
-    check_operator("bad-profile", "  profile: no-such-profile\n", "spec.profile")
+    check_operator(
+        "bad-profile",
+        "  profile: no-such-profile\n",
+        "spec.profile",
+    )
 }
 
 #[test]
@@ -69,10 +83,23 @@ fn a_resource_of_one_megabyte_disturbs_nothing() -> anyhow::Result<()> {
     if created.is_ok() {
         let said = wait::until("a condition", Duration::from_secs(30), || {
             let iop = kubectl::get(mesh::SYSTEM, &["istiooperator", "big"])?;
-            ensure!(iop["status"]["conditions"].to_string().contains("spec.profile"), "{}", iop["status"]);
+            ensure!(
+                iop["status"]["conditions"]
+                    .to_string()
+                    .contains("spec.profile"),
+                "{}",
+                iop["status"]
+            );
             Ok(())
         });
-        kubectl::run(&["-n", mesh::SYSTEM, "delete", "istiooperator", "big", "--timeout=60s"])?;
+        kubectl::run(&[
+            "-n",
+            mesh::SYSTEM,
+            "delete",
+            "istiooperator",
+            "big",
+            "--timeout=60s",
+        ])?;
         said?;
     }
     mesh::healthy("demo", Duration::from_secs(30))

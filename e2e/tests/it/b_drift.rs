@@ -15,7 +15,15 @@ const OPERATOR_USER: &str = "system:serviceaccount:istio-operator:";
 fn an_edit_is_undone() -> anyhow::Result<()> {
     mesh::installed();
     let patch = r#"{"spec":{"ports":[{"name":"http-monitoring","port":15014,"targetPort":9}]}}"#;
-    kubectl::run(&["-n", mesh::SYSTEM, "patch", "service", "istiod", "-p", patch])?;
+    kubectl::run(&[
+        "-n",
+        mesh::SYSTEM,
+        "patch",
+        "service",
+        "istiod",
+        "-p",
+        patch,
+    ])?;
     let start = Instant::now();
     wait::until("the port is as before", REPAIR, || {
         let service = kubectl::get(mesh::SYSTEM, &["service", "istiod"])?;
@@ -38,11 +46,18 @@ fn a_deletion_is_undone() -> anyhow::Result<()> {
         ("", "clusterrole", "istiod-clusterrole-istio-system"),
     ];
     for (namespace, kind, name) in objects {
-        let namespace = if namespace.is_empty() { "default" } else { namespace };
+        let namespace = if namespace.is_empty() {
+            "default"
+        } else {
+            namespace
+        };
         kubectl::run(&["-n", namespace, "delete", kind, name])?;
         let start = Instant::now();
         wait::until("the object is back", REPAIR, || {
-            ensure!(kubectl::exists(namespace, kind, name)?, "{kind}/{name} is absent");
+            ensure!(
+                kubectl::exists(namespace, kind, name)?,
+                "{kind}/{name} is absent"
+            );
             Ok(())
         })?;
         println!("{kind}/{name} back after {:?}", start.elapsed());

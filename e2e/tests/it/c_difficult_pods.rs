@@ -30,9 +30,15 @@ fn a_server_that_speaks_first_on_an_undeclared_port() -> anyhow::Result<()> {
         ..Default::default()
     })?;
     let answer = wait::until("greeting and echo", Duration::from_secs(20), || {
-        namespace.exec("deploy/client", &["/usr/local/bin/apps", "tcp-call", "greeter:9001"])
+        namespace.exec(
+            "deploy/client",
+            &["/usr/local/bin/apps", "tcp-call", "greeter:9001"],
+        )
     })?;
-    assert!(answer.contains("220 ready") && answer.contains("ping"), "{answer}");
+    assert!(
+        answer.contains("220 ready") && answer.contains("ping"),
+        "{answer}"
+    );
     Ok(())
 }
 
@@ -54,7 +60,10 @@ spec:
     )?;
     let pod = namespace.get(&["pod", &namespace.pod("echo")?])?;
     let ip = pod["status"]["podIP"].as_str().unwrap_or_default();
-    for url in [format!("http://{ip}:8080/"), "http://headless:8080/".to_owned()] {
+    for url in [
+        format!("http://{ip}:8080/"),
+        "http://headless:8080/".to_owned(),
+    ] {
         wait::until("an answer", Duration::from_secs(20), || {
             let answer = traffic::get(&namespace.name, "deploy/client", &url, &[])?;
             ensure!(answer.status == 200, "{url}: {answer:?}");
@@ -91,7 +100,14 @@ spec:
         args: [get, 'http://echo:8080/', --retries, '10']
 "
     ))?;
-    let done = ["-n", &namespace.name, "wait", "job/once", "--for=condition=complete", "--timeout=90s"];
+    let done = [
+        "-n",
+        &namespace.name,
+        "wait",
+        "job/once",
+        "--for=condition=complete",
+        "--timeout=90s",
+    ];
     kubectl::run(&done)?;
     Ok(())
 }
@@ -163,6 +179,9 @@ spec:
             child.wait_with_output()
         })?;
     let warning = String::from_utf8_lossy(&output.stderr);
-    assert!(warning.contains("Warning") && warning.contains("1337"), "{warning}");
+    assert!(
+        warning.contains("Warning") && warning.contains("1337"),
+        "{warning}"
+    );
     Ok(())
 }

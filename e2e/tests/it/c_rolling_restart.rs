@@ -24,7 +24,13 @@ fn no_request_fails_while_a_deployment_restarts() -> anyhow::Result<()> {
         &["http://echo:8080/", "--rate", "100", "--seconds", "45"],
     );
     std::thread::sleep(std::time::Duration::from_secs(3));
-    kubectl::run(&["-n", &namespace.name, "rollout", "restart", "deployment/echo"])?;
+    kubectl::run(&[
+        "-n",
+        &namespace.name,
+        "rollout",
+        "restart",
+        "deployment/echo",
+    ])?;
     namespace.rollout("deployment/echo")?;
     let load = load
         .join()

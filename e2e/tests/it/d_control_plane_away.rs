@@ -13,9 +13,31 @@ struct Away;
 impl Away {
     fn begin() -> anyhow::Result<Self> {
         annotate("install.istio.io/ignoreReconcile=true")?;
-        kubectl::run(&["-n", mesh::SYSTEM, "delete", "hpa", "istiod", "--ignore-not-found"])?;
-        kubectl::run(&["-n", mesh::SYSTEM, "scale", "deployment/istiod", "--replicas=0"])?;
-        kubectl::run(&["-n", mesh::SYSTEM, "wait", "pod", "-l", "app=istiod", "--for=delete", "--timeout=60s"])?;
+        kubectl::run(&[
+            "-n",
+            mesh::SYSTEM,
+            "delete",
+            "hpa",
+            "istiod",
+            "--ignore-not-found",
+        ])?;
+        kubectl::run(&[
+            "-n",
+            mesh::SYSTEM,
+            "scale",
+            "deployment/istiod",
+            "--replicas=0",
+        ])?;
+        kubectl::run(&[
+            "-n",
+            mesh::SYSTEM,
+            "wait",
+            "pod",
+            "-l",
+            "app=istiod",
+            "--for=delete",
+            "--timeout=60s",
+        ])?;
         Ok(Self)
     }
 }
@@ -23,8 +45,25 @@ impl Away {
 impl Drop for Away {
     fn drop(&mut self) {
         let back = annotate("install.istio.io/ignoreReconcile-")
-            .and_then(|()| kubectl::run(&["-n", mesh::SYSTEM, "scale", "deployment/istiod", "--replicas=1"]))
-            .and_then(|_| kubectl::run(&["-n", mesh::SYSTEM, "rollout", "status", "deployment/istiod", "--timeout=90s"]));
+            .and_then(|()| {
+                kubectl::run(&[
+                    "-n",
+                    mesh::SYSTEM,
+                    "scale",
+                    "deployment/istiod",
+                    "--replicas=1",
+                ])
+            })
+            .and_then(|_| {
+                kubectl::run(&[
+                    "-n",
+                    mesh::SYSTEM,
+                    "rollout",
+                    "status",
+                    "deployment/istiod",
+                    "--timeout=90s",
+                ])
+            });
         if let Err(error) = back {
             eprintln!("istiod is not back: {error:#}");
         }
@@ -32,7 +71,15 @@ impl Drop for Away {
 }
 
 fn annotate(annotation: &str) -> anyhow::Result<()> {
-    kubectl::run(&["-n", mesh::SYSTEM, "annotate", "--overwrite", "istiooperator/demo", annotation]).map(drop)
+    kubectl::run(&[
+        "-n",
+        mesh::SYSTEM,
+        "annotate",
+        "--overwrite",
+        "istiooperator/demo",
+        annotation,
+    ])
+    .map(drop)
 }
 
 #[test]
@@ -78,6 +125,13 @@ fn traffic_goes_on_and_new_pods_wait() -> anyhow::Result<()> {
 
     drop(away);
     mesh::healthy("demo", Duration::from_secs(120))?;
-    kubectl::run(&["-n", &namespace.name, "rollout", "status", "deployment/late", "--timeout=150s"])?;
+    kubectl::run(&[
+        "-n",
+        &namespace.name,
+        "rollout",
+        "status",
+        "deployment/late",
+        "--timeout=150s",
+    ])?;
     Ok(())
 }

@@ -10,7 +10,8 @@ use serde_json::Value;
 
 /// Kinds the operator makes for the demo profile; CRDs stay when the resource goes.
 const NAMESPACED: &str = "deployment,service,configmap,serviceaccount,role,rolebinding,hpa,pdb";
-const CLUSTER: &str = "clusterrole,clusterrolebinding,mutatingwebhookconfiguration,validatingwebhookconfiguration";
+const CLUSTER: &str =
+    "clusterrole,clusterrolebinding,mutatingwebhookconfiguration,validatingwebhookconfiguration";
 
 const OWNED: &str = "operator.istio.io/managed=Reconcile";
 
@@ -39,17 +40,37 @@ fn desired(item: &mut Value) -> Value {
     let Some(object) = item.as_object_mut() else {
         return Value::Null;
     };
-    object.retain(|key, _| matches!(key.as_str(), "spec" | "data" | "rules" | "subjects" | "roleRef" | "webhooks"));
+    object.retain(|key, _| {
+        matches!(
+            key.as_str(),
+            "spec" | "data" | "rules" | "subjects" | "roleRef" | "webhooks"
+        )
+    });
     if let Some(spec) = object.get_mut("spec").and_then(Value::as_object_mut) {
         // Assigned by the cluster.
-        spec.retain(|key, _| !matches!(key.as_str(), "clusterIP" | "clusterIPs" | "healthCheckNodePort" | "replicas"));
-        for port in spec.get_mut("ports").and_then(Value::as_array_mut).into_iter().flatten() {
+        spec.retain(|key, _| {
+            !matches!(
+                key.as_str(),
+                "clusterIP" | "clusterIPs" | "healthCheckNodePort" | "replicas"
+            )
+        });
+        for port in spec
+            .get_mut("ports")
+            .and_then(Value::as_array_mut)
+            .into_iter()
+            .flatten()
+        {
             if let Some(port) = port.as_object_mut() {
                 port.remove("nodePort");
             }
         }
     }
-    for webhook in object.get_mut("webhooks").and_then(Value::as_array_mut).into_iter().flatten() {
+    for webhook in object
+        .get_mut("webhooks")
+        .and_then(Value::as_array_mut)
+        .into_iter()
+        .flatten()
+    {
         if let Some(webhook) = webhook.as_object_mut() {
             // Owned by the control plane.
             webhook.remove("failurePolicy");
@@ -64,13 +85,24 @@ fn desired(item: &mut Value) -> Value {
 
 fn delete_resource() -> anyhow::Result<Duration> {
     let start = Instant::now();
-    let arguments = ["-n", mesh::SYSTEM, "delete", "istiooperator", "demo", "--timeout=60s"];
+    let arguments = [
+        "-n",
+        mesh::SYSTEM,
+        "delete",
+        "istiooperator",
+        "demo",
+        "--timeout=60s",
+    ];
     kubectl::run(&arguments)?;
-    wait::until("nothing owned is left", REMOVAL.saturating_sub(start.elapsed()), || {
-        let left = owned()?;
-        ensure!(left.is_empty(), "{:?}", left.keys());
-        Ok(())
-    })?;
+    wait::until(
+        "nothing owned is left",
+        REMOVAL.saturating_sub(start.elapsed()),
+        || {
+            let left = owned()?;
+            ensure!(left.is_empty(), "{:?}", left.keys());
+            Ok(())
+        },
+    )?;
     Ok(start.elapsed())
 }
 
@@ -80,7 +112,11 @@ fn deleting_the_resource_removes_what_it_owns_and_keeps_the_users_config() -> an
     let namespace = Namespace::plain("e2e-users-config")?;
     namespace.apply_file("deploy/samples/bookinfo-networking.yaml")?;
     println!("removed in {:?}", delete_resource()?);
-    assert!(kubectl::exists(&namespace.name, "virtualservice", "bookinfo")?);
+    assert!(kubectl::exists(
+        &namespace.name,
+        "virtualservice",
+        "bookinfo"
+    )?);
     let active = kubectl::get("default", &["namespace", mesh::SYSTEM])?;
     assert_eq!(active["status"]["phase"], "Active");
     mesh::apply_demo()?;
@@ -96,7 +132,16 @@ fn killing_the_operator_during_an_install_changes_nothing_in_the_end() -> anyhow
     mesh::apply_demo()?;
     for pause in [200, 700, 1500, 3000] {
         std::thread::sleep(Duration::from_millis(pause));
-        let kill = ["-n", mesh::OPERATOR, "delete", "pod", "--all", "--grace-period=0", "--force", "--wait=false"];
+        let kill = [
+            "-n",
+            mesh::OPERATOR,
+            "delete",
+            "pod",
+            "--all",
+            "--grace-period=0",
+            "--force",
+            "--wait=false",
+        ];
         kubectl::run(&kill)?;
     }
     mesh::healthy("demo", Duration::from_secs(180))?;
@@ -115,10 +160,19 @@ fn killing_the_operator_during_an_install_changes_nothing_in_the_end() -> anyhow
 fn namespace_and_operator_deleted_together_are_gone() -> anyhow::Result<()> {
     mesh::installed();
     let start = Instant::now();
-    kubectl::run(&["delete", "namespace", mesh::SYSTEM, mesh::OPERATOR, "--wait=false"])?;
+    kubectl::run(&[
+        "delete",
+        "namespace",
+        mesh::SYSTEM,
+        mesh::OPERATOR,
+        "--wait=false",
+    ])?;
     wait::until("both namespaces are gone", REMOVAL, || {
         for name in [mesh::SYSTEM, mesh::OPERATOR] {
-            ensure!(!kubectl::exists("default", "namespace", name)?, "{name} is there");
+            ensure!(
+                !kubectl::exists("default", "namespace", name)?,
+                "{name} is there"
+            );
         }
         Ok(())
     })?;
