@@ -1,12 +1,11 @@
 //! The data plane and its agent.
-
-pub mod http;
 //!
 //! Configuration arrives as xDS, is compiled once into an immutable [`snapshot::Snapshot`] and handed to the worker
 //! threads. A worker is a current-thread runtime: connections, pools and counters of one worker are plain `Rc`s that
 //! no other thread sees.
 
 pub mod access_log;
+pub mod admin;
 pub mod capture;
 pub mod cluster;
 pub mod conn;
@@ -16,5 +15,6 @@ pub mod peer;
 pub mod resource;
 pub mod route;
 pub mod stats;
+pub mod status;
 pub mod transport_socket;
 pub mod worker;
