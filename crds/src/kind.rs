@@ -1,5 +1,7 @@
 //! The table of kinds: one row says everything about a kind.
 
+use std::sync::OnceLock;
+
 use serde_json::Value;
 
 use crate::diagnostic::Diagnostic;
@@ -201,10 +203,16 @@ impl Kind {
             .find(|k| k.group == group && k.kind == kind)
     }
 
-    /// The OpenAPI schema, the same for every version.
+    /// The OpenAPI schema of the whole object, the same for every version; made at first use.
     #[must_use]
-    pub fn openapi(&self) -> Value {
-        (self.schema)()
+    pub fn openapi(&self) -> &'static Value {
+        static SCHEMAS: [OnceLock<Value>; KINDS.len()] = [const { OnceLock::new() }; KINDS.len()];
+        let row = KINDS
+            .iter()
+            .position(|kind| kind.kind == self.kind && kind.group == self.group);
+        let cell = row.and_then(|row| SCHEMAS.get(row));
+        cell.expect("rows can't be made outside of the table")
+            .get_or_init(self.schema)
     }
 
     /// Everything that is wrong with an object of this kind, and what its author should know.

@@ -16,7 +16,7 @@ pub fn document(kind: &Kind) -> Value {
     let versions: Vec<Value> = kind
         .versions
         .iter()
-        .map(|version| self::version(kind, version, &schema))
+        .map(|version| self::version(kind, version, schema))
         .collect();
     let mut names = json!({
         "kind": kind.kind,
