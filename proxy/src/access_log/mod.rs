@@ -25,13 +25,15 @@ use proto::access_log::ConfigType;
 
 pub use filter::Filter;
 pub use flags::{Flag, ResponseFlags};
-pub use format::{Absent, DEFAULT_TEXT, Format};
+pub use format::{Absent, ENVOY_TEXT, Format, ISTIO_TEXT};
 pub use json::JsonFormat;
 pub use operator::{FormatContext, percent_encode};
 pub use sink::{Sink, flush_all};
 pub use stream_info::{StreamInfo, Timing, UpstreamInfo};
 
+use crate::network::TcpSession;
 use crate::resource::{At, CompileError};
+use crate::worker::Worker;
 
 /// One compiled `AccessLog`.
 #[derive(Debug)]
@@ -100,6 +102,39 @@ impl AccessLog {
         logs.iter().enumerate().map(compile).collect()
     }
 
+    /// Logs a TCP connection that has ended.
+    pub fn log_tcp(&self, session: &TcpSession, _worker: &Worker) {
+        let connection = &session.info;
+        let mut info = StreamInfo::new(session.start, connection.start_time);
+        info.finish();
+        info.flags = session.flag.and_then(Flag::from_short).into_iter().collect();
+        info.bytes_received = session.received.get();
+        info.bytes_sent = session.sent.get();
+        info.wire_received = info.bytes_received;
+        info.wire_sent = info.bytes_sent;
+        info.termination_details = session.termination.map(Into::into);
+        info.downstream_peer = session.downstream_peer.as_deref().cloned().map(Arc::new);
+        info.upstream_peer = session.upstream_peer.as_deref().cloned().map(Arc::new);
+        let cluster = session.cluster.as_ref().map(|cluster| &cluster.config);
+        info.upstream = UpstreamInfo {
+            cluster: cluster.map(|cluster| Arc::clone(&cluster.name)),
+            stat_name: cluster.map(|cluster| Arc::clone(&cluster.stat_name)),
+            remote: session.host.as_ref().map(|host| host.address()),
+            local: session.upstream_local,
+            tls: session.upstream_tls.clone(),
+            failure: session.upstream_failure.clone().map(Into::into),
+            wire_received: info.bytes_sent,
+            wire_sent: info.bytes_received,
+        };
+        self.log(&FormatContext {
+            info: &info,
+            connection: Some(connection),
+            request: None,
+            response: None,
+            trailers: None,
+        });
+    }
+
     /// Logs a finished stream, if the filter lets it.
     pub fn log(&self, context: &FormatContext<'_>) {
         if self
@@ -142,7 +177,7 @@ fn text_line(text: &str, absent: Absent) -> Result<Line, CompileError> {
 
 fn line(format: Option<core::SubstitutionFormatString>) -> Result<Line, CompileError> {
     let Some(format) = format else {
-        return text_line(DEFAULT_TEXT, Absent::Dash);
+        return text_line(ENVOY_TEXT, Absent::Dash);
     };
     let absent = if format.omit_empty_values {
         Absent::Empty
@@ -161,6 +196,6 @@ fn line(format: Option<core::SubstitutionFormatString>) -> Result<Line, CompileE
             }
             _ => Err(CompileError::new("only inline_string is supported").at("text_format_source")),
         },
-        None => text_line(DEFAULT_TEXT, absent),
+        None => text_line(ENVOY_TEXT, absent),
     }
 }

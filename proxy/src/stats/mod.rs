@@ -9,6 +9,7 @@ mod hash;
 mod histogram;
 mod istio;
 mod labels;
+mod plugin;
 mod render;
 mod scope;
 #[cfg(test)]
@@ -26,14 +27,14 @@ use ironsail_mesh::node::NodeMetadata;
 
 pub use counter::{Local, Shared};
 pub use histogram::{Bounds, DEFAULT_BOUNDS};
-pub use istio::{
-    CallRef, Dropped, IstioStats, RequestProtocol, RequestReport, TcpCounters,
-};
-pub use labels::Reporter;
+pub use istio::{CallRef, Dropped, RequestProtocol, RequestReport, StatsSettings};
+pub use labels::{Call, Reporter, Service};
+pub use plugin::IstioStats;
 pub use render::{Filter, prometheus_name};
 pub use scope::{ClusterStats, HttpStats};
 
 use crate::peer::PeerMetadata;
+use hash::PointerHash;
 use istio::{Published, Reports};
 
 /// All statistics of the process.
@@ -134,8 +135,28 @@ pub struct Shard {
     registry: Arc<Registry>,
     store: Arc<ShardStore>,
     reports: Reports,
-    clusters: RefCell<HashMap<Arc<str>, Rc<ClusterStats>>>,
-    http: RefCell<HashMap<Arc<str>, Rc<HttpStats>>>,
+    clusters: RefCell<Scopes<ClusterStats>>,
+    http: RefCell<Scopes<HttpStats>>,
+}
+
+/// Scopes by the address of the name they were asked for with, which is kept alive.
+type Scopes<T> = HashMap<usize, (Arc<str>, Rc<T>), PointerHash>;
+
+/// Names that are remembered before starting over.
+const MAX_SCOPES: usize = 4096;
+
+fn scope<T>(scopes: &RefCell<Scopes<T>>, name: &Arc<str>, make: impl FnOnce() -> T) -> Rc<T> {
+    let address = name.as_ptr() as usize;
+    if let Some((_, stats)) = scopes.borrow().get(&address) {
+        return Rc::clone(stats);
+    }
+    let stats = Rc::new(make());
+    let mut scopes = scopes.borrow_mut();
+    if scopes.len() >= MAX_SCOPES {
+        scopes.clear();
+    }
+    scopes.insert(address, (Arc::clone(name), Rc::clone(&stats)));
+    stats
 }
 
 impl Shard {
@@ -155,28 +176,14 @@ impl Shard {
         Local::new(Arc::clone(cell))
     }
 
-    /// The counters of a cluster, by its name in statistics.
+    /// The counters of a cluster, by its name in statistics; cheap when always asked for with the same `Arc`.
     pub fn cluster(&self, stat_name: &Arc<str>) -> Rc<ClusterStats> {
-        if let Some(stats) = self.clusters.borrow().get(stat_name) {
-            return Rc::clone(stats);
-        }
-        let stats = Rc::new(ClusterStats::new(self, stat_name));
-        self.clusters
-            .borrow_mut()
-            .insert(Arc::clone(stat_name), Rc::clone(&stats));
-        stats
+        scope(&self.clusters, stat_name, || ClusterStats::new(self, stat_name))
     }
 
-    /// The counters of an HTTP connection manager, by its stat prefix.
+    /// The counters of an HTTP connection manager, by its stat prefix; cheap when always asked for with the same `Arc`.
     pub fn http(&self, prefix: &Arc<str>) -> Rc<HttpStats> {
-        if let Some(stats) = self.http.borrow().get(prefix) {
-            return Rc::clone(stats);
-        }
-        let stats = Rc::new(HttpStats::new(self, prefix));
-        self.http
-            .borrow_mut()
-            .insert(Arc::clone(prefix), Rc::clone(&stats));
-        stats
+        scope(&self.http, prefix, || HttpStats::new(self, prefix))
     }
 
     /// Counts a finished request in Istio's standard metrics.
@@ -184,13 +191,11 @@ impl Shard {
         self.reports.request(report, now);
     }
 
-    /// The counters of a TCP connection in Istio's standard metrics.
-    pub fn tcp(
-        &self,
-        call: &CallRef<'_>,
-        flags: crate::access_log::ResponseFlags,
-    ) -> TcpCounters {
-        self.reports.tcp(call, flags)
+}
+
+impl std::fmt::Debug for Shard {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shard").finish_non_exhaustive()
     }
 }
 
