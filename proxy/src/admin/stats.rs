@@ -20,7 +20,10 @@ pub async fn serve(source: Source, request: Request) -> Response {
     let filter = match query.get("filter").map(Regex::new).transpose() {
         Ok(filter) => filter,
         Err(error) => {
-            return text(StatusCode::BAD_REQUEST, format!("invalid filter: {error}\n"));
+            return text(
+                StatusCode::BAD_REQUEST,
+                format!("invalid filter: {error}\n"),
+            );
         }
     };
     let used_only = query.has("usedonly");
@@ -29,7 +32,8 @@ pub async fn serve(source: Source, request: Request) -> Response {
         .await
         .into_iter()
         .filter(|(name, value)| {
-            filter.as_ref().is_none_or(|filter| filter.is_match(name)) && (!used_only || *value != 0)
+            filter.as_ref().is_none_or(|filter| filter.is_match(name))
+                && (!used_only || *value != 0)
         })
         .collect();
     if query.is_json() {

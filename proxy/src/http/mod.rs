@@ -6,6 +6,8 @@ pub mod grpc;
 pub mod header_block;
 pub mod header_name;
 pub mod message;
+#[cfg(test)]
+pub(crate) mod testing;
 
 use std::rc::Rc;
 use std::sync::Arc;

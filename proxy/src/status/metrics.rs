@@ -117,10 +117,16 @@ async fn scrape_application(config: &Config, request: &Request) -> Option<(Strin
                 .and_then(|value| value.to_str().ok())
                 .unwrap_or(crate::admin::PROMETHEUS_TEXT)
                 .to_owned();
-            Some((String::from_utf8_lossy(&answer.body).into_owned(), content_type))
+            Some((
+                String::from_utf8_lossy(&answer.body).into_owned(),
+                content_type,
+            ))
         }
         Ok(Ok(answer)) => {
-            debug!(status = answer.status.as_u16(), "Application metrics refused");
+            debug!(
+                status = answer.status.as_u16(),
+                "Application metrics refused"
+            );
             None
         }
         Ok(Err(error)) => {
