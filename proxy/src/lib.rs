@@ -6,6 +6,7 @@
 
 pub mod access_log;
 pub mod admin;
+pub mod bootstrap;
 pub mod capture;
 pub mod cluster;
 pub mod conn;
