@@ -22,6 +22,8 @@ pub use envoy_types::pb::envoy::extensions as ext;
 pub use envoy_types::pb::envoy::service::discovery::v3 as discovery;
 pub use envoy_types::pb::envoy::service::secret::v3 as secret_service;
 pub use envoy_types::pb::envoy::r#type::matcher::v3 as matcher;
+pub use envoy_types::pb::envoy::r#type::metadata::v3 as metadata;
+pub use envoy_types::pb::envoy::r#type::tracing::v3 as tracing;
 pub use envoy_types::pb::envoy::r#type::v3 as kind;
 pub use envoy_types::pb::google::protobuf;
 pub use envoy_types::pb::google::rpc;
