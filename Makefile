@@ -17,7 +17,7 @@ PROGRAMS := -p ironsail-operator -p ironsail-controlplane -p ironsail-proxy -p i
 
 # What building needs, what the one-node Kubernetes needs, what benchmarks compare with.
 BUILD_PACKAGES := mold gcc libc6-dev cmake make
-NODE_PACKAGES := containerd runc containernetworking-plugins nftables conntrack iproute2 util-linux ca-certificates
+NODE_PACKAGES := jq containerd runc containernetworking-plugins nftables conntrack iproute2 util-linux ca-certificates
 BENCH_PACKAGES := wrk nginx-light nghttp2-client python3-venv
 
 define install
@@ -86,3 +86,7 @@ demo-down: ## remove what the demo made
 bench: tools ## benchmarks with peers; each prints ratios of one run
 	@$(call install,$(BENCH_PACKAGES))
 	e2e/bench/run.sh
+
+.PHONY: print-tag
+print-tag:
+	@echo $(TAG)

@@ -1,1 +1,8 @@
 //! Discovery, certificate authority and webhooks.
+
+pub mod ca;
+pub mod generate;
+pub mod kube;
+pub mod model;
+pub mod registry;
+pub mod webhook;

@@ -7,6 +7,7 @@ pub mod admin;
 pub mod drain;
 pub mod log;
 pub mod net;
+pub mod process;
 pub mod readiness;
 pub mod retry;
 pub mod signal;

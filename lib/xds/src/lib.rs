@@ -4,6 +4,7 @@
 //! extension messages are in [`istio`]. Nothing here interprets a message.
 
 pub mod istio;
+pub mod json;
 pub mod ordered;
 pub mod type_url;
 
