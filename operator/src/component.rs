@@ -43,7 +43,12 @@ pub enum Component {
 
 impl Component {
     /// Every component that this version renders, in the order of installation.
-    pub const RENDERED: [Self; 4] = [Self::Base, Self::Pilot, Self::IngressGateways, Self::EgressGateways];
+    pub const RENDERED: [Self; 4] = [
+        Self::Base,
+        Self::Pilot,
+        Self::IngressGateways,
+        Self::EgressGateways,
+    ];
 
     pub fn as_str(self) -> &'static str {
         match self {
@@ -263,12 +268,15 @@ pub fn env_field(name: &str, path: &str, api_version: Option<&str>) -> EnvVar {
 
 /// Environment variables of a values map, in order of their names.
 pub fn env_map(map: &BTreeMap<String, Value>) -> impl Iterator<Item = EnvVar> + '_ {
-    map.iter().filter_map(|(name, value)| Some(env(name, scalar_text(value)?)))
+    map.iter()
+        .filter_map(|(name, value)| Some(env(name, scalar_text(value)?)))
 }
 
 /// References to pull secrets.
 pub fn pull_secrets(names: &[String]) -> Option<Vec<LocalObjectReference>> {
-    let secrets = names.iter().map(|name| LocalObjectReference { name: name.clone() });
+    let secrets = names
+        .iter()
+        .map(|name| LocalObjectReference { name: name.clone() });
     some_list(secrets.collect())
 }
 
@@ -370,7 +378,12 @@ impl Scale<'_> {
         let max_unavailable = self.pdb.max_unavailable.clone();
         let min_available = match max_unavailable {
             Some(_) => None,
-            None => Some(self.pdb.min_available.clone().unwrap_or(IntOrString::Int(1))),
+            None => Some(
+                self.pdb
+                    .min_available
+                    .clone()
+                    .unwrap_or(IntOrString::Int(1)),
+            ),
         };
         Some(PodDisruptionBudget {
             metadata,

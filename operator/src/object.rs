@@ -56,15 +56,51 @@ pub static KINDS: [Kind; 14] = [
     kind("", "v1", "ServiceAccount", "serviceaccounts", true),
     kind(RBAC, "v1", "ClusterRole", "clusterroles", false),
     kind(RBAC, "v1", "Role", "roles", true),
-    kind(RBAC, "v1", "ClusterRoleBinding", "clusterrolebindings", false),
+    kind(
+        RBAC,
+        "v1",
+        "ClusterRoleBinding",
+        "clusterrolebindings",
+        false,
+    ),
     kind(RBAC, "v1", "RoleBinding", "rolebindings", true),
-    kind(ADMISSION, "v1", "ValidatingWebhookConfiguration", "validatingwebhookconfigurations", false),
+    kind(
+        ADMISSION,
+        "v1",
+        "ValidatingWebhookConfiguration",
+        "validatingwebhookconfigurations",
+        false,
+    ),
     kind("", "v1", "ConfigMap", "configmaps", true),
-    kind(ADMISSION, "v1", "MutatingWebhookConfiguration", "mutatingwebhookconfigurations", false),
+    kind(
+        ADMISSION,
+        "v1",
+        "MutatingWebhookConfiguration",
+        "mutatingwebhookconfigurations",
+        false,
+    ),
     kind("apps", "v1", "Deployment", "deployments", true),
-    kind("policy", "v1", "PodDisruptionBudget", "poddisruptionbudgets", true),
-    kind("networking.k8s.io", "v1", "NetworkPolicy", "networkpolicies", true),
-    kind("autoscaling", "v2", "HorizontalPodAutoscaler", "horizontalpodautoscalers", true),
+    kind(
+        "policy",
+        "v1",
+        "PodDisruptionBudget",
+        "poddisruptionbudgets",
+        true,
+    ),
+    kind(
+        "networking.k8s.io",
+        "v1",
+        "NetworkPolicy",
+        "networkpolicies",
+        true,
+    ),
+    kind(
+        "autoscaling",
+        "v2",
+        "HorizontalPodAutoscaler",
+        "horizontalpodautoscalers",
+        true,
+    ),
     kind("", "v1", "Service", "services", true),
 ];
 
@@ -73,7 +109,9 @@ impl Kind {
     pub fn of(object: &Value) -> Option<&'static Self> {
         let api_version = object.get("apiVersion")?.as_str()?;
         let kind = object.get("kind")?.as_str()?;
-        KINDS.iter().find(|k| k.kind == kind && k.api_version() == api_version)
+        KINDS
+            .iter()
+            .find(|k| k.kind == kind && k.api_version() == api_version)
     }
 
     /// The kind of a group and a kind name.
@@ -97,7 +135,10 @@ impl Kind {
 
     /// Position in [`KINDS`].
     pub fn rank(&self) -> usize {
-        KINDS.iter().position(|kind| kind == self).unwrap_or(KINDS.len())
+        KINDS
+            .iter()
+            .position(|kind| kind == self)
+            .unwrap_or(KINDS.len())
     }
 }
 
@@ -146,7 +187,11 @@ impl Manifest {
             Some(_) => Ok(manifest),
             None => {
                 let text = |key: &str| manifest.body.get(key).and_then(Value::as_str).unwrap_or("");
-                Err(format!("{} {} is no kind that can be rendered", text("apiVersion"), text("kind")))
+                Err(format!(
+                    "{} {} is no kind that can be rendered",
+                    text("apiVersion"),
+                    text("kind")
+                ))
             }
         }
     }
@@ -158,7 +203,10 @@ impl Manifest {
 
     fn metadata(&self, key: &str) -> &str {
         let metadata = self.body.get("metadata");
-        metadata.and_then(|metadata| metadata.get(key)).and_then(Value::as_str).unwrap_or("")
+        metadata
+            .and_then(|metadata| metadata.get(key))
+            .and_then(Value::as_str)
+            .unwrap_or("")
     }
 
     pub fn name(&self) -> &str {

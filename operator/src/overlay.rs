@@ -25,7 +25,10 @@ pub fn apply(overlays: &[K8sObjectOverlay], at: &str, sink: &mut Sink) {
             .map(|(index, _)| index)
             .collect();
         if matches.is_empty() {
-            sink.warning(&at, format!("no effect: the component has no {}", overlay.target()));
+            sink.warning(
+                &at,
+                format!("no effect: the component has no {}", overlay.target()),
+            );
             continue;
         }
         for (index, entry) in overlay.patches.iter().flatten().enumerate() {
@@ -41,7 +44,9 @@ pub fn apply(overlays: &[K8sObjectOverlay], at: &str, sink: &mut Sink) {
 
 fn one(path: &Path, value: &serde_json::Value, matches: &[usize], at: &str, sink: &mut Sink) {
     for index in matches {
-        let Some(object) = sink.objects.get_mut(*index) else { continue };
+        let Some(object) = sink.objects.get_mut(*index) else {
+            continue;
+        };
         let mut body = (*object.body).clone();
         let outcome = patch::apply(&mut body, path, value).map_err(|error| error.to_string());
         match outcome {

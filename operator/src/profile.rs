@@ -78,7 +78,10 @@ mod tests {
     fn every_profile_parses() {
         for name in names() {
             let profile = find(name).expect("listed");
-            assert!(profile.spec.is_object() && profile.values.is_object(), "{name}");
+            assert!(
+                profile.spec.is_object() && profile.values.is_object(),
+                "{name}"
+            );
         }
         assert!(find("ambient").is_none());
         assert!(std::ptr::eq(

@@ -118,7 +118,10 @@ fn enabled(resolved: &Resolved) -> Vec<Component> {
         Component::EgressGateways => !resolved.gateways(GatewayKind::Egress).is_empty(),
         Component::Cni | Component::Ztunnel => false,
     };
-    Component::RENDERED.into_iter().filter(|component| on(*component)).collect()
+    Component::RENDERED
+        .into_iter()
+        .filter(|component| on(*component))
+        .collect()
 }
 
 /// Components that this version has no objects for.
@@ -127,7 +130,11 @@ fn refuse_absent(resolved: &Resolved, sink: &mut Sink) {
     for (component, field, name) in [
         (&components.cni, "cni", "the CNI node agent"),
         (&components.ztunnel, "ztunnel", "ztunnel"),
-        (&components.istiod_remote, "istiodRemote", "a remote control plane"),
+        (
+            &components.istiod_remote,
+            "istiodRemote",
+            "a remote control plane",
+        ),
     ] {
         let on = is_enabled(component.as_ref(), false);
         sink.refuse(on, format!("spec.components.{field}.enabled"), name);
@@ -143,7 +150,12 @@ fn render_base(resolved: &Resolved, context: &Context, sink: &mut Sink) {
         Some("namespace") => istiod::keep_scope(ResourceScope::Namespace, &mut own.objects),
         _ => {}
     }
-    if let Some(k8s) = resolved.components.base.as_ref().and_then(|base| base.k8s.as_ref()) {
+    if let Some(k8s) = resolved
+        .components
+        .base
+        .as_ref()
+        .and_then(|base| base.k8s.as_ref())
+    {
         let target = Target {
             kind: "Deployment",
             name: "istio-base",

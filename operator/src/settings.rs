@@ -8,8 +8,8 @@ use ironsail_crds::operator::KubernetesResourcesSpec;
 use k8s_openapi::api::apps::v1::DeploymentStrategy;
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscalerSpec;
 use k8s_openapi::api::core::v1::{
-    Affinity, EnvVar, PodSecurityContext, Probe, ResourceRequirements, ServiceSpec, Toleration, Volume,
-    VolumeMount,
+    Affinity, EnvVar, PodSecurityContext, Probe, ResourceRequirements, ServiceSpec, Toleration,
+    Volume, VolumeMount,
 };
 use k8s_openapi::api::policy::v1::PodDisruptionBudgetSpec;
 use serde::Serialize;
@@ -46,7 +46,11 @@ pub fn apply(k8s: &KubernetesResourcesSpec, path: &str, target: &Target<'_>, sin
     settings.autoscaler(k8s, sink);
     settings.budget(k8s, sink);
     settings.service(k8s, sink);
-    let errors = sink.findings.iter().skip(before).any(ironsail_crds::Diagnostic::is_error);
+    let errors = sink
+        .findings
+        .iter()
+        .skip(before)
+        .any(ironsail_crds::Diagnostic::is_error);
     if !errors && let Some(overlays) = &k8s.overlays {
         overlay::apply(overlays, &format!("{path}.overlays"), sink);
     }
@@ -59,7 +63,9 @@ struct Settings<'a> {
 
 /// A setting as JSON, if it is given.
 fn json_of<T: Serialize>(field: &Option<T>) -> Option<Value> {
-    field.as_ref().map(|value| serde_json::to_value(value).expect("settings become JSON"))
+    field
+        .as_ref()
+        .map(|value| serde_json::to_value(value).expect("settings become JSON"))
 }
 
 impl Settings<'_> {
@@ -78,8 +84,10 @@ impl Settings<'_> {
     /// Merges a patch into an object of the component; says so when there is none.
     fn patch(&self, kind: &str, field: &str, patch: &Value, sink: &mut Sink) {
         let name = self.target.name;
-        let object =
-            sink.objects.iter_mut().find(|object| object.kind().kind == kind && object.name() == name);
+        let object = sink
+            .objects
+            .iter_mut()
+            .find(|object| object.kind().kind == kind && object.name() == name);
         match object {
             Some(object) => strategic_merge(Arc::make_mut(&mut object.body), patch),
             None => {
@@ -91,18 +99,28 @@ impl Settings<'_> {
 
     fn pod(&self, k8s: &KubernetesResourcesSpec, sink: &mut Sink) {
         let fields = [
-            ("affinity", self.checked::<Affinity>("affinity", json_of(&k8s.affinity), sink)),
+            (
+                "affinity",
+                self.checked::<Affinity>("affinity", json_of(&k8s.affinity), sink),
+            ),
             ("nodeSelector", json_of(&k8s.node_selector)),
             ("priorityClassName", json_of(&k8s.priority_class_name)),
             (
                 "securityContext",
-                self.checked::<PodSecurityContext>("securityContext", json_of(&k8s.security_context), sink),
+                self.checked::<PodSecurityContext>(
+                    "securityContext",
+                    json_of(&k8s.security_context),
+                    sink,
+                ),
             ),
             (
                 "tolerations",
                 self.checked::<Vec<Toleration>>("tolerations", json_of(&k8s.tolerations), sink),
             ),
-            ("volumes", self.checked::<Vec<Volume>>("volumes", json_of(&k8s.volumes), sink)),
+            (
+                "volumes",
+                self.checked::<Vec<Volume>>("volumes", json_of(&k8s.volumes), sink),
+            ),
         ];
         for (field, value) in fields {
             if let Some(value) = value {
@@ -119,13 +137,19 @@ impl Settings<'_> {
     fn container(&self, k8s: &KubernetesResourcesSpec, sink: &mut Sink) {
         let resources = json_of(&k8s.resources).map(with_text_quantities);
         let fields = [
-            ("env", self.checked::<Vec<EnvVar>>("env", json_of(&k8s.env), sink)),
+            (
+                "env",
+                self.checked::<Vec<EnvVar>>("env", json_of(&k8s.env), sink),
+            ),
             ("imagePullPolicy", json_of(&k8s.image_pull_policy)),
             (
                 "readinessProbe",
                 self.checked::<Probe>("readinessProbe", json_of(&k8s.readiness_probe), sink),
             ),
-            ("resources", self.checked::<ResourceRequirements>("resources", resources, sink)),
+            (
+                "resources",
+                self.checked::<ResourceRequirements>("resources", resources, sink),
+            ),
             (
                 "volumeMounts",
                 self.checked::<Vec<VolumeMount>>("volumeMounts", json_of(&k8s.volume_mounts), sink),
@@ -157,12 +181,18 @@ impl Settings<'_> {
         }
         let strategy = self.checked::<DeploymentStrategy>("strategy", json_of(&k8s.strategy), sink);
         if let Some(strategy) = strategy {
-            self.patch(self.target.kind, "strategy", &json!({"spec": {"strategy": strategy}}), sink);
+            self.patch(
+                self.target.kind,
+                "strategy",
+                &json!({"spec": {"strategy": strategy}}),
+                sink,
+            );
         }
     }
 
     fn autoscaler(&self, k8s: &KubernetesResourcesSpec, sink: &mut Sink) {
-        let spec = self.checked::<HorizontalPodAutoscalerSpec>("hpaSpec", json_of(&k8s.hpa_spec), sink);
+        let spec =
+            self.checked::<HorizontalPodAutoscalerSpec>("hpaSpec", json_of(&k8s.hpa_spec), sink);
         if let Some(spec) = spec {
             self.patch(AUTOSCALER, "hpaSpec", &json!({"spec": spec}), sink);
         }

@@ -77,13 +77,23 @@ mod tests {
     #[track_caller]
     fn finding<T: DeserializeOwned + Serialize>(value: Value) -> String {
         let findings = check::<T>(&value, "spec.x");
-        findings.iter().map(Diagnostic::to_string).collect::<Vec<_>>().join("; ")
+        findings
+            .iter()
+            .map(Diagnostic::to_string)
+            .collect::<Vec<_>>()
+            .join("; ")
     }
 
     #[test]
     fn names_unknown_fields_and_wrong_types() {
-        assert_eq!(finding::<Toleration>(json!({"key": "a", "$patch": "replace"})), "");
-        assert_eq!(finding::<Toleration>(json!({"keys": "a"})), "spec.x.keys: unknown field");
+        assert_eq!(
+            finding::<Toleration>(json!({"key": "a", "$patch": "replace"})),
+            ""
+        );
+        assert_eq!(
+            finding::<Toleration>(json!({"keys": "a"})),
+            "spec.x.keys: unknown field"
+        );
         assert_eq!(
             finding::<Vec<Toleration>>(json!([{"key": 1}])),
             "spec.x[0].key: invalid type: integer `1`, expected a string"

@@ -12,7 +12,9 @@ pub mod istiod;
 use std::sync::LazyLock;
 
 use ironsail_crds::Diagnostic;
-use ironsail_crds::operator::{ComponentSpec, GatewaySpec, IstioComponentSpec, KubernetesResourcesSpec};
+use ironsail_crds::operator::{
+    ComponentSpec, GatewaySpec, IstioComponentSpec, KubernetesResourcesSpec,
+};
 use ironsail_mesh::revision::Revision;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
@@ -90,7 +92,12 @@ pub fn resolve(spec: &Value, context: &Context) -> Result<Resolved, Vec<Diagnost
     let mut findings = Vec::new();
     let name = text(spec, &["profile"]).unwrap_or_default();
     let Some(named) = profile::find(name) else {
-        return Err(vec![unknown("spec.profile", "profile", name, &profile::names())]);
+        return Err(vec![unknown(
+            "spec.profile",
+            "profile",
+            name,
+            &profile::names(),
+        )]);
     };
     let default = profile::find("").expect("the profile default exists");
     let mut merged = default.spec.clone();
@@ -174,7 +181,14 @@ fn files(values: &Value, findings: &mut Vec<Diagnostic>) -> Value {
     }
     if let Some(name) = text(values, &["compatibilityVersion"]) {
         let path = "spec.compatibilityVersion";
-        overlay_file(&COMPATIBILITY, path, "compatibility version", name, &mut files, findings);
+        overlay_file(
+            &COMPATIBILITY,
+            path,
+            "compatibility version",
+            name,
+            &mut files,
+            findings,
+        );
     }
     let global = text(values, &["global", "platform"]).map(|p| (p, "spec.values.global.platform"));
     let root = text(values, &["platform"]).map(|p| (p, "spec.values.platform"));
@@ -322,7 +336,11 @@ impl Resolved {
         let in_spec = |path: &str| pointer(&self.spec, path).is_some();
         for holder in ["values", "unvalidatedValues"] {
             for root in roots {
-                let root = if root.is_empty() { String::new() } else { format!(".{root}") };
+                let root = if root.is_empty() {
+                    String::new()
+                } else {
+                    format!(".{root}")
+                };
                 let full = format!("{holder}{root}.{path}");
                 if in_spec(&full) {
                     return format!("spec.{full}");
@@ -359,7 +377,11 @@ fn set_images(values: &mut Value, root: &[&str], hub: Option<&str>, tag: Option<
 fn set_scale(values: &mut Value, root: &[&str], k8s: Option<&KubernetesResourcesSpec>) {
     let Some(k8s) = k8s else { return };
     let hpa = k8s.hpa_spec.as_ref();
-    let bound = |key: &str| hpa.and_then(|hpa| hpa.get(key)).filter(|v| v.is_u64()).cloned();
+    let bound = |key: &str| {
+        hpa.and_then(|hpa| hpa.get(key))
+            .filter(|v| v.is_u64())
+            .cloned()
+    };
     let replicas = k8s.replica_count.filter(|count| *count > 0);
     for (key, value) in [
         ("autoscaleMin", bound("minReplicas")),
@@ -379,7 +401,11 @@ pub fn pretty(values: &Value) -> String {
 
 /// The parts of the control plane's values that the injector reads.
 pub fn injector_values(merged: &Value) -> Value {
-    let object = |path: &[&str]| get(merged, path).cloned().unwrap_or(Value::Object(Map::new()));
+    let object = |path: &[&str]| {
+        get(merged, path)
+            .cloned()
+            .unwrap_or(Value::Object(Map::new()))
+    };
     json!({
         "gateways": {
             "seccompProfile": object(&["gateways", "seccompProfile"]),

@@ -5,14 +5,18 @@
 //! no other thread sees.
 
 pub mod access_log;
+pub mod admin;
 pub mod capture;
 pub mod cluster;
 pub mod conn;
+pub mod filter_chain;
 pub mod http;
 pub mod network;
 pub mod peer;
 pub mod resource;
 pub mod route;
 pub mod stats;
+pub mod status;
 pub mod transport_socket;
 pub mod worker;
+pub mod xds;

@@ -51,8 +51,11 @@ pub fn render(resolved: &Resolved, context: &Context, sink: &mut Sink) {
     crds(&values, &labels, sink);
     let global = &values.global;
     if global.enable_reader_rbac.unwrap_or(true) && global.reader_service_account.name.is_empty() {
-        let metadata =
-            namespaced(READER, &resolved.istio_namespace, labels.released(&[("app", "istio-reader")]));
+        let metadata = namespaced(
+            READER,
+            &resolved.istio_namespace,
+            labels.released(&[("app", "istio-reader")]),
+        );
         sink.add(
             Component::Base,
             &ServiceAccount {
@@ -100,7 +103,11 @@ static DEFINITIONS: LazyLock<Vec<Arc<Value>>> = LazyLock::new(|| {
         let mut body: Value =
             serde_yaml_ng::from_str(text).expect("a test parses every definition");
         set(&mut body, &["metadata", "labels"], json!(labels));
-        set(&mut body, &["metadata", "annotations"], json!({"helm.sh/resource-policy": "keep"}));
+        set(
+            &mut body,
+            &["metadata", "annotations"],
+            json!({"helm.sh/resource-policy": "keep"}),
+        );
         Arc::new(body)
     };
     CRDS.iter().map(parse).collect()
@@ -124,8 +131,11 @@ fn default_validator(resolved: &Resolved, values: &Istiod, labels: LabelSet, sin
         name: "istiod",
         ..labels
     };
-    let labels =
-        labels.released(&[("app", "istiod"), ("istio", "istiod"), (label::REVISION, revision)]);
+    let labels = labels.released(&[
+        ("app", "istiod"),
+        ("istio", "istiod"),
+        (label::REVISION, revision),
+    ]);
     let service = match revision {
         ironsail_mesh::revision::DEFAULT => "istiod".to_owned(),
         revision => format!("istiod-{revision}"),
@@ -153,7 +163,10 @@ mod tests {
         for (name, text) in &CRDS {
             let body: Value = serde_yaml_ng::from_str(text).expect("YAML");
             assert_eq!(body["metadata"]["name"], *name);
-            assert!(text.len() < 262_144, "{name} is too large for client-side apply");
+            assert!(
+                text.len() < 262_144,
+                "{name} is too large for client-side apply"
+            );
         }
     }
 }

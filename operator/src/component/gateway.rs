@@ -16,8 +16,8 @@ use serde_json::{Value, json};
 use super::istiod::deployment::rolling_update;
 use super::istiod::policy;
 use super::{
-    Component, LabelSet, Labels, Scale, Sink, match_labels, namespaced, pull_secrets, role_ref, rule,
-    service_account, some, some_list,
+    Component, LabelSet, Labels, Scale, Sink, match_labels, namespaced, pull_secrets, role_ref,
+    rule, service_account, some, some_list,
 };
 use crate::render::Context;
 use crate::settings::{self, Target};
@@ -87,12 +87,19 @@ fn instance<'a>(
     let mesh = typed::<Mesh>(&read(&["meshConfig"])).map_err(|e| fail("meshConfig", e));
     let (values, global, mesh) = (values.ok()?, global.ok()?, mesh.ok()?);
     let template = resolved.locate(&format!("{root}.injectionTemplate"), &[""]);
-    sink.refuse(!values.injection_template.is_empty(), template, "a gateway made by injection");
+    sink.refuse(
+        !values.injection_template.is_empty(),
+        template,
+        "a gateway made by injection",
+    );
     let anti = !values.pod_anti_affinity_label_selector.is_empty()
         || !values.pod_anti_affinity_term_label_selector.is_empty();
     if anti {
         let instead = format!("no effect: use {path}.k8s.affinity");
-        sink.warning(resolved.locate(&format!("{root}.podAntiAffinityLabelSelector"), &[""]), instead);
+        sink.warning(
+            resolved.locate(&format!("{root}.podAntiAffinityLabelSelector"), &[""]),
+            instead,
+        );
     }
     let owner = crate::value::text(&layers.merged, &["ownerName"]).unwrap_or("unknown");
     let labels = LabelSet {
@@ -239,7 +246,9 @@ fn network_policy(gateway: &GatewayInstance<'_>) -> NetworkPolicy {
         GatewayKind::Ingress => "ingressgateway",
         GatewayKind::Egress => "egressgateway",
     };
-    let labels = gateway.labels.full(&[("app", &values.name), ("istio", istio)]);
+    let labels = gateway
+        .labels
+        .full(&[("app", &values.name), ("istio", istio)]);
     let mut spec = policy(gateway.own_labels(), &[&[15021], &[15020, 15090]]);
     let ports = values.ports.iter().map(|port| NetworkPolicyIngressRule {
         ports: Some(vec![NetworkPolicyPort {

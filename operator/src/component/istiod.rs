@@ -10,13 +10,15 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::ServiceAccount;
 use k8s_openapi::api::networking::v1::{
-    NetworkPolicy, NetworkPolicyEgressRule, NetworkPolicyIngressRule, NetworkPolicyPort, NetworkPolicySpec,
+    NetworkPolicy, NetworkPolicyEgressRule, NetworkPolicyIngressRule, NetworkPolicyPort,
+    NetworkPolicySpec,
 };
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use serde_json::Value;
 
 use super::{
-    Component, LabelSet, Labels, Scale, Sink, match_labels, namespaced, pull_secrets, some, some_list,
+    Component, LabelSet, Labels, Scale, Sink, match_labels, namespaced, pull_secrets, some,
+    some_list,
 };
 use crate::object::Manifest;
 use crate::render::Context;
@@ -61,13 +63,17 @@ impl Pilot<'_> {
             true => ("istio", "pilot"),
             false => (ironsail_mesh::label::REVISION, revision.as_str()),
         };
-        [("app", "istiod"), own].map(|(k, v)| (k.to_owned(), v.to_owned())).into()
+        [("app", "istiod"), own]
+            .map(|(k, v)| (k.to_owned(), v.to_owned()))
+            .into()
     }
 }
 
 /// Renders the component.
 pub fn render(resolved: &Resolved, context: &Context, sink: &mut Sink) {
-    let Some(component) = resolved.pilot() else { return };
+    let Some(component) = resolved.pilot() else {
+        return;
+    };
     let layers = resolved.istiod_values(&component);
     let values: Istiod = match typed(&layers.merged) {
         Ok(values) => values,
@@ -115,9 +121,17 @@ pub fn render(resolved: &Resolved, context: &Context, sink: &mut Sink) {
 /// Modes of the control plane that this version has no objects for.
 fn refuse_absent(resolved: &Resolved, values: &Istiod, merged: &Value, sink: &mut Sink) {
     let at = |path: &str| resolved.locate(path, &["pilot", ""]);
-    sink.refuse(values.istiod_remote.enabled, at("istiodRemote.enabled"), "a remote control plane");
+    sink.refuse(
+        values.istiod_remote.enabled,
+        at("istiodRemote.enabled"),
+        "a remote control plane",
+    );
     let remote = crate::value::text(merged, &["global", "remotePilotAddress"]).is_some();
-    sink.refuse(remote, at("global.remotePilotAddress"), "a remote control plane");
+    sink.refuse(
+        remote,
+        at("global.remotePilotAddress"),
+        "a remote control plane",
+    );
     sink.refuse(
         values.experimental.stable_validation_policy,
         at("experimental.stableValidationPolicy"),
@@ -188,11 +202,17 @@ fn service_account(pilot: &Pilot<'_>, sink: &mut Sink) {
 fn network_policy(pilot: &Pilot<'_>) -> NetworkPolicy {
     let pods: Labels = BTreeMap::from([
         ("app".to_owned(), "istiod".to_owned()),
-        (ironsail_mesh::label::REVISION.to_owned(), pilot.labels.revision.clone()),
+        (
+            ironsail_mesh::label::REVISION.to_owned(),
+            pilot.labels.revision.clone(),
+        ),
     ]);
     NetworkPolicy {
         metadata: namespaced(&pilot.name, &pilot.namespace, pilot.app_labels()),
-        spec: Some(policy(pods, &[&[15017], &[15010, 15011, 15012, 8080, 15014]])),
+        spec: Some(policy(
+            pods,
+            &[&[15017], &[15010, 15011, 15012, 8080, 15014]],
+        )),
     }
 }
 

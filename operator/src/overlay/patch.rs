@@ -23,7 +23,9 @@ pub enum PatchError {
 /// # Errors
 /// The path leads nowhere; the document may then be changed in part.
 pub fn apply(document: &mut Value, path: &Path, value: &Value) -> Result<(), PatchError> {
-    let Some((last, way)) = path.0.split_last() else { return Ok(()) };
+    let Some((last, way)) = path.0.split_last() else {
+        return Ok(());
+    };
     let mut at = document;
     for (index, segment) in way.iter().enumerate() {
         let next_is_list = !matches!(path.0.get(index + 1), Some(Segment::Key(_)));
@@ -51,7 +53,9 @@ fn step<'a>(
             if at.is_null() {
                 *at = Value::Object(Map::new());
             }
-            let map = at.as_object_mut().ok_or_else(|| PatchError::NoObject(segment.to_string()))?;
+            let map = at
+                .as_object_mut()
+                .ok_or_else(|| PatchError::NoObject(segment.to_string()))?;
             if deleting && !map.contains_key(key) {
                 return Err(PatchError::Absent(key.clone()));
             }
@@ -76,7 +80,8 @@ fn step<'a>(
 }
 
 fn list<'a>(at: &'a mut Value, segment: &Segment) -> Result<&'a mut Vec<Value>, PatchError> {
-    at.as_array_mut().ok_or_else(|| PatchError::NoList(segment.to_string()))
+    at.as_array_mut()
+        .ok_or_else(|| PatchError::NoList(segment.to_string()))
 }
 
 /// Index of the selected item; `None` means behind the last one.
@@ -92,11 +97,17 @@ fn position(list: &[Value], segment: &Segment) -> Result<Option<usize>, PatchErr
         }
         Segment::Matches(pattern) => {
             let regex = Regex::new(pattern).ok();
-            list.iter().position(|item| regex.as_ref().is_some_and(|regex| regex.is_match(&text(item))))
+            list.iter().position(|item| {
+                regex
+                    .as_ref()
+                    .is_some_and(|regex| regex.is_match(&text(item)))
+            })
         }
         Segment::Key(key) => return Err(PatchError::NoObject(key.clone())),
     };
-    found.map(Some).ok_or_else(|| PatchError::NoItem(segment.to_string()))
+    found
+        .map(Some)
+        .ok_or_else(|| PatchError::NoItem(segment.to_string()))
 }
 
 /// A value as it is compared with selectors.
@@ -113,7 +124,9 @@ fn write(at: &mut Value, last: &Segment, value: Value) -> Result<(), PatchError>
             if at.is_null() {
                 *at = Value::Object(Map::new());
             }
-            let map = at.as_object_mut().ok_or_else(|| PatchError::NoObject(last.to_string()))?;
+            let map = at
+                .as_object_mut()
+                .ok_or_else(|| PatchError::NoObject(last.to_string()))?;
             map.insert(key.clone(), value);
         }
         segment => {
@@ -130,13 +143,17 @@ fn write(at: &mut Value, last: &Segment, value: Value) -> Result<(), PatchError>
 fn delete(at: &mut Value, last: &Segment) -> Result<(), PatchError> {
     match last {
         Segment::Key(key) => {
-            let map = at.as_object_mut().ok_or_else(|| PatchError::NoObject(last.to_string()))?;
-            map.shift_remove(key).map(drop).ok_or_else(|| PatchError::Absent(key.clone()))
+            let map = at
+                .as_object_mut()
+                .ok_or_else(|| PatchError::NoObject(last.to_string()))?;
+            map.shift_remove(key)
+                .map(drop)
+                .ok_or_else(|| PatchError::Absent(key.clone()))
         }
         segment => {
             let list = list(at, segment)?;
-            let index = position(list, segment)?
-                .ok_or_else(|| PatchError::NoItem(segment.to_string()))?;
+            let index =
+                position(list, segment)?.ok_or_else(|| PatchError::NoItem(segment.to_string()))?;
             list.remove(index);
             Ok(())
         }
@@ -145,7 +162,9 @@ fn delete(at: &mut Value, last: &Segment) -> Result<(), PatchError> {
 
 /// Text that looks like a YAML mapping is read as one; JSON stays text.
 fn expand(value: &Value) -> Value {
-    let Value::String(text) = value else { return value.clone() };
+    let Value::String(text) = value else {
+        return value.clone();
+    };
     let mapping = text.contains(": ") || (text.contains('\n') && text.contains(':'));
     if !mapping || serde_json::from_str::<Value>(text).is_ok() {
         return value.clone();

@@ -44,7 +44,10 @@ impl Path {
     /// The path is empty, or a selector is not closed, empty, or no regular expression.
     pub fn parse(text: &str) -> Result<Self, PathError> {
         let text = text.trim_start_matches('/');
-        let text = text.strip_suffix('/').filter(|text| !text.ends_with('\\')).unwrap_or(text);
+        let text = text
+            .strip_suffix('/')
+            .filter(|text| !text.ends_with('\\'))
+            .unwrap_or(text);
         let mut segments = Vec::new();
         for part in split(text)? {
             segments.push(match part {
@@ -122,7 +125,10 @@ fn parse_selector(selector: &str) -> Result<Segment, PathError> {
         Some(at) => (&selector[..at], &selector[at + 1..]),
         None => ("", selector),
     };
-    let (key, value) = (unescape(key, &[':', '.']), unescape(value, &[':', '.', ']']));
+    let (key, value) = (
+        unescape(key, &[':', '.']),
+        unescape(value, &[':', '.', ']']),
+    );
     match (key.as_str(), value.as_str()) {
         (_, "") => Err(PathError::Selector(format!("[{selector}]"))),
         ("", pattern) => match Regex::new(pattern) {
@@ -187,7 +193,12 @@ impl fmt::Display for Segment {
             Self::Key(key) => f.write_str(&escape(key, &['\\', '.', '[', '/'])),
             Self::Index(index) => write!(f, "[{index}]"),
             Self::Item { key, value } => {
-                write!(f, "[{}:{}]", escape(key, &[':', '.']), escape(value, &[':', ']']))
+                write!(
+                    f,
+                    "[{}:{}]",
+                    escape(key, &[':', '.']),
+                    escape(value, &[':', ']'])
+                )
             }
             Self::Matches(pattern) => write!(f, "[:{}]", escape(pattern, &[':', ']'])),
         }

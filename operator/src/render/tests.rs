@@ -12,12 +12,21 @@ fn rendered(spec: Value) -> Rendered {
 #[track_caller]
 fn refused(spec: Value) -> String {
     let findings = render(&spec, &Context::default()).expect_err("invalid");
-    findings.iter().map(Diagnostic::to_string).collect::<Vec<_>>().join("\n")
+    findings
+        .iter()
+        .map(Diagnostic::to_string)
+        .collect::<Vec<_>>()
+        .join("\n")
 }
 
 #[track_caller]
 fn warnings(spec: Value) -> String {
-    rendered(spec).warnings.iter().map(Diagnostic::to_string).collect::<Vec<_>>().join("\n")
+    rendered(spec)
+        .warnings
+        .iter()
+        .map(Diagnostic::to_string)
+        .collect::<Vec<_>>()
+        .join("\n")
 }
 
 /// One object of a rendering, by `Kind name`.
@@ -28,28 +37,43 @@ fn object(rendered: &Rendered, name: &str) -> Value {
 }
 
 fn keys(rendered: &Rendered) -> Vec<String> {
-    rendered.objects.iter().map(|object| object.key().to_string()).collect()
+    rendered
+        .objects
+        .iter()
+        .map(|object| object.key().to_string())
+        .collect()
 }
 
 /// Folder with the captured manifests of the peer, if it is there.
 fn reference() -> Option<PathBuf> {
     let workspace = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..");
     let given = std::env::var_os("IRONSAIL_REFERENCE").map(PathBuf::from);
-    let beside = [workspace.join("../shared/reference"), workspace.join("../../shared/reference")];
-    given.into_iter().chain(beside).find(|folder| folder.join("manifests").is_dir())
+    let beside = [
+        workspace.join("../shared/reference"),
+        workspace.join("../../shared/reference"),
+    ];
+    given
+        .into_iter()
+        .chain(beside)
+        .find(|folder| folder.join("manifests").is_dir())
 }
 
 /// Text that holds a document is compared as that document.
 fn comparable(object: &Value) -> Value {
     let mut object = meaning(object);
-    let Some(data) = object.get_mut("data").and_then(Value::as_object_mut) else { return object };
+    let Some(data) = object.get_mut("data").and_then(Value::as_object_mut) else {
+        return object;
+    };
     // Text of our own: injection is not made from templates, and the note says it in our words.
     data.shift_remove("config");
     for value in data.values_mut() {
         let text = value.as_str().unwrap_or_default();
         *value = meaning(&serde_yaml_ng::from_str(text).expect("YAML"));
     }
-    if let Some(notes) = object["metadata"].get_mut("annotations").and_then(Value::as_object_mut) {
+    if let Some(notes) = object["metadata"]
+        .get_mut("annotations")
+        .and_then(Value::as_object_mut)
+    {
         notes.shift_remove("kubernetes.io/description");
     }
     meaning(&object)
@@ -79,9 +103,12 @@ fn check_reference(profile: &str) {
             (manifest.key().to_string(), comparable(&manifest.body))
         })
         .collect();
-    let original = get(&theirs["ConfigMap istio-system/values"], &["data", "original-values", "global"])
-        .cloned()
-        .expect("values");
+    let original = get(
+        &theirs["ConfigMap istio-system/values"],
+        &["data", "original-values", "global"],
+    )
+    .cloned()
+    .expect("values");
     let context = Context {
         hub: original["hub"].as_str().expect("text").to_owned(),
         tag: original["tag"].as_str().expect("text").to_owned(),
@@ -94,7 +121,10 @@ fn check_reference(profile: &str) {
         .filter(|object| object.kind().kind != "CustomResourceDefinition")
         .map(|object| (object.key().to_string(), comparable(&object.body)))
         .collect();
-    assert_eq!(ours.keys().collect::<Vec<_>>(), theirs.keys().collect::<Vec<_>>());
+    assert_eq!(
+        ours.keys().collect::<Vec<_>>(),
+        theirs.keys().collect::<Vec<_>>()
+    );
     for (key, theirs) in &theirs {
         assert_eq!(&ours[key], theirs, "{key}");
     }
@@ -134,7 +164,13 @@ fn definitions_are_the_peers_but_for_absent_kinds() {
     };
     let mut theirs: Vec<String> = std::fs::read_dir(folder.join("crds"))
         .expect("readable")
-        .map(|entry| entry.expect("readable").file_name().to_string_lossy().replace(".yaml", ""))
+        .map(|entry| {
+            entry
+                .expect("readable")
+                .file_name()
+                .to_string_lossy()
+                .replace(".yaml", "")
+        })
         .collect();
     theirs.sort();
     let mut ours: Vec<String> = rendered(json!({}))
@@ -185,14 +221,20 @@ fn a_revision_is_in_names_and_selectors() {
     ] {
         object(&rendered, name);
     }
-    let injector = object(&rendered, "MutatingWebhookConfiguration istio-sidecar-injector-1-32-0");
+    let injector = object(
+        &rendered,
+        "MutatingWebhookConfiguration istio-sidecar-injector-1-32-0",
+    );
     assert_eq!(injector["webhooks"].as_array().map(Vec::len), Some(2));
     let deployment = object(&rendered, "Deployment istiod-1-32-0");
     assert_eq!(
         deployment["spec"]["selector"]["matchLabels"],
         json!({"app": "istiod", "istio.io/rev": "1-32-0"})
     );
-    assert_eq!(deployment["spec"]["template"]["metadata"]["labels"]["istio"], "istiod");
+    assert_eq!(
+        deployment["spec"]["template"]["metadata"]["labels"]["istio"],
+        "istiod"
+    );
 }
 
 #[test]
@@ -223,18 +265,33 @@ fn settings_of_the_control_plane() {
     let container = &pod["containers"][0];
     assert_eq!(deployment["metadata"]["namespace"], "cp");
     assert_eq!(deployment["spec"].get("replicas"), None);
-    assert_eq!(container["resources"]["requests"], json!({"cpu": "1", "memory": "2048Mi"}));
+    assert_eq!(
+        container["resources"]["requests"],
+        json!({"cpu": "1", "memory": "2048Mi"})
+    );
     assert_eq!(container["env"][0], json!({"name": "NEW", "value": "1"}));
-    assert_eq!(container["args"].as_array().and_then(|a| a.last()), Some(&json!("--x")));
-    assert_eq!(pod["tolerations"], json!([{"key": "a", "operator": "Exists"}]));
+    assert_eq!(
+        container["args"].as_array().and_then(|a| a.last()),
+        Some(&json!("--x"))
+    );
+    assert_eq!(
+        pod["tolerations"],
+        json!([{"key": "a", "operator": "Exists"}])
+    );
     assert_eq!(pod["nodeSelector"], json!({"pool": "system"}));
     assert_eq!(pod["volumes"][0]["name"], "extra");
     let hpa = object(&rendered, "HorizontalPodAutoscaler istiod");
-    assert_eq!((&hpa["spec"]["minReplicas"], &hpa["spec"]["metrics"]), (&json!(2), &json!([])));
+    assert_eq!(
+        (&hpa["spec"]["minReplicas"], &hpa["spec"]["metrics"]),
+        (&json!(2), &json!([]))
+    );
     let budget = object(&rendered, "PodDisruptionBudget istiod");
     assert_eq!(budget["spec"].get("minAvailable"), None);
     assert_eq!(budget["spec"]["maxUnavailable"], 1);
-    assert_eq!(object(&rendered, "Service istiod")["metadata"]["annotations"], json!({"s": "t"}));
+    assert_eq!(
+        object(&rendered, "Service istiod")["metadata"]["annotations"],
+        json!({"s": "t"})
+    );
     insta::assert_snapshot!(warnings(spec), @r"
     spec.components.pilot.k8s.replicaCount: no effect while an autoscaler decides: set hpaSpec.minReplicas, or autoscaleEnabled to false in the values
     spec.components.pilot.k8s.overlays[0].patches[1].path: no effect: [a:b] matches no item
@@ -253,7 +310,10 @@ fn settings_of_gateways() {
     ]}});
     let rendered = rendered(spec);
     let service = object(&rendered, "Service edge");
-    assert_eq!(service["spec"]["ports"], json!([{"name": "http2", "port": 80, "targetPort": 8080}]));
+    assert_eq!(
+        service["spec"]["ports"],
+        json!([{"name": "http2", "port": 80, "targetPort": 8080}])
+    );
     assert_eq!(service["spec"]["type"], "NodePort");
     let selector = json!({"app": "istio-ingressgateway", "istio": "edge"});
     assert_eq!(service["spec"]["selector"], selector);
@@ -314,25 +374,61 @@ fn what_is_wrong_is_named_by_its_path() {
     }
     let large = "x".repeat(MAX_OBJECT_BYTES);
     let found = refused(json!({"unvalidatedValues": {"large": large}}));
-    assert!(found.starts_with("spec: ConfigMap istio-system/values would have"), "{found}");
+    assert!(
+        found.starts_with("spec: ConfigMap istio-system/values would have"),
+        "{found}"
+    );
 }
 
 #[test]
 fn values_switch_objects() {
     let has = |values: Value, name: &str| {
         let rendered = rendered(json!({"values": values}));
-        rendered.objects.iter().any(|o| format!("{} {}", o.kind().kind, o.name()) == name)
+        rendered
+            .objects
+            .iter()
+            .any(|o| format!("{} {}", o.kind().kind, o.name()) == name)
     };
-    assert!(has(json!({"global": {"networkPolicy": {"enabled": true}}}), "NetworkPolicy istiod"));
-    assert!(!has(json!({"global": {"configValidation": false}}), "ValidatingWebhookConfiguration istio-validator-istio-system"));
-    assert!(!has(json!({"global": {"operatorManageWebhooks": true}}), "MutatingWebhookConfiguration istio-sidecar-injector"));
-    assert!(!has(json!({"global": {"enableReaderRBAC": false}}), "ServiceAccount istio-reader-service-account"));
-    assert!(has(json!({"pilot": {"autoscaleEnabled": false, "replicaCount": 2}}), "PodDisruptionBudget istiod"));
-    assert!(has(json!({"revisionTags": ["prod"]}), "MutatingWebhookConfiguration istio-revision-tag-prod"));
-    assert!(has(json!({"revisionTags": ["prod"]}), "Service istiod-revision-tag-prod"));
-    assert!(has(json!({"defaultRevision": "default"}), "ValidatingWebhookConfiguration istiod-default-validator"));
-    assert!(has(json!({"gatewayClasses": {"istio": {"service": {"spec": {}}}}}), "ConfigMap istio-default-gatewayclass-istio"));
-    assert!(has(json!({"pilot": {"jwksResolverExtraRootCA": "pem"}}), "ConfigMap pilot-jwks-extra-cacerts"));
+    assert!(has(
+        json!({"global": {"networkPolicy": {"enabled": true}}}),
+        "NetworkPolicy istiod"
+    ));
+    assert!(!has(
+        json!({"global": {"configValidation": false}}),
+        "ValidatingWebhookConfiguration istio-validator-istio-system"
+    ));
+    assert!(!has(
+        json!({"global": {"operatorManageWebhooks": true}}),
+        "MutatingWebhookConfiguration istio-sidecar-injector"
+    ));
+    assert!(!has(
+        json!({"global": {"enableReaderRBAC": false}}),
+        "ServiceAccount istio-reader-service-account"
+    ));
+    assert!(has(
+        json!({"pilot": {"autoscaleEnabled": false, "replicaCount": 2}}),
+        "PodDisruptionBudget istiod"
+    ));
+    assert!(has(
+        json!({"revisionTags": ["prod"]}),
+        "MutatingWebhookConfiguration istio-revision-tag-prod"
+    ));
+    assert!(has(
+        json!({"revisionTags": ["prod"]}),
+        "Service istiod-revision-tag-prod"
+    ));
+    assert!(has(
+        json!({"defaultRevision": "default"}),
+        "ValidatingWebhookConfiguration istiod-default-validator"
+    ));
+    assert!(has(
+        json!({"gatewayClasses": {"istio": {"service": {"spec": {}}}}}),
+        "ConfigMap istio-default-gatewayclass-istio"
+    ));
+    assert!(has(
+        json!({"pilot": {"jwksResolverExtraRootCA": "pem"}}),
+        "ConfigMap pilot-jwks-extra-cacerts"
+    ));
     let namespace = rendered(json!({"values": {"global": {"resourceScope": "namespace"}}}));
     let pilot = |o: &&Manifest| o.component == Component::Pilot && !o.kind().namespaced;
     assert_eq!(namespace.objects.iter().find(pilot), None);

@@ -57,11 +57,18 @@ fn merge_objects(base: &mut Map<String, Value>, patch: &Map<String, Value>) {
 
 /// How items of a list are told apart; `None` replaces the list.
 fn merge_key(field: &str, value: &Value) -> Option<&'static str> {
-    let has = |key: &str| value.as_array().is_some_and(|items| items.iter().any(|i| i.get(key).is_some()));
+    let has = |key: &str| {
+        value
+            .as_array()
+            .is_some_and(|items| items.iter().any(|i| i.get(key).is_some()))
+    };
     match field {
         "ports" if has("containerPort") => Some("containerPort"),
         "ports" if has("port") => Some("port"),
-        field => MERGE_KEYS.iter().find(|(name, _)| *name == field).map(|(_, key)| *key),
+        field => MERGE_KEYS
+            .iter()
+            .find(|(name, _)| *name == field)
+            .map(|(_, key)| *key),
     }
 }
 
@@ -72,9 +79,14 @@ fn directive(map: &Map<String, Value>) -> Option<&str> {
 /// Items of the patch replace or join those of the base. New items stand before the first item
 /// that only the base has, as kubectl and the API server do it.
 fn merge_lists(base: Vec<Value>, patch: &[Value], key: &str) -> Vec<Value> {
-    if patch.iter().any(|item| item.as_object().and_then(directive) == Some("replace")) {
+    if patch
+        .iter()
+        .any(|item| item.as_object().and_then(directive) == Some("replace"))
+    {
         let items = patch.iter().map(without_directives);
-        return items.filter(|item| item.as_object().is_none_or(|map| !map.is_empty())).collect();
+        return items
+            .filter(|item| item.as_object().is_none_or(|map| !map.is_empty()))
+            .collect();
     }
     let same = |a: &Value, b: &Value| a.get(key).is_some() && a.get(key) == b.get(key);
     let position = |item: &Value| base.iter().position(|other| same(other, item));
@@ -83,13 +95,19 @@ fn merge_lists(base: Vec<Value>, patch: &[Value], key: &str) -> Vec<Value> {
         if item.as_object().and_then(directive) == Some("delete") {
             continue;
         }
-        let mut own = position(item).and_then(|at| base.get(at)).cloned().unwrap_or_default();
+        let mut own = position(item)
+            .and_then(|at| base.get(at))
+            .cloned()
+            .unwrap_or_default();
         strategic_merge(&mut own, item);
         merged.push((position(item), own));
     }
     // Patched items keep the order of the base among each other.
     merged.sort_by_key(|(at, _)| at.map_or(0, |at| at + 1));
-    let rest = base.iter().enumerate().filter(|(_, old)| !patch.iter().any(|item| same(item, old)));
+    let rest = base
+        .iter()
+        .enumerate()
+        .filter(|(_, old)| !patch.iter().any(|item| same(item, old)));
     let mut result = Vec::with_capacity(base.len() + merged.len());
     let mut merged = merged.into_iter().peekable();
     for (at, old) in rest {
@@ -130,7 +148,12 @@ mod tests {
 
     #[test]
     fn cases() {
-        check("scalars and null", json!({"a": 1, "b": 2}), json!({"a": 3, "b": null}), json!({"a": 3}));
+        check(
+            "scalars and null",
+            json!({"a": 1, "b": 2}),
+            json!({"a": 3, "b": null}),
+            json!({"a": 3}),
+        );
         check(
             "named items merge, new ones come first",
             json!({"env": [{"name": "A", "value": "1"}, {"name": "B", "value": "2"}]}),

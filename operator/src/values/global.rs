@@ -212,18 +212,26 @@ mod tests {
             ..Global::default()
         };
         assert_eq!(global.image("pilot", "", "", ""), "hub/pilot:1");
-        assert_eq!(global.image("pilot", "own", "2", "debug"), "own/pilot:2-debug");
-        assert_eq!(global.image("r.example/x:3", "own", "2", ""), "r.example/x:3");
+        assert_eq!(
+            global.image("pilot", "own", "2", "debug"),
+            "own/pilot:2-debug"
+        );
+        assert_eq!(
+            global.image("r.example/x:3", "own", "2", ""),
+            "r.example/x:3"
+        );
     }
 
     #[test]
     fn empty_resources_fall_back() {
         let own: Resources =
             serde_yaml_ng::from_str("{limits: {cpu: 2, memory: ''}}").expect("valid");
-        let shared: Resources =
-            serde_yaml_ng::from_str("{requests: {cpu: 10m}}").expect("valid");
+        let shared: Resources = serde_yaml_ng::from_str("{requests: {cpu: 10m}}").expect("valid");
         let limits = own.or(&shared).expect("some").limits.expect("limits");
-        assert_eq!(limits.into_iter().collect::<Vec<_>>(), [("cpu".into(), Quantity("2".into()))]);
+        assert_eq!(
+            limits.into_iter().collect::<Vec<_>>(),
+            [("cpu".into(), Quantity("2".into()))]
+        );
         let fallen = Resources::default().or(&shared).expect("some");
         assert!(fallen.limits.is_none() && fallen.requests.is_some());
     }

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use ironsail_crds::wire::Text;
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscalerBehavior;
 use k8s_openapi::api::core::v1::{
-    Affinity, Container, EnvVar, SeccompProfile, Toleration, TopologySpreadConstraint, Volume, VolumeMount,
+    Affinity, Container, EnvVar, SeccompProfile, Toleration, TopologySpreadConstraint, Volume,
+    VolumeMount,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;

@@ -7,12 +7,23 @@ fn resolved(spec: Value) -> Resolved {
 #[track_caller]
 fn refused(spec: Value) -> String {
     let findings = resolve(&spec, &Context::default()).expect_err("invalid");
-    findings.iter().map(Diagnostic::to_string).collect::<Vec<_>>().join("; ")
+    findings
+        .iter()
+        .map(Diagnostic::to_string)
+        .collect::<Vec<_>>()
+        .join("; ")
 }
 
 #[test]
 fn every_built_in_document_parses() {
-    for document in [&GLOBAL, &ISTIOD, &INGRESS, &EGRESS, &COMPATIBILITY, &PLATFORM] {
+    for document in [
+        &GLOBAL,
+        &ISTIOD,
+        &INGRESS,
+        &EGRESS,
+        &COMPATIBILITY,
+        &PLATFORM,
+    ] {
         assert!(document.is_object());
     }
 }
@@ -21,9 +32,19 @@ fn every_built_in_document_parses() {
 #[test]
 fn precedence() {
     let cases = [
-        ("built in", json!({}), &["global", "tag"][..], json!(ironsail_mesh::VERSION)),
+        (
+            "built in",
+            json!({}),
+            &["global", "tag"][..],
+            json!(ironsail_mesh::VERSION),
+        ),
         ("spec", json!({"tag": "1"}), &["global", "tag"], json!("1")),
-        ("number", json!({"tag": 1.1}), &["global", "tag"], json!("1.1")),
+        (
+            "number",
+            json!({"tag": 1.1}),
+            &["global", "tag"],
+            json!("1.1"),
+        ),
         (
             "values over spec",
             json!({"tag": "1", "values": {"global": {"tag": "2"}}}),
@@ -57,7 +78,10 @@ fn the_pilot_block_wins_over_the_root() {
     };
     assert_eq!(sampling(json!({})), 1);
     assert_eq!(sampling(json!({"values": {"traceSampling": 5}})), 5);
-    assert_eq!(sampling(json!({"profile": "demo", "values": {"traceSampling": 5}})), 100);
+    assert_eq!(
+        sampling(json!({"profile": "demo", "values": {"traceSampling": 5}})),
+        100
+    );
     let own = json!({"profile": "demo", "values": {"pilot": {"traceSampling": 7}}});
     assert_eq!(sampling(own), 7);
 }
@@ -65,7 +89,10 @@ fn the_pilot_block_wins_over_the_root() {
 #[test]
 fn the_profile_file_can_be_chosen_by_values_alone() {
     let spec = resolved(json!({"values": {"profile": "demo"}}));
-    assert_eq!(spec.istiod_values(&ComponentSpec::default()).merged["autoscaleEnabled"], false);
+    assert_eq!(
+        spec.istiod_values(&ComponentSpec::default()).merged["autoscaleEnabled"],
+        false
+    );
     assert!(spec.gateways(GatewayKind::Egress).is_empty());
 }
 
@@ -77,12 +104,22 @@ fn components_that_are_on() {
     assert_eq!(count(json!({}), Egress), 0);
     assert_eq!(count(json!({"profile": "demo"}), Egress), 1);
     assert_eq!(count(json!({"profile": "minimal"}), Ingress), 0);
-    assert_eq!(count(json!({"components": {"ingressGateways": []}}), Ingress), 0);
-    assert_eq!(count(json!({"components": {"ingressGateways": null}}), Ingress), 0);
+    assert_eq!(
+        count(json!({"components": {"ingressGateways": []}}), Ingress),
+        0
+    );
+    assert_eq!(
+        count(json!({"components": {"ingressGateways": null}}), Ingress),
+        0
+    );
     let listed = json!({"components": {"ingressGateways": [{"name": "a"}, {"name": "b", "enabled": false}]}});
     assert_eq!(count(listed.clone(), Ingress), 1);
     let mut all = listed;
-    set(&mut all, &["values", "gateways", "istio-ingressgateway", "enabled"], json!(true));
+    set(
+        &mut all,
+        &["values", "gateways", "istio-ingressgateway", "enabled"],
+        json!(true),
+    );
     assert_eq!(count(all, Ingress), 2);
     assert!(resolved(json!({"profile": "empty"})).pilot().is_none());
     assert!(!resolved(json!({"profile": "empty"})).base());
@@ -96,8 +133,14 @@ fn settings_of_the_component_reach_the_values() {
         "replicaCount": 2, "hpaSpec": {"minReplicas": 2, "maxReplicas": 7},
     }}}}));
     let merged = spec.istiod_values(&spec.pilot().expect("on")).merged;
-    assert_eq!((&merged["tag"], &merged["replicaCount"]), (&json!("1.5"), &json!(2)));
-    assert_eq!((&merged["autoscaleMin"], &merged["autoscaleMax"]), (&json!(2), &json!(7)));
+    assert_eq!(
+        (&merged["tag"], &merged["replicaCount"]),
+        (&json!("1.5"), &json!(2))
+    );
+    assert_eq!(
+        (&merged["autoscaleMin"], &merged["autoscaleMax"]),
+        (&json!(2), &json!(7))
+    );
 }
 
 #[test]
@@ -119,12 +162,17 @@ fn names_that_are_not_there() {
          demo, empty, minimal"
     );
     assert!(refused(json!({"values": {"profile": "x"}})).starts_with("spec.values.profile: "));
-    assert!(refused(json!({"compatibilityVersion": "1.2"})).starts_with("spec.compatibilityVersion: "));
+    assert!(
+        refused(json!({"compatibilityVersion": "1.2"})).starts_with("spec.compatibilityVersion: ")
+    );
     let platform = json!({"values": {"global": {"platform": "openshift"}}});
     assert!(refused(platform).starts_with("spec.values.global.platform: platform \"openshift\""));
     assert!(refused(json!({"revision": "A"})).starts_with("spec.revision: "));
     let typed = refused(json!({"components": {"pilot": {"enabled": "yes"}}}));
-    assert!(typed.starts_with("spec.components.pilot.enabled: invalid type"), "{typed}");
+    assert!(
+        typed.starts_with("spec.components.pilot.enabled: invalid type"),
+        "{typed}"
+    );
 }
 
 #[test]
@@ -135,9 +183,21 @@ fn values_are_located_where_the_user_wrote_them() {
         "meshConfig": {"trustDomain": "x"},
     }));
     let roots = ["pilot", ""];
-    assert_eq!(spec.locate("autoscaleMin", &roots), "spec.values.pilot.autoscaleMin");
+    assert_eq!(
+        spec.locate("autoscaleMin", &roots),
+        "spec.values.pilot.autoscaleMin"
+    );
     assert_eq!(spec.locate("global.tag", &roots), "spec.values.global.tag");
-    assert_eq!(spec.locate("pdb", &roots), "spec.unvalidatedValues.pilot.pdb");
-    assert_eq!(spec.locate("meshConfig.trustDomain", &roots), "spec.meshConfig.trustDomain");
-    assert_eq!(spec.locate("replicaCount", &roots), "spec.values.replicaCount");
+    assert_eq!(
+        spec.locate("pdb", &roots),
+        "spec.unvalidatedValues.pilot.pdb"
+    );
+    assert_eq!(
+        spec.locate("meshConfig.trustDomain", &roots),
+        "spec.meshConfig.trustDomain"
+    );
+    assert_eq!(
+        spec.locate("replicaCount", &roots),
+        "spec.values.replicaCount"
+    );
 }

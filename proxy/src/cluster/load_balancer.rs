@@ -54,7 +54,7 @@ struct Group {
 
 impl HostSet {
     /// The hosts of `endpoints`, taking over those of `old` that did not change. Others of `old` are closed.
-    pub fn update(old: &HostSet, endpoints: &Endpoints) -> Self {
+    pub fn update(old: &HostSet, endpoints: &Endpoints, locality_weighted: bool) -> Self {
         let mut known: HashMap<Arc<Endpoint>, Rc<Host>> = old
             .priorities
             .iter()
@@ -70,7 +70,8 @@ impl HostSet {
                     .iter()
                     .map(|endpoint| take_host(&mut known, endpoint, index))
                     .collect();
-                priority.add(hosts, locality.weight);
+                let weight = locality.weight.filter(|_| locality_weighted);
+                priority.add(hosts, weight);
             }
             set.priorities.push(priority.finish());
         }
@@ -321,6 +322,7 @@ impl LoadBalancer {
             } => group.least_request(choices, active_request_bias),
             LbPolicy::RoundRobin => group.round_robin(),
             LbPolicy::Random => group.random(),
+            LbPolicy::RingHash { .. } | LbPolicy::Maglev { .. } => group.random(),
             LbPolicy::ClusterProvided => None,
         }
     }

@@ -175,7 +175,7 @@ impl Cluster {
             return;
         }
         let old = self.hosts.take();
-        let new = HostSet::update(&old, endpoints);
+        let new = HostSet::update(&old, endpoints, self.config.locality_weighted);
         self.hosts.replace(Rc::new(new));
         self.endpoints.replace(Arc::clone(endpoints));
     }

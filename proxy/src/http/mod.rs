@@ -1,4 +1,11 @@
-//! HTTP: connection manager, codecs, filters.
+//! HTTP: codecs, the connection manager, its filters, upstream pools.
+
+pub mod codec;
+pub mod filter;
+pub mod grpc;
+pub mod header_block;
+pub mod header_name;
+pub mod message;
 
 use std::rc::Rc;
 use std::sync::Arc;

@@ -1,8 +1,13 @@
 //! Network filters: what happens to the bytes of a connection after its transport.
 
+pub mod metadata_exchange;
+pub mod relay;
+pub mod tcp_proxy;
+
 use std::cell::Cell;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Instant;
 
 use crate::cluster::{Cluster, Host};
@@ -18,13 +23,13 @@ pub struct TcpSession {
     pub upstream_local: Option<SocketAddr>,
     pub upstream_tls: Option<TlsInfo>,
     /// From metadata exchange with the client.
-    pub downstream_peer: Option<Rc<PeerMetadata>>,
+    pub downstream_peer: Option<Arc<PeerMetadata>>,
     /// From metadata exchange with the host, else from its endpoint.
-    pub upstream_peer: Option<Rc<PeerMetadata>>,
+    pub upstream_peer: Option<Arc<PeerMetadata>>,
     /// Bytes from the client so far.
-    pub received: Cell<u64>,
+    pub received: Rc<Cell<u64>>,
     /// Bytes to the client so far.
-    pub sent: Cell<u64>,
+    pub sent: Rc<Cell<u64>>,
     /// Response flag: `UF`, `UH`, `UO`, `NR`, `UC`, `DI`, …
     pub flag: Option<&'static str>,
     /// Text for `%UPSTREAM_TRANSPORT_FAILURE_REASON%`.
@@ -45,8 +50,8 @@ impl TcpSession {
             upstream_tls: None,
             downstream_peer: None,
             upstream_peer: None,
-            received: Cell::new(0),
-            sent: Cell::new(0),
+            received: Rc::default(),
+            sent: Rc::default(),
             flag: None,
             upstream_failure: None,
             termination: None,

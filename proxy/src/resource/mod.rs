@@ -4,7 +4,10 @@
 
 pub mod cluster;
 pub mod endpoint;
+pub mod intern;
 pub mod listener;
+pub mod parse;
+pub mod tls;
 pub mod transport_socket;
 
 use std::fmt;

@@ -66,9 +66,11 @@ fn annotations(gateway: &GatewayInstance<'_>) -> Labels {
     .map(|(key, value)| (key.to_owned(), value.to_owned()))
     .into();
     if gateway.mesh.enable_prometheus_merge {
-        for (key, value) in
-            [("port", "15020"), ("scrape", "true"), ("path", "/stats/prometheus")]
-        {
+        for (key, value) in [
+            ("port", "15020"),
+            ("scrape", "true"),
+            ("path", "/stats/prometheus"),
+        ] {
             annotations.insert(format!("prometheus.io/{key}"), value.to_owned());
         }
     }
@@ -90,7 +92,10 @@ fn spec(gateway: &GatewayInstance<'_>) -> PodSpec {
             run_as_user: Some(PROXY_ID),
             run_as_group: Some(PROXY_ID),
             run_as_non_root: Some(true),
-            seccomp_profile: values.seccomp_profile.clone().filter(|s| *s != Default::default()),
+            seccomp_profile: values
+                .seccomp_profile
+                .clone()
+                .filter(|s| *s != Default::default()),
             ..PodSecurityContext::default()
         }),
         service_account_name: Some(gateway.account()),
@@ -143,14 +148,17 @@ fn container(gateway: &GatewayInstance<'_>) -> Container {
 
 fn ports(gateway: &GatewayInstance<'_>) -> Vec<ContainerPort> {
     let own = gateway.values.ports.iter().filter_map(|port| {
-        let IntOrString::Int(number) = target(port) else { return None };
+        let IntOrString::Int(number) = target(port) else {
+            return None;
+        };
         let mut container = tcp_port(number, None);
         if let Some(protocol) = &port.protocol {
             container.protocol = Some(protocol.clone());
         }
         Some(container)
     });
-    own.chain([tcp_port(15090, Some("http-envoy-prom"))]).collect()
+    own.chain([tcp_port(15090, Some("http-envoy-prom"))])
+        .collect()
 }
 
 fn arguments(gateway: &GatewayInstance<'_>) -> Vec<String> {
@@ -164,7 +172,10 @@ fn arguments(gateway: &GatewayInstance<'_>) -> Vec<String> {
     ];
     for (flag, level) in [
         ("--proxyLogLevel", &global.proxy.log_level),
-        ("--proxyComponentLogLevel", &global.proxy.component_log_level),
+        (
+            "--proxyComponentLogLevel",
+            &global.proxy.component_log_level,
+        ),
     ] {
         arguments.extend(non_empty(level).map(|level| format!("{flag}={level}")));
     }
@@ -238,7 +249,10 @@ fn mounts(gateway: &GatewayInstance<'_>) -> Vec<VolumeMount> {
     let mut mounts = vec![
         mount("workload-socket", "/var/run/secrets/workload-spiffe-uds"),
         mount("credential-socket", "/var/run/secrets/credential-uds"),
-        mount("workload-certs", "/var/run/secrets/workload-spiffe-credentials"),
+        mount(
+            "workload-certs",
+            "/var/run/secrets/workload-spiffe-credentials",
+        ),
         mount("istio-envoy", "/etc/istio/proxy"),
         mount("config-volume", "/etc/istio/config"),
     ];
@@ -281,9 +295,15 @@ fn config_map(volume: &str, name: &str, optional: Option<bool>) -> Volume {
 fn volumes(gateway: &GatewayInstance<'_>) -> Vec<Volume> {
     let values = &gateway.values;
     let global = &gateway.global;
-    let mut volumes = ["workload-socket", "credential-socket", "workload-certs"].map(empty_dir).to_vec();
+    let mut volumes = ["workload-socket", "credential-socket", "workload-certs"]
+        .map(empty_dir)
+        .to_vec();
     if global.pilot_cert_provider == "istiod" {
-        volumes.push(config_map("istiod-ca-cert", global.root_cert_config_map(), None));
+        volumes.push(config_map(
+            "istiod-ca-cert",
+            global.root_cert_config_map(),
+            None,
+        ));
     }
     volumes.push(pod_info());
     volumes.push(empty_dir("istio-envoy"));
@@ -324,7 +344,12 @@ fn pod_info() -> Volume {
 
 /// Nodes by architecture and selector.
 fn affinity(gateway: &GatewayInstance<'_>) -> Option<Affinity> {
-    if let Some(own) = gateway.values.affinity.clone().filter(|own| *own != Default::default()) {
+    if let Some(own) = gateway
+        .values
+        .affinity
+        .clone()
+        .filter(|own| *own != Default::default())
+    {
         return Some(own);
     }
     let global = &gateway.global;
@@ -333,12 +358,20 @@ fn affinity(gateway: &GatewayInstance<'_>) -> Option<Affinity> {
         false => &gateway.values.node_selector,
     };
     let arch = |values: Vec<String>| requirement("kubernetes.io/arch", values);
-    let wanted: BTreeMap<_, _> = global.arch.iter().filter(|(_, weight)| **weight > 0).collect();
+    let wanted: BTreeMap<_, _> = global
+        .arch
+        .iter()
+        .filter(|(_, weight)| **weight > 0)
+        .collect();
     let mut expressions = Vec::new();
     if !wanted.is_empty() {
         expressions.push(arch(wanted.keys().map(|name| (*name).clone()).collect()));
     }
-    expressions.extend(selector.iter().map(|(key, value)| requirement(key, vec![value.clone()])));
+    expressions.extend(
+        selector
+            .iter()
+            .map(|(key, value)| requirement(key, vec![value.clone()])),
+    );
     let preferred = wanted.iter().map(|(name, weight)| PreferredSchedulingTerm {
         weight: i32::try_from(**weight).unwrap_or(i32::MAX),
         preference: term(vec![arch(vec![(*name).clone()])]),
@@ -370,4 +403,3 @@ fn term(expressions: Vec<NodeSelectorRequirement>) -> NodeSelectorTerm {
         ..NodeSelectorTerm::default()
     }
 }
-

@@ -29,7 +29,10 @@ pub fn render(pilot: &Pilot<'_>, sink: &mut Sink) {
     }
     values_map(pilot, sink);
     if !pilot.values.jwks_resolver_extra_root_ca.is_empty() {
-        let data = vec![("extra.pem", pilot.values.jwks_resolver_extra_root_ca.clone())];
+        let data = vec![(
+            "extra.pem",
+            pilot.values.jwks_resolver_extra_root_ca.clone(),
+        )];
         config_map(pilot, "pilot-jwks-extra-cacerts", data, sink);
     }
     for (class, kinds) in &pilot.values.gateway_classes {
@@ -39,7 +42,10 @@ pub fn render(pilot: &Pilot<'_>, sink: &mut Sink) {
 
 fn config_map(pilot: &Pilot<'_>, base: &str, data: Vec<(&str, String)>, sink: &mut Sink) {
     let labels = pilot.labels.full(&[]);
-    sink.add(Component::Pilot, &with_data(pilot, pilot.suffixed(base), labels, data));
+    sink.add(
+        Component::Pilot,
+        &with_data(pilot, pilot.suffixed(base), labels, data),
+    );
 }
 
 fn with_data(
@@ -48,7 +54,10 @@ fn with_data(
     labels: Labels,
     data: Vec<(&str, String)>,
 ) -> ConfigMap {
-    let data = data.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
+    let data = data
+        .into_iter()
+        .map(|(key, value)| (key.to_owned(), value))
+        .collect();
     ConfigMap {
         metadata: namespaced(name, &pilot.namespace, labels),
         data: Some(data),
@@ -61,7 +70,12 @@ fn values_map(pilot: &Pilot<'_>, sink: &mut Sink) {
         ("merged-values", pretty(&pilot.layers.merged)),
         ("original-values", pretty(&pilot.layers.original)),
     ];
-    let mut map = with_data(pilot, pilot.suffixed("values"), pilot.labels.full(&[]), data);
+    let mut map = with_data(
+        pilot,
+        pilot.suffixed("values"),
+        pilot.labels.full(&[]),
+        data,
+    );
     let note = "The values that the objects of this revision were rendered with, for people and \
                 tools to read. Nothing reads them back: edits have no effect.";
     map.metadata.annotations =
@@ -72,8 +86,13 @@ fn values_map(pilot: &Pilot<'_>, sink: &mut Sink) {
 /// One document per kind that a class of gateways has defaults for.
 fn gateway_class(pilot: &Pilot<'_>, class: &str, kinds: &Map<String, Value>, sink: &mut Sink) {
     let name = format!("istio-{}-gatewayclass-{class}", pilot.labels.revision);
-    let labels = pilot.labels.full(&[("gateway.istio.io/defaults-for-class", class)]);
-    let data = kinds.iter().map(|(kind, value)| (kind.as_str(), yaml(value))).collect();
+    let labels = pilot
+        .labels
+        .full(&[("gateway.istio.io/defaults-for-class", class)]);
+    let data = kinds
+        .iter()
+        .map(|(kind, value)| (kind.as_str(), yaml(value)))
+        .collect();
     sink.add(Component::Pilot, &with_data(pilot, name, labels, data));
 }
 
@@ -111,7 +130,10 @@ pub(super) fn mesh_config(pilot: &Pilot<'_>) -> Value {
 
 fn without_empty_providers(mut mesh: Value) -> Value {
     if let Some(map) = mesh.as_object_mut()
-        && map.get("defaultProviders").and_then(Value::as_object).is_some_and(Map::is_empty)
+        && map
+            .get("defaultProviders")
+            .and_then(Value::as_object)
+            .is_some_and(Map::is_empty)
     {
         map.shift_remove("defaultProviders");
     }
@@ -165,7 +187,8 @@ fn tracing(pilot: &Pilot<'_>) -> Value {
         let path = ["global", "tracer", tracer, path];
         get(&pilot.layers.merged, &path).cloned()
     };
-    let or = |path: &str, default: String| setting(path).filter(|v| v != "").unwrap_or(json!(default));
+    let or =
+        |path: &str, default: String| setting(path).filter(|v| v != "").unwrap_or(json!(default));
     match tracer {
         "zipkin" => {
             let default = format!("zipkin.{}:9411", pilot.istio_namespace());

@@ -111,7 +111,10 @@ fn pod(pilot: &Pilot<'_>) -> PodSpec {
         service_account_name: Some(pilot.name.clone()),
         priority_class_name: non_empty(&values.global.priority_class_name),
         node_selector: some(values.node_selector.clone()),
-        affinity: values.affinity.clone().filter(|affinity| *affinity != Default::default()),
+        affinity: values
+            .affinity
+            .clone()
+            .filter(|affinity| *affinity != Default::default()),
         tolerations: Some(tolerations),
         topology_spread_constraints: some_list(values.topology_spread_constraints.clone()),
         init_containers: some_list(values.init_containers.clone()),
@@ -158,7 +161,10 @@ fn container(pilot: &Pilot<'_>) -> Container {
             read_only_root_filesystem: Some(true),
             run_as_non_root: Some(true),
             capabilities: Some(drop_all()),
-            seccomp_profile: values.seccomp_profile.clone().filter(|s| *s != Default::default()),
+            seccomp_profile: values
+                .seccomp_profile
+                .clone()
+                .filter(|s| *s != Default::default()),
             ..SecurityContext::default()
         }),
         termination_message_policy: non_empty(&values.termination_message_policy),
@@ -200,7 +206,10 @@ fn arguments(pilot: &Pilot<'_>) -> Vec<String> {
     let values = &pilot.values;
     let mut arguments = vec!["discovery".to_owned(), "--monitoringAddr=:15014".to_owned()];
     arguments.extend(log_arguments(&values.global));
-    arguments.extend(["--domain".to_owned(), values.global.proxy.cluster_domain.clone()]);
+    arguments.extend([
+        "--domain".to_owned(),
+        values.global.proxy.cluster_domain.clone(),
+    ]);
     if !values.taint.namespace.is_empty() {
         arguments.push(format!("--cniNamespace={}", values.taint.namespace));
     }
@@ -208,7 +217,12 @@ fn arguments(pilot: &Pilot<'_>) -> Vec<String> {
         "--keepaliveMaxServerConnectionAge".to_owned(),
         values.keepalive_max_server_connection_age.0.clone(),
     ]);
-    arguments.extend(values.extra_container_args.iter().map(|argument| argument.0.clone()));
+    arguments.extend(
+        values
+            .extra_container_args
+            .iter()
+            .map(|argument| argument.0.clone()),
+    );
     arguments
 }
 
@@ -228,7 +242,10 @@ fn environment(pilot: &Pilot<'_>) -> Vec<EnvVar> {
         let or = |own: &str, default: &str| non_empty(own).unwrap_or_else(|| default.to_owned());
         let namespace = or(&values.trusted_ztunnel_namespace, &pilot.namespace);
         let name = or(&values.trusted_ztunnel_name, "ztunnel");
-        list.push(env("CA_TRUSTED_NODE_ACCOUNTS", format!("{namespace}/{name}")));
+        list.push(env(
+            "CA_TRUSTED_NODE_ACCOUNTS",
+            format!("{namespace}/{name}"),
+        ));
     }
     list.extend(env_map(&values.env));
     let compliance = values.env.get("COMPLIANCE_POLICY").and_then(scalar_text);
@@ -237,7 +254,10 @@ fn environment(pilot: &Pilot<'_>) -> Vec<EnvVar> {
     }
     list.extend(values.env_var_from.iter().cloned());
     if values.trace_sampling > 0.0 {
-        list.push(env("PILOT_TRACE_SAMPLING", values.trace_sampling.to_string()));
+        list.push(env(
+            "PILOT_TRACE_SAMPLING",
+            values.trace_sampling.to_string(),
+        ));
     }
     if values.taint.enabled {
         list.push(env("PILOT_ENABLE_NODE_UNTAINT_CONTROLLERS", "true"));
@@ -254,7 +274,10 @@ fn environment(pilot: &Pilot<'_>) -> Vec<EnvVar> {
         list.extend(non_empty(value).map(|value| env(name, value)));
     }
     list.extend([
-        env("PILOT_ENABLE_ANALYSIS", global.istiod.enable_analysis.to_string()),
+        env(
+            "PILOT_ENABLE_ANALYSIS",
+            global.istiod.enable_analysis.to_string(),
+        ),
         env("CLUSTER_ID", global.cluster_name()),
         env("PLATFORM", &global.platform),
     ]);

@@ -28,7 +28,9 @@ const CORE: &[&str] = &[""];
 const CERTIFICATES: &[&str] = &["certificates.k8s.io"];
 const READ: &[&str] = &["get", "list", "watch"];
 const READ_GWL: &[&str] = &["get", "watch", "list"];
-const WRITE: &[&str] = &["get", "watch", "list", "update", "patch", "create", "delete"];
+const WRITE: &[&str] = &[
+    "get", "watch", "list", "update", "patch", "create", "delete",
+];
 const UPDATE: &[&str] = &["update", "patch"];
 
 /// Adds all roles and bindings.
@@ -89,7 +91,9 @@ fn cluster_role(
 }
 
 fn deploys_gateways(values: &Istiod) -> bool {
-    let switch = values.env.get("PILOT_ENABLE_GATEWAY_API_DEPLOYMENT_CONTROLLER");
+    let switch = values
+        .env
+        .get("PILOT_ENABLE_GATEWAY_API_DEPLOYMENT_CONTROLLER");
     switch.and_then(scalar_text).as_deref() != Some("false")
 }
 
@@ -127,7 +131,11 @@ fn control_plane(pilot: &Pilot<'_>) -> Vec<PolicyRule> {
             &["mutatingwebhookconfigurations"],
             &["get", "list", "watch", "update", "patch"],
         ),
-        rule(ADMISSION, &["validatingwebhookconfigurations"], &["get", "list", "watch", "update"]),
+        rule(
+            ADMISSION,
+            &["validatingwebhookconfigurations"],
+            &["get", "list", "watch", "update"],
+        ),
         rule(ISTIO_GROUPS, &["*"], READ_GWL),
     ];
     let analysis = pilot.values.global.istiod.enable_analysis;
@@ -136,11 +144,27 @@ fn control_plane(pilot: &Pilot<'_>) -> Vec<PolicyRule> {
     }
     rules.extend([
         rule(NETWORKING, &["workloadentries"], WRITE),
-        rule(NETWORKING, &["workloadentries/status", "serviceentries/status"], WRITE),
-        rule(&["security.istio.io"], &["authorizationpolicies/status"], WRITE),
+        rule(
+            NETWORKING,
+            &["workloadentries/status", "serviceentries/status"],
+            WRITE,
+        ),
+        rule(
+            &["security.istio.io"],
+            &["authorizationpolicies/status"],
+            WRITE,
+        ),
         rule(CORE, &["services/status"], WRITE),
-        rule(&["apiextensions.k8s.io"], &["customresourcedefinitions"], READ),
-        rule(CORE, &["pods", "nodes", "services", "namespaces", "endpoints"], READ),
+        rule(
+            &["apiextensions.k8s.io"],
+            &["customresourcedefinitions"],
+            READ,
+        ),
+        rule(
+            CORE,
+            &["pods", "nodes", "services", "namespaces", "endpoints"],
+            READ,
+        ),
         rule(&["discovery.k8s.io"], &["endpointslices"], READ),
     ]);
     if pilot.values.taint.enabled {
@@ -152,20 +176,36 @@ fn control_plane(pilot: &Pilot<'_>) -> Vec<PolicyRule> {
         rules.push(rule(groups, &["ingresses/status"], &["*"]));
     }
     rules.extend([
-        rule(&["networking.k8s.io"], &["ingresses", "ingressclasses"], READ),
+        rule(
+            &["networking.k8s.io"],
+            &["ingresses", "ingressclasses"],
+            READ,
+        ),
         rule(&["networking.k8s.io"], &["ingresses/status"], &["*"]),
-        rule(CORE, &["configmaps"], &["create", "get", "list", "watch", "update"]),
+        rule(
+            CORE,
+            &["configmaps"],
+            &["create", "get", "list", "watch", "update"],
+        ),
     ]);
     rules.extend(signing(&pilot.values, &pilot.layers.merged));
     rules.extend([
         rule(&["authentication.k8s.io"], &["tokenreviews"], &["create"]),
-        rule(&["authorization.k8s.io"], &["subjectaccessreviews"], &["create"]),
+        rule(
+            &["authorization.k8s.io"],
+            &["subjectaccessreviews"],
+            &["create"],
+        ),
     ]);
     rules.extend(gateway_api());
     rules.push(rule(CORE, &["secrets"], READ_GWL));
     let services = services_group(&pilot.values);
     let services = &[services.as_str()];
-    rules.push(rule(services, &["serviceexports"], &["get", "watch", "list", "create", "delete"]));
+    rules.push(rule(
+        services,
+        &["serviceexports"],
+        &["get", "watch", "list", "create", "delete"],
+    ));
     rules.push(rule(services, &["serviceimports"], READ_GWL));
     rules
 }
@@ -190,7 +230,11 @@ const ANALYZED: &[&str] = &[
 
 /// Signing through the Kubernetes API, where the control plane has no key of its own.
 fn signing(values: &Istiod, merged: &serde_json::Value) -> Vec<PolicyRule> {
-    let external = values.env.get("EXTERNAL_CA").and_then(scalar_text).is_some_and(|ca| !ca.is_empty());
+    let external = values
+        .env
+        .get("EXTERNAL_CA")
+        .and_then(scalar_text)
+        .is_some_and(|ca| !ca.is_empty());
     let own = ["istiod", "custom", "none"].contains(&values.global.pilot_cert_provider.as_str());
     if own && !external {
         return Vec::new();
@@ -208,7 +252,11 @@ fn signing(values: &Istiod, merged: &serde_json::Value) -> Vec<PolicyRule> {
         ..rule(CERTIFICATES, &["signers"], &["approve"])
     };
     vec![
-        rule(CERTIFICATES, requests, &["update", "create", "get", "delete", "watch"]),
+        rule(
+            CERTIFICATES,
+            requests,
+            &["update", "create", "get", "delete", "watch"],
+        ),
         approve,
     ]
 }
@@ -229,9 +277,17 @@ fn gateway_api() -> [PolicyRule; 6] {
     let inference = &["inference.networking.k8s.io"];
     [
         rule(&[GATEWAY_API[0], GATEWAY_API_X[0]], &["*"], READ_GWL),
-        rule(GATEWAY_API_X, &["xbackends/status", "xbackendtrafficpolicies/status"], UPDATE),
+        rule(
+            GATEWAY_API_X,
+            &["xbackends/status", "xbackendtrafficpolicies/status"],
+            UPDATE,
+        ),
         rule(GATEWAY_API, statuses, UPDATE),
-        rule(GATEWAY_API, &["gatewayclasses"], &["create", "update", "patch", "delete"]),
+        rule(
+            GATEWAY_API,
+            &["gatewayclasses"],
+            &["create", "update", "patch", "delete"],
+        ),
         rule(inference, &["inferencepools"], READ_GWL),
         rule(inference, &["inferencepools/status"], UPDATE),
     ]
@@ -264,14 +320,30 @@ fn reader(services: &str) -> Vec<PolicyRule> {
         rule(ISTIO_GROUPS, &["*"], READ),
         rule(CORE, core, READ),
         rule(NETWORKING, &["workloadentries"], READ_GWL),
-        rule(&["networking.x-k8s.io", GATEWAY_API[0]], &["gateways"], READ_GWL),
-        rule(&["apiextensions.k8s.io"], &["customresourcedefinitions"], READ),
+        rule(
+            &["networking.x-k8s.io", GATEWAY_API[0]],
+            &["gateways"],
+            READ_GWL,
+        ),
+        rule(
+            &["apiextensions.k8s.io"],
+            &["customresourcedefinitions"],
+            READ,
+        ),
         rule(&["discovery.k8s.io"], &["endpointslices"], READ),
-        rule(&[services], &["serviceexports"], &["get", "list", "watch", "create", "delete"]),
+        rule(
+            &[services],
+            &["serviceexports"],
+            &["get", "list", "watch", "create", "delete"],
+        ),
         rule(&[services], &["serviceimports"], READ),
         rule(&["apps"], &["replicasets"], READ),
         rule(&["authentication.k8s.io"], &["tokenreviews"], &["create"]),
-        rule(&["authorization.k8s.io"], &["subjectaccessreviews"], &["create"]),
+        rule(
+            &["authorization.k8s.io"],
+            &["subjectaccessreviews"],
+            &["create"],
+        ),
     ]
 }
 
@@ -279,8 +351,16 @@ fn reader(services: &str) -> Vec<PolicyRule> {
 fn own_namespace() -> Vec<PolicyRule> {
     vec![
         rule(NETWORKING, &["gateways"], &["create"]),
-        rule(CORE, &["secrets"], &["create", "get", "watch", "list", "update", "delete"]),
+        rule(
+            CORE,
+            &["secrets"],
+            &["create", "get", "watch", "list", "update", "delete"],
+        ),
         rule(CORE, &["configmaps"], &["delete"]),
-        rule(&["coordination.k8s.io"], &["leases"], &["get", "update", "patch", "create"]),
+        rule(
+            &["coordination.k8s.io"],
+            &["leases"],
+            &["get", "update", "patch", "create"],
+        ),
     ]
 }

@@ -13,7 +13,13 @@ pub fn render(pilot: &Pilot<'_>, sink: &mut Sink) {
     let own = service(pilot, &pilot.name, pilot.app_labels());
     let mut spec = own.spec.clone().unwrap_or_default();
     spec.traffic_distribution = non_empty(&pilot.values.traffic_distribution);
-    sink.add(Component::Pilot, &Service { spec: Some(spec), ..own });
+    sink.add(
+        Component::Pilot,
+        &Service {
+            spec: Some(spec),
+            ..own
+        },
+    );
     for tag in &pilot.values.revision_tags {
         let mut labels = pilot.app_labels();
         labels.insert(label::TAG.to_owned(), tag.clone());

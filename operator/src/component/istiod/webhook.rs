@@ -14,8 +14,12 @@ use crate::values::global::non_empty;
 use crate::values::istiod::Base;
 
 /// Namespaces that `enableNamespacesByDefault` leaves alone.
-const SYSTEM_NAMESPACES: &[&str] =
-    &["kube-system", "kube-public", "kube-node-lease", "local-path-storage"];
+const SYSTEM_NAMESPACES: &[&str] = &[
+    "kube-system",
+    "kube-public",
+    "kube-node-lease",
+    "local-path-storage",
+];
 
 /// Adds the injection webhooks of the revision and its tags, and the validation webhook.
 pub fn render(pilot: &Pilot<'_>, sink: &mut Sink) {
@@ -27,7 +31,10 @@ pub fn render(pilot: &Pilot<'_>, sink: &mut Sink) {
         for tag in &pilot.values.revision_tags {
             let name = in_namespace(pilot, format!("istio-revision-tag-{tag}"));
             let legacy = tag == revision::DEFAULT;
-            sink.add(Component::Pilot, &injector(pilot, name, Some(tag), tag, legacy));
+            sink.add(
+                Component::Pilot,
+                &injector(pilot, name, Some(tag), tag, legacy),
+            );
         }
     }
     if pilot.values.global.config_validation {
@@ -56,7 +63,10 @@ fn injector(
     }
     let mut metadata = clustered(name, labels);
     metadata.annotations = some(pilot.values.sidecar_injector_webhook_annotations.clone());
-    let by_default = pilot.values.sidecar_injector_webhook.enable_namespaces_by_default;
+    let by_default = pilot
+        .values
+        .sidecar_injector_webhook
+        .enable_namespaces_by_default;
     MutatingWebhookConfiguration {
         metadata,
         webhooks: Some(
@@ -180,24 +190,37 @@ fn injection_webhook(pilot: &Pilot<'_>, selection: Selection) -> MutatingWebhook
 /// A bundle that the user gives, as base64; without one the control plane writes its own.
 fn ca_bundle(text: &str) -> Option<ByteString> {
     use base64::Engine as _;
-    let bytes = base64::engine::general_purpose::STANDARD.decode(text).ok()?;
+    let bytes = base64::engine::general_purpose::STANDARD
+        .decode(text)
+        .ok()?;
     (!bytes.is_empty()).then_some(ByteString(bytes))
 }
 
 fn validator(pilot: &Pilot<'_>) -> ValidatingWebhookConfiguration {
     let rev = pilot.resolved.revision.label();
-    let labels =
-        pilot.labels.released(&[("app", "istiod"), ("istio", "istiod"), (label::REVISION, rev)]);
+    let labels = pilot.labels.released(&[
+        ("app", "istiod"),
+        ("istio", "istiod"),
+        (label::REVISION, rev),
+    ]);
     let target = ValidatingWebhookTarget {
         service: &pilot.name,
         namespace: pilot.istio_namespace(),
         base: &pilot.values.base,
     };
     let selector = expressions(vec![is_in(label::REVISION, &[rev])]);
-    let name = format!("{}-{}", pilot.suffixed("istio-validator"), pilot.istio_namespace());
+    let name = format!(
+        "{}-{}",
+        pilot.suffixed("istio-validator"),
+        pilot.istio_namespace()
+    );
     ValidatingWebhookConfiguration {
         metadata: clustered(name, labels),
-        webhooks: Some(vec![validating_webhook("rev.validation.istio.io", &target, selector)]),
+        webhooks: Some(vec![validating_webhook(
+            "rev.validation.istio.io",
+            &target,
+            selector,
+        )]),
     }
 }
 
@@ -214,8 +237,12 @@ pub fn validating_webhook(
     target: &ValidatingWebhookTarget<'_>,
     selector: LabelSelector,
 ) -> ValidatingWebhook {
-    let groups =
-        ["security.istio.io", "networking.istio.io", "telemetry.istio.io", "extensions.istio.io"];
+    let groups = [
+        "security.istio.io",
+        "networking.istio.io",
+        "telemetry.istio.io",
+        "extensions.istio.io",
+    ];
     let url = non_empty(&target.base.validation_url);
     let bundle = ca_bundle(&target.base.validation_ca_bundle);
     // Without a bundle the webhook can't be called before the control plane writes one.

@@ -1,5 +1,7 @@
 //! Compiled `Cluster`.
 
+pub(crate) mod compile;
+
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -28,6 +30,8 @@ pub struct ClusterConfig {
     /// Source address of connections, by family of the destination.
     pub bind: BindConfig,
     pub istio: IstioMetadata,
+    /// Localities share traffic by their weights, not by their endpoints.
+    pub locality_weighted: bool,
     pub tcp_keepalive: Option<Keepalive>,
     /// Soft limit of buffered bytes per connection; default 1 MiB.
     pub buffer_limit: usize,
@@ -93,6 +97,15 @@ pub enum LbPolicy {
     },
     RoundRobin,
     Random,
+    /// By hash on a ring with `min` to `max` entries.
+    RingHash {
+        min: usize,
+        max: usize,
+    },
+    /// By hash in a table of prime `size`.
+    Maglev {
+        size: usize,
+    },
     /// Of `ORIGINAL_DST`.
     ClusterProvided,
 }
