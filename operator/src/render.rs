@@ -86,6 +86,30 @@ pub fn render(spec: &Value, context: &Context) -> Result<Rendered, Vec<Diagnosti
     })
 }
 
+/// Validates and renders a whole IstioOperator object.
+///
+/// # Errors
+/// Everything that is wrong with the object, with its path; as [`render`].
+pub fn render_object(object: &Value, context: &Context) -> Result<Rendered, Vec<Diagnostic>> {
+    let mut findings = ironsail_crds::validate::operator::validate(object);
+    if findings.iter().any(Diagnostic::is_error) {
+        return Err(findings);
+    }
+    let empty = Value::Object(serde_json::Map::new());
+    let spec = object.get("spec").filter(|spec| !spec.is_null()).unwrap_or(&empty);
+    match render(spec, context) {
+        Ok(mut rendered) => {
+            findings.append(&mut rendered.warnings);
+            rendered.warnings = findings;
+            Ok(rendered)
+        }
+        Err(mut errors) => {
+            findings.append(&mut errors);
+            Err(findings)
+        }
+    }
+}
+
 fn enabled(resolved: &Resolved) -> Vec<Component> {
     let on = |component: Component| match component {
         Component::Base => resolved.base(),
