@@ -9,6 +9,7 @@ pub mod admin;
 pub mod bootstrap;
 pub mod capture;
 pub mod cluster;
+pub mod command;
 pub mod conn;
 pub mod filter_chain;
 pub mod http;
