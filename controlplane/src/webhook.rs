@@ -64,14 +64,24 @@ impl Metrics {
         let resource = ["group", "version", "resource"];
         Ok(Self {
             injections: counter("sidecar_injection_requests_total", "Injection requests.")?,
-            injected: counter("sidecar_injection_success_total", "Pods that were injected.")?,
-            skipped: counter("sidecar_injection_skip_total", "Pods that were left as they are.")?,
+            injected: counter(
+                "sidecar_injection_success_total",
+                "Pods that were injected.",
+            )?,
+            skipped: counter(
+                "sidecar_injection_skip_total",
+                "Pods that were left as they are.",
+            )?,
             failed: labelled(
                 "sidecar_injection_failure_total",
                 "Pods that could not be injected.",
                 &["reason"],
             )?,
-            valid: labelled("galley_validation_passed", "Objects that passed.", &resource)?,
+            valid: labelled(
+                "galley_validation_passed",
+                "Objects that passed.",
+                &resource,
+            )?,
             invalid: labelled(
                 "galley_validation_failed",
                 "Objects that were refused.",
@@ -88,10 +98,14 @@ impl Webhooks {
         let injecting_with = self.clone();
         Router::new()
             .readiness("/ready", readiness)
-            .post("/inject", move |request| inject::serve(injecting.clone(), request))
+            .post("/inject", move |request| {
+                inject::serve(injecting.clone(), request)
+            })
             .prefix("/inject/", move |request| {
                 inject::serve(injecting_with.clone(), request)
             })
-            .post("/validate", move |request| validate::serve(self.clone(), request))
+            .post("/validate", move |request| {
+                validate::serve(self.clone(), request)
+            })
     }
 }

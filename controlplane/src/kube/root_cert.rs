@@ -9,8 +9,8 @@ use futures::StreamExt;
 use ironsail_runtime::signal::Shutdown;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
 use kube::api::{Api, Patch, PatchParams};
-use kube_runtime::{WatchStreamExt, watcher};
 use kube::{Client, ResourceExt};
+use kube_runtime::{WatchStreamExt, watcher};
 use serde_json::json;
 use tokio::sync::watch;
 use tracing::{debug, warn};
@@ -64,7 +64,9 @@ impl Keeper {
             .default_backoff()
             .boxed();
         let ours = watcher::Config::default().labels(&selector);
-        let mut config_maps = watcher::watcher(config_maps, ours).default_backoff().boxed();
+        let mut config_maps = watcher::watcher(config_maps, ours)
+            .default_backoff()
+            .boxed();
         loop {
             let touched = tokio::select! {
                 changed = self.roots.changed() => {

@@ -17,8 +17,8 @@ use k8s_openapi::api::admissionregistration::v1::{
     MutatingWebhookConfiguration, ValidatingWebhookConfiguration, WebhookClientConfig,
 };
 use kube::api::{Api, Patch, PatchParams};
-use kube_runtime::watcher;
 use kube::{Client, Resource, ResourceExt};
+use kube_runtime::watcher;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 use tracing::{info, warn};
@@ -175,7 +175,11 @@ fn operations<K: Configuration>(
         if !is_ours {
             continue;
         }
-        let known = entry.client.ca_bundle.as_ref().map(|bundle| bundle.0.as_slice());
+        let known = entry
+            .client
+            .ca_bundle
+            .as_ref()
+            .map(|bundle| bundle.0.as_slice());
         if known != Some(bundle) {
             operations.push(json!({
                 "op": "add",

@@ -21,7 +21,7 @@ const ALIASES: [(&str, &str); 2] = [
 pub async fn serve(webhooks: Webhooks, request: Request) -> Response {
     let review = match review::parse(&request) {
         Ok(review) => review,
-        Err(response) => return response,
+        Err(response) => return *response,
     };
     webhooks.metrics.injections.inc();
     let env = variables(request.uri().path());
@@ -71,7 +71,11 @@ fn decide(webhooks: &Webhooks, review: &Review, env: &BTreeMap<String, String>) 
 }
 
 fn refuse(webhooks: &Webhooks, pod: &str, error: &str) -> Verdict {
-    webhooks.metrics.failed.with_label_values(&["injection"]).inc();
+    webhooks
+        .metrics
+        .failed
+        .with_label_values(&["injection"])
+        .inc();
     warn!(%pod, %error, "Pod cannot be injected");
     Verdict::refused(format!("sidecar injection failed: {error}"))
 }

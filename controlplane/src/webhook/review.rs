@@ -77,12 +77,12 @@ impl Verdict {
 ///
 /// # Errors
 /// The body is no `AdmissionReview` with a request.
-pub fn parse(request: &Request) -> Result<Review, Response> {
+pub fn parse(request: &Request) -> Result<Review, Box<Response>> {
     serde_json::from_slice(request.body()).map_err(|error| {
-        text(
+        Box::new(text(
             StatusCode::BAD_REQUEST,
             format!("not an AdmissionReview: {error}\n"),
-        )
+        ))
     })
 }
 
@@ -146,7 +146,10 @@ mod tests {
         };
         let json = body(answer(&review(), verdict)).await;
         assert_eq!(json["response"]["patch"], "W10=");
-        assert_eq!(json["response"]["warnings"][0].as_str().map(str::len), Some(256));
+        assert_eq!(
+            json["response"]["warnings"][0].as_str().map(str::len),
+            Some(256)
+        );
     }
 
     #[test]

@@ -10,7 +10,7 @@ use super::review::{self, Verdict};
 pub async fn serve(webhooks: Webhooks, request: Request) -> Response {
     let review = match review::parse(&request) {
         Ok(review) => review,
-        Err(response) => return response,
+        Err(response) => return *response,
     };
     let asked = &review.request;
     if !matches!(asked.operation.as_str(), "CREATE" | "UPDATE") {
