@@ -16,8 +16,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use ironsail_mesh::identity::Identity;
-use rustls_pki_types::CertificateDer;
 
+use crate::ca::authenticate::{AuthError, Peer};
 use crate::generate::Cache;
 use crate::push::Publisher;
 
@@ -37,12 +37,12 @@ pub struct Discovery {
 
 /// Who may have a stream, and secrets over it.
 pub trait Gate: Send + Sync + 'static {
-    /// The identity behind a token or client certificates, or the text for the log.
+    /// The identity of a caller on a TLS connection; `authorization` is the header's value.
     fn authenticate<'a>(
         &'a self,
-        bearer: Option<&'a str>,
-        certificates: &'a [CertificateDer<'static>],
-    ) -> Answer<'a, Result<Identity, String>>;
+        peer: &'a Peer,
+        authorization: Option<&'a str>,
+    ) -> Answer<'a, Result<Identity, AuthError>>;
 
     /// Whether this identity may read Secrets of its own namespace.
     fn may_read_secrets<'a>(&'a self, identity: &'a Identity) -> Answer<'a, bool>;
@@ -50,13 +50,3 @@ pub trait Gate: Send + Sync + 'static {
 
 /// An answer for which the API server may have to be asked.
 pub type Answer<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
-
-/// How a stream reached us.
-#[derive(Clone, Debug, Default)]
-pub struct Transport {
-    pub is_tls: bool,
-    /// Verified client certificates, leaf first.
-    pub certificates: Arc<[CertificateDer<'static>]>,
-    /// Address of the client, for the log.
-    pub peer: String,
-}

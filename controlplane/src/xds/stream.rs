@@ -19,12 +19,13 @@ use tokio::sync::mpsc;
 use tonic::{Code, Status};
 use tracing::{Instrument, debug, info, info_span, warn};
 
+use crate::ca::authenticate::Peer;
 use crate::generate::SecretAccess;
 use crate::model::proxy::ProxyNode;
 use crate::push::Subscription;
 use crate::xds::resource_type::ResourceType;
 use crate::xds::session::{Event, Response, Session};
-use crate::xds::{Discovery, Transport, frame};
+use crate::xds::{Discovery, frame};
 
 const SERVICE: &str = "/envoy.service.discovery.v3.AggregatedDiscoveryService/";
 
@@ -98,7 +99,7 @@ pub fn is_discovery(path: &str) -> bool {
 
 impl Discovery {
     /// Answers a call of the discovery service; the stream itself runs in a task of its own.
-    pub fn call<B>(&self, request: Request<B>, transport: Transport) -> HttpResponse<GrpcBody>
+    pub fn call<B>(&self, request: Request<B>, peer: Peer) -> HttpResponse<GrpcBody>
     where
         B: Body<Data = Bytes> + Send + Unpin + 'static,
         B::Error: std::fmt::Display,
@@ -112,14 +113,14 @@ impl Discovery {
             _ => None,
         };
         let discovery = self.clone();
-        let span = info_span!("stream", peer = %transport.peer);
+        let span = info_span!("stream", peer = %peer.address);
         let task = async move {
             let ended = match is_delta {
                 Some(is_delta) => {
                     let stream = Stream {
                         id: STREAMS.fetch_add(1, Ordering::Relaxed),
                         is_delta,
-                        transport,
+                        peer,
                         sender: sender.clone(),
                         discovery,
                     };
@@ -152,7 +153,7 @@ impl Discovery {
 struct Stream {
     id: u64,
     is_delta: bool,
-    transport: Transport,
+    peer: Peer,
     sender: mpsc::Sender<Result<Vec<Bytes>, Status>>,
     discovery: Discovery,
 }
@@ -225,22 +226,21 @@ impl Stream {
 
     /// Nobody on the plaintext port; there no secret is ever sent.
     async fn authenticate(&self, headers: &HeaderMap) -> Result<Option<Identity>, Status> {
-        if !self.transport.is_tls {
+        if !self.peer.is_tls {
             return Ok(None);
         }
-        let bearer = headers
+        let authorization = headers
             .get(AUTHORIZATION)
-            .and_then(|value| value.to_str().ok())
-            .and_then(|value| value.strip_prefix("Bearer "));
+            .and_then(|value| value.to_str().ok());
         let asked = self
             .discovery
             .gate
-            .authenticate(bearer, &self.transport.certificates);
+            .authenticate(&self.peer, authorization);
         match asked.await {
             Ok(identity) => Ok(Some(identity)),
-            Err(reason) => {
-                warn!(%reason, "Client is not authenticated");
-                Err(Status::unauthenticated("request authenticate failure"))
+            Err(error) => {
+                warn!(%error, "Client is not authenticated");
+                Err(Status::from(error))
             }
         }
     }
@@ -324,7 +324,7 @@ impl<'a> Registered<'a> {
         let discovery = &stream.discovery;
         discovery
             .connections
-            .add(stream.id, session, &stream.transport.peer);
+            .add(stream.id, session, &stream.peer.address.to_string());
         discovery.metrics.connected(version, 1);
         Self {
             stream,
