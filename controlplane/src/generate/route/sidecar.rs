@@ -15,6 +15,9 @@ use crate::model::service::Service;
 use crate::model::snapshot::Snapshot;
 use crate::model::virtual_service::{MESH_GATEWAY, VirtualService};
 
+/// Hosts of rules that no service has are in the table of this port only, as with the peer.
+const PORT_OF_EVERY_RULE: u16 = 80;
+
 /// What a table is made of.
 pub struct Tables<'a> {
     pub snapshot: &'a Snapshot,
@@ -60,6 +63,9 @@ impl<'a> Tables<'a> {
         let mut covered: BTreeMap<&str, ()> = BTreeMap::new();
         let winners = Winners::new(&rules);
         for (position, rule) in rules.iter().enumerate() {
+            if port != PORT_OF_EVERY_RULE && !names_any(rule, &services) {
+                continue;
+            }
             let routes = routes(&scope, rule);
             if routes.is_empty() {
                 continue;
@@ -127,6 +133,14 @@ impl<'a> Tables<'a> {
         );
         Some(table(name, [host]))
     }
+}
+
+/// Whether a rule is for one of these services.
+fn names_any(rule: &VirtualService, services: &BTreeMap<&str, &Arc<Service>>) -> bool {
+    rule.hosts.iter().any(|host| match host.starts_with('*') {
+        true => services.keys().any(|service| matches(host, service)),
+        false => services.contains_key(host.as_str()),
+    })
 }
 
 /// Which rule is for which host: the oldest with that very host, else with the longest wildcard.
