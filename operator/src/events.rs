@@ -32,12 +32,14 @@ impl Events {
 
     /// Something happened as wanted.
     pub async fn normal(&self, about: &DynamicObject, reason: &str, note: impl Into<String>) {
-        self.publish(about, EventType::Normal, reason, note.into(), None).await;
+        self.publish(about, EventType::Normal, reason, note.into(), None)
+            .await;
     }
 
     /// Something is not as wanted.
     pub async fn warning(&self, about: &DynamicObject, reason: &str, note: impl Into<String>) {
-        self.publish(about, EventType::Warning, reason, note.into(), None).await;
+        self.publish(about, EventType::Warning, reason, note.into(), None)
+            .await;
     }
 
     /// Something happened to an owned object.
@@ -56,7 +58,8 @@ impl Events {
             name: Some(object.name().to_owned()),
             ..ObjectReference::default()
         };
-        self.publish(about, type_, reason, note.into(), Some(reference)).await;
+        self.publish(about, type_, reason, note.into(), Some(reference))
+            .await;
     }
 
     async fn publish(
@@ -88,9 +91,11 @@ pub fn operator_resource() -> kube::core::ApiResource {
 
 fn bounded(mut note: String) -> String {
     if note.len() > MAX_NOTE_BYTES {
-        let end = (0..=MAX_NOTE_BYTES).rev().find(|at| note.is_char_boundary(*at)).unwrap_or(0);
+        let end = (0..=MAX_NOTE_BYTES)
+            .rev()
+            .find(|at| note.is_char_boundary(*at))
+            .unwrap_or(0);
         note.truncate(end);
     }
     note
 }
-
