@@ -360,7 +360,6 @@ fn container(context: &Context) -> Container {
 fn environment(context: &Context) -> Vec<EnvVar> {
     vec![
         env("WATCH_NAMESPACE", WATCHED),
-        env("REVISION", ""),
         env("HUB", &context.hub),
         env("TAG", &context.tag),
         env("WAIT_FOR_RESOURCES_TIMEOUT", "300s"),

@@ -15,7 +15,8 @@ const MAX_NOTE_BYTES: usize = 1000;
 /// Writes events in the name of the operator; what can't be written is only logged.
 #[derive(Clone)]
 pub struct Events {
-    recorder: Recorder,
+    client: Client,
+    reporter: Reporter,
 }
 
 impl Events {
@@ -25,9 +26,7 @@ impl Events {
             controller: "istio-operator".to_owned(),
             instance,
         };
-        Self {
-            recorder: Recorder::new(client, reporter),
-        }
+        Self { client, reporter }
     }
 
     /// Something happened as wanted.
@@ -78,7 +77,10 @@ impl Events {
             secondary,
         };
         let reference = about.object_ref(&operator_resource());
-        if let Err(error) = self.recorder.publish(&event, &reference).await {
+        // A recorder of its own for each: one that lives longer would repeat the first note of
+        // several with the same reason.
+        let recorder = Recorder::new(self.client.clone(), self.reporter.clone());
+        if let Err(error) = recorder.publish(&event, &reference).await {
             debug!(%error, reason, "Event was not written");
         }
     }

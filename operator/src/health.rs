@@ -121,27 +121,41 @@ pub fn explain(pod: &Pod) -> Option<String> {
     Some(format!("pod {name}: {message}"))
 }
 
-/// What a container waits for, or how it last ended.
+/// What a container waits for, or how it ended.
 fn waiting(container: &ContainerStatus) -> Option<String> {
     let state = container.state.as_ref()?;
+    let name = &container.name;
+    if let Some(ended) = state
+        .terminated
+        .as_ref()
+        .filter(|ended| ended.exit_code != 0)
+    {
+        return Some(format!(
+            "container {name} ended with exit code {}",
+            ended.exit_code
+        ));
+    }
     let waiting = state.waiting.as_ref()?;
-    let reason = waiting.reason.as_deref()?;
-    // Nothing is wrong in these states.
-    if ["ContainerCreating", "PodInitializing"].contains(&reason) {
-        return None;
-    }
-    let mut text = format!("container {} is waiting: {reason}", container.name);
-    if let Some(message) = &waiting.message {
-        text.push_str(&format!(" ({message})"));
-    }
     let last = container
         .last_state
         .as_ref()
         .and_then(|state| state.terminated.as_ref());
-    if let Some(code) = last.map(|terminated| terminated.exit_code) {
-        text.push_str(&format!(", last exit code {code}"));
+    match (waiting.reason.as_deref()?, &waiting.message) {
+        // Nothing is wrong in these states.
+        ("ContainerCreating" | "PodInitializing", _) => None,
+        // The message tells the back-off, which changes with each restart.
+        (reason @ "CrashLoopBackOff", _) => Some(match last {
+            Some(ended) => {
+                let code = ended.exit_code;
+                format!("container {name} is waiting: {reason}, last exit code {code}")
+            }
+            None => format!("container {name} is waiting: {reason}"),
+        }),
+        (reason, Some(message)) => {
+            Some(format!("container {name} is waiting: {reason} ({message})"))
+        }
+        (reason, None) => Some(format!("container {name} is waiting: {reason}")),
     }
-    Some(text)
 }
 
 #[cfg(test)]
@@ -216,6 +230,12 @@ mod tests {
         assert_eq!(
             explain(&pod(crashing)).as_deref(),
             Some("pod p: container c is waiting: CrashLoopBackOff, last exit code 1")
+        );
+        let ended = json!({"containerStatuses": [{"name": "c", "image": "", "imageID": "", "ready": false,
+            "restartCount": 3, "state": {"terminated": {"exitCode": 2}}}]});
+        assert_eq!(
+            explain(&pod(ended)).as_deref(),
+            Some("pod p: container c ended with exit code 2")
         );
         let unscheduled = json!({"conditions": [
             {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "no node fits"},

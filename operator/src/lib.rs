@@ -26,6 +26,8 @@ pub mod server;
 pub mod settings;
 pub mod status;
 pub mod strict;
+#[cfg(test)]
+mod testing;
 pub mod value;
 pub mod values;
 

@@ -531,7 +531,7 @@ impl Reconciler {
             return;
         }
         let changed = before.is_none_or(|(before, _)| *before != status.status);
-        info!(object = %Owner::of(object), status = %status.status, message = %status.message, "Status");
+        info!(object = %Owner::of(object), status = %status.status, detail = %status.message, "Status");
         match &status.status {
             Status::Healthy if changed => {
                 self.events

@@ -63,7 +63,14 @@ mod tests {
     #[test]
     fn decisions() {
         let manual: &[(&str, &str)] = &[(APPLY, "Manual")];
-        let cases: &[(&str, Option<Plan>, Plan, &[(&str, &str)], Decision)] = &[
+        type Case<'a> = (
+            &'a str,
+            Option<Plan>,
+            Plan,
+            &'a [(&'a str, &'a str)],
+            Decision,
+        );
+        let cases: &[Case<'_>] = &[
             ("first", None, plan("a", "s"), &[], Decision::Accept),
             (
                 "first, manual",

@@ -37,7 +37,10 @@ pub struct Accepted {
 /// Why a plan was not stored or read.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    #[error("the accepted plan in ConfigMap {name} can't be reached: {source}")]
+    #[error(
+        "the accepted plan in ConfigMap {name} can't be reached: {}",
+        crate::apply::reason(source)
+    )]
     Api {
         name: String,
         source: Box<kube::Error>,
