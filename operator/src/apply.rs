@@ -29,9 +29,14 @@ pub enum Outcome {
     Unchanged,
     Created,
     /// It was changed; `by` names who had changed it before, if somebody had.
-    Updated { by: Vec<String> },
+    Updated {
+        by: Vec<String>,
+    },
     /// It is changed by somebody again and again; the next repair is postponed.
-    Postponed { by: Vec<String>, seconds: u64 },
+    Postponed {
+        by: Vec<String>,
+        seconds: u64,
+    },
 }
 
 /// Why an object is not as desired.
@@ -103,7 +108,10 @@ pub async fn ensure(
     let fail = |error| ApplyError::new(&key, error);
     let live = api.get_opt(desired.name()).await.map_err(fail)?;
     let (outcome, applied) = match live {
-        None => (Outcome::Created, send(&api, desired, None, false).await.map_err(fail)?),
+        None => (
+            Outcome::Created,
+            send(&api, desired, None, false).await.map_err(fail)?,
+        ),
         Some(live) => {
             let by = match memory.left(&key) {
                 Some(left) if left.desired == desired_hash => changed_by(&live.metadata, MANAGER),
@@ -115,7 +123,9 @@ pub async fn ensure(
             } else if let Some(seconds) = memory.postpone(&key, !by.is_empty()) {
                 return Ok(Outcome::Postponed { by, seconds });
             } else {
-                let applied = send(&api, desired, Some(&live), false).await.map_err(fail)?;
+                let applied = send(&api, desired, Some(&live), false)
+                    .await
+                    .map_err(fail)?;
                 (Outcome::Updated { by }, applied)
             }
         }
@@ -144,7 +154,8 @@ async fn send(
     if dry_run {
         params = params.dry_run();
     }
-    api.patch(desired.name(), &params, &Patch::Apply(&body)).await
+    api.patch(desired.name(), &params, &Patch::Apply(&body))
+        .await
 }
 
 /// What of an object is compared: everything that a writer decides.

@@ -7,6 +7,7 @@ use ironsail_runtime::net::{Connector, ResolveError, Resolver};
 use kube::Client;
 use kube::client::{ClientBuilder, ConfigExt};
 use kube::config::{Config, InferConfigError};
+use tower::{BoxError, ServiceExt as _};
 
 /// Why there is no client.
 #[derive(Debug, thiserror::Error)]
@@ -31,9 +32,13 @@ pub async fn connect() -> Result<Client, ClientError> {
         .map_err(ClientError::Client)?;
     let auth = config.auth_layer().map_err(ClientError::Client)?;
     let service = HttpClient::builder(TokioExecutor::new()).build(https);
+    let service = service.map_err(BoxError::from);
     let builder = ClientBuilder::new(service, config.default_namespace.clone());
     Ok(match auth {
-        Some(auth) => builder.with_layer(&auth).with_layer(&config.base_uri_layer()).build(),
+        Some(auth) => builder
+            .with_layer(&auth)
+            .with_layer(&config.base_uri_layer())
+            .build(),
         None => builder.with_layer(&config.base_uri_layer()).build(),
     })
 }

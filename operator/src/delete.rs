@@ -13,7 +13,12 @@ use crate::plan::Owner;
 ///
 /// # Errors
 /// The API server refuses it or can't be reached.
-pub async fn one(client: &Client, kind: &Kind, key: &ObjectKey, uid: &str) -> Result<bool, ApplyError> {
+pub async fn one(
+    client: &Client,
+    kind: &Kind,
+    key: &ObjectKey,
+    uid: &str,
+) -> Result<bool, ApplyError> {
     let params = DeleteParams {
         preconditions: Some(Preconditions {
             uid: Some(uid.to_owned()),
@@ -21,7 +26,10 @@ pub async fn one(client: &Client, kind: &Kind, key: &ObjectKey, uid: &str) -> Re
         }),
         ..DeleteParams::background()
     };
-    match api(client, kind, &key.namespace).delete(&key.name, &params).await {
+    match api(client, kind, &key.namespace)
+        .delete(&key.name, &params)
+        .await
+    {
         Ok(_) => Ok(true),
         // Gone already, or replaced by another object.
         Err(kube::Error::Api(status)) if status.code == 404 || status.code == 409 => Ok(false),

@@ -15,7 +15,8 @@ const MAX_NOTE_BYTES: usize = 1000;
 /// Writes events in the name of the operator; what can't be written is only logged.
 #[derive(Clone)]
 pub struct Events {
-    recorder: Recorder,
+    client: Client,
+    reporter: Reporter,
 }
 
 impl Events {
@@ -25,19 +26,19 @@ impl Events {
             controller: "istio-operator".to_owned(),
             instance,
         };
-        Self {
-            recorder: Recorder::new(client, reporter),
-        }
+        Self { client, reporter }
     }
 
     /// Something happened as wanted.
     pub async fn normal(&self, about: &DynamicObject, reason: &str, note: impl Into<String>) {
-        self.publish(about, EventType::Normal, reason, note.into(), None).await;
+        self.publish(about, EventType::Normal, reason, note.into(), None)
+            .await;
     }
 
     /// Something is not as wanted.
     pub async fn warning(&self, about: &DynamicObject, reason: &str, note: impl Into<String>) {
-        self.publish(about, EventType::Warning, reason, note.into(), None).await;
+        self.publish(about, EventType::Warning, reason, note.into(), None)
+            .await;
     }
 
     /// Something happened to an owned object.
@@ -56,7 +57,8 @@ impl Events {
             name: Some(object.name().to_owned()),
             ..ObjectReference::default()
         };
-        self.publish(about, type_, reason, note.into(), Some(reference)).await;
+        self.publish(about, type_, reason, note.into(), Some(reference))
+            .await;
     }
 
     async fn publish(
@@ -75,7 +77,10 @@ impl Events {
             secondary,
         };
         let reference = about.object_ref(&operator_resource());
-        if let Err(error) = self.recorder.publish(&event, &reference).await {
+        // A recorder of its own for each: one that lives longer would repeat the first note of
+        // several with the same reason.
+        let recorder = Recorder::new(self.client.clone(), self.reporter.clone());
+        if let Err(error) = recorder.publish(&event, &reference).await {
             debug!(%error, reason, "Event was not written");
         }
     }
@@ -88,9 +93,11 @@ pub fn operator_resource() -> kube::core::ApiResource {
 
 fn bounded(mut note: String) -> String {
     if note.len() > MAX_NOTE_BYTES {
-        let end = (0..=MAX_NOTE_BYTES).rev().find(|at| note.is_char_boundary(*at)).unwrap_or(0);
+        let end = (0..=MAX_NOTE_BYTES)
+            .rev()
+            .find(|at| note.is_char_boundary(*at))
+            .unwrap_or(0);
         note.truncate(end);
     }
     note
 }
-

@@ -21,7 +21,11 @@ pub enum Health {
 /// A Deployment is ready when its newest version runs everywhere and serves.
 pub fn deployment(deployment: &Deployment) -> Health {
     let name = deployment.name_any();
-    let wanted = deployment.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1);
+    let wanted = deployment
+        .spec
+        .as_ref()
+        .and_then(|spec| spec.replicas)
+        .unwrap_or(1);
     let Some(status) = &deployment.status else {
         return Health::Waiting(format!("Deployment {name} is new"));
     };
@@ -29,7 +33,8 @@ pub fn deployment(deployment: &Deployment) -> Health {
         return Health::Waiting(format!("Deployment {name} is not rolled out yet"));
     }
     let stuck = status.conditions.iter().flatten().find(|condition| {
-        condition.type_ == "Progressing" && condition.reason.as_deref() == Some("ProgressDeadlineExceeded")
+        condition.type_ == "Progressing"
+            && condition.reason.as_deref() == Some("ProgressDeadlineExceeded")
     });
     let updated = status.updated_replicas.unwrap_or(0);
     let available = status.available_replicas.unwrap_or(0);
@@ -55,15 +60,23 @@ pub fn definition(object: &Value) -> Health {
     let name = object["metadata"]["name"].as_str().unwrap_or_default();
     let condition = |wanted: &str| {
         let conditions = object["status"]["conditions"].as_array();
-        conditions.into_iter().flatten().find(|c| c["type"] == wanted).cloned()
+        conditions
+            .into_iter()
+            .flatten()
+            .find(|c| c["type"] == wanted)
+            .cloned()
     };
     if let Some(accepted) = condition("NamesAccepted").filter(|c| c["status"] == "False") {
-        let message = accepted["message"].as_str().unwrap_or("its names are taken");
+        let message = accepted["message"]
+            .as_str()
+            .unwrap_or("its names are taken");
         return Health::Failed(format!("CustomResourceDefinition {name}: {message}"));
     }
     match condition("Established") {
         Some(established) if established["status"] == "True" => Health::Ready,
-        _ => Health::Waiting(format!("CustomResourceDefinition {name} is not established yet")),
+        _ => Health::Waiting(format!(
+            "CustomResourceDefinition {name} is not established yet"
+        )),
     }
 }
 
@@ -74,8 +87,14 @@ pub async fn pod_reason(client: &Client, deployment: &Deployment) -> Option<Stri
     let selector: Selector = deployment.spec.as_ref()?.selector.clone().try_into().ok()?;
     let namespace = deployment.namespace()?;
     let api: Api<Pod> = Api::namespaced(client.clone(), &namespace);
-    let pods = api.list(&ListParams::default().labels_from(&selector)).await.ok()?;
-    let newest = pods.items.into_iter().max_by_key(|pod| pod.metadata.creation_timestamp.clone())?;
+    let pods = api
+        .list(&ListParams::default().labels_from(&selector))
+        .await
+        .ok()?;
+    let newest = pods
+        .items
+        .into_iter()
+        .max_by_key(|pod| pod.metadata.creation_timestamp.clone())?;
     explain(&newest)
 }
 
@@ -90,31 +109,53 @@ pub fn explain(pod: &Pod) -> Option<String> {
     }
     let failed = |wanted: &str| {
         let conditions = status.conditions.iter().flatten();
-        conditions.into_iter().find(|c| c.type_ == wanted && c.status == "False")
+        conditions
+            .into_iter()
+            .find(|c| c.type_ == wanted && c.status == "False")
     };
     let condition = failed("PodScheduled").or_else(|| failed("Ready"))?;
-    let message = condition.message.as_deref().or(condition.reason.as_deref())?;
+    let message = condition
+        .message
+        .as_deref()
+        .or(condition.reason.as_deref())?;
     Some(format!("pod {name}: {message}"))
 }
 
-/// What a container waits for, or how it last ended.
+/// What a container waits for, or how it ended.
 fn waiting(container: &ContainerStatus) -> Option<String> {
     let state = container.state.as_ref()?;
+    let name = &container.name;
+    if let Some(ended) = state
+        .terminated
+        .as_ref()
+        .filter(|ended| ended.exit_code != 0)
+    {
+        return Some(format!(
+            "container {name} ended with exit code {}",
+            ended.exit_code
+        ));
+    }
     let waiting = state.waiting.as_ref()?;
-    let reason = waiting.reason.as_deref()?;
-    // Nothing is wrong in these states.
-    if ["ContainerCreating", "PodInitializing"].contains(&reason) {
-        return None;
+    let last = container
+        .last_state
+        .as_ref()
+        .and_then(|state| state.terminated.as_ref());
+    match (waiting.reason.as_deref()?, &waiting.message) {
+        // Nothing is wrong in these states.
+        ("ContainerCreating" | "PodInitializing", _) => None,
+        // The message tells the back-off, which changes with each restart.
+        (reason @ "CrashLoopBackOff", _) => Some(match last {
+            Some(ended) => {
+                let code = ended.exit_code;
+                format!("container {name} is waiting: {reason}, last exit code {code}")
+            }
+            None => format!("container {name} is waiting: {reason}"),
+        }),
+        (reason, Some(message)) => {
+            Some(format!("container {name} is waiting: {reason} ({message})"))
+        }
+        (reason, None) => Some(format!("container {name} is waiting: {reason}")),
     }
-    let mut text = format!("container {} is waiting: {reason}", container.name);
-    if let Some(message) = &waiting.message {
-        text.push_str(&format!(" ({message})"));
-    }
-    let last = container.last_state.as_ref().and_then(|state| state.terminated.as_ref());
-    if let Some(code) = last.map(|terminated| terminated.exit_code) {
-        text.push_str(&format!(", last exit code {code}"));
-    }
-    Some(text)
 }
 
 #[cfg(test)]
@@ -135,21 +176,47 @@ mod tests {
         let waiting = |text: &str| Health::Waiting(format!("Deployment istiod{text}"));
         let full = json!({"observedGeneration": 2, "replicas": 1, "updatedReplicas": 1, "availableReplicas": 1});
         check("ready", json!({"replicas": 1}), full.clone(), Health::Ready);
-        check("scaled to none", json!({"replicas": 0}), json!({"observedGeneration": 2}), Health::Ready);
-        check("not seen", json!({}), json!({"observedGeneration": 1}), waiting(" is not rolled out yet"));
-        check("more wanted", json!({"replicas": 2}), full, waiting(": 1 of 2 pods are updated"));
+        check(
+            "scaled to none",
+            json!({"replicas": 0}),
+            json!({"observedGeneration": 2}),
+            Health::Ready,
+        );
+        check(
+            "not seen",
+            json!({}),
+            json!({"observedGeneration": 1}),
+            waiting(" is not rolled out yet"),
+        );
+        check(
+            "more wanted",
+            json!({"replicas": 2}),
+            full,
+            waiting(": 1 of 2 pods are updated"),
+        );
         let old = json!({"observedGeneration": 2, "replicas": 2, "updatedReplicas": 1, "availableReplicas": 1});
-        check("old pods", json!({"replicas": 1}), old, waiting(": 1 old pods still run"));
+        check(
+            "old pods",
+            json!({"replicas": 1}),
+            old,
+            waiting(": 1 old pods still run"),
+        );
         let stuck = json!({"observedGeneration": 2, "replicas": 1, "updatedReplicas": 1,
             "conditions": [{"type": "Progressing", "status": "False", "reason": "ProgressDeadlineExceeded"}]});
         let text = "Deployment istiod: 0 of 1 pods are available, and no progress is made";
-        check("stuck", json!({"replicas": 1}), stuck, Health::Failed(text.into()));
+        check(
+            "stuck",
+            json!({"replicas": 1}),
+            stuck,
+            Health::Failed(text.into()),
+        );
     }
 
     #[test]
     fn pods_explain_themselves() {
         let pod = |status: Value| -> Pod {
-            serde_json::from_value(json!({"metadata": {"name": "p"}, "status": status})).expect("a pod")
+            serde_json::from_value(json!({"metadata": {"name": "p"}, "status": status}))
+                .expect("a pod")
         };
         let pulling = json!({"containerStatuses": [{"name": "discovery", "image": "", "imageID": "", "ready": false,
             "restartCount": 0, "state": {"waiting": {"reason": "ImagePullBackOff", "message": "no such image"}}}]});
@@ -164,17 +231,29 @@ mod tests {
             explain(&pod(crashing)).as_deref(),
             Some("pod p: container c is waiting: CrashLoopBackOff, last exit code 1")
         );
+        let ended = json!({"containerStatuses": [{"name": "c", "image": "", "imageID": "", "ready": false,
+            "restartCount": 3, "state": {"terminated": {"exitCode": 2}}}]});
+        assert_eq!(
+            explain(&pod(ended)).as_deref(),
+            Some("pod p: container c ended with exit code 2")
+        );
         let unscheduled = json!({"conditions": [
             {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "no node fits"},
         ]});
-        assert_eq!(explain(&pod(unscheduled)).as_deref(), Some("pod p: no node fits"));
+        assert_eq!(
+            explain(&pod(unscheduled)).as_deref(),
+            Some("pod p: no node fits")
+        );
         assert_eq!(explain(&pod(json!({}))), None);
     }
 
     #[test]
     fn definitions() {
         let crd = |conditions: Value| json!({"metadata": {"name": "x"}, "status": {"conditions": conditions}});
-        assert_eq!(definition(&crd(json!([{"type": "Established", "status": "True"}]))), Health::Ready);
+        assert_eq!(
+            definition(&crd(json!([{"type": "Established", "status": "True"}]))),
+            Health::Ready
+        );
         assert!(matches!(definition(&crd(json!([]))), Health::Waiting(_)));
         let taken = json!([{"type": "NamesAccepted", "status": "False", "message": "taken"}]);
         assert!(matches!(definition(&crd(taken)), Health::Failed(text) if text.ends_with("taken")));

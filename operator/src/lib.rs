@@ -5,8 +5,10 @@
 //! an API server.
 
 pub mod apply;
+pub mod bundle;
 pub mod client;
 pub mod component;
+pub mod controller;
 pub mod delete;
 pub mod events;
 pub mod health;
@@ -20,9 +22,12 @@ pub mod profile;
 pub mod reconcile;
 pub mod render;
 pub mod rollout;
+pub mod server;
 pub mod settings;
 pub mod status;
 pub mod strict;
+#[cfg(test)]
+mod testing;
 pub mod value;
 pub mod values;
 

@@ -1,7 +1,9 @@
 //! Metrics under the names of the peer's last operator.
 
 use ironsail_mesh::VERSION;
-use prometheus::{Encoder as _, IntCounter, IntCounterVec, IntGaugeVec, Opts, Registry, TextEncoder};
+use prometheus::{
+    Encoder as _, IntCounter, IntCounterVec, IntGaugeVec, Opts, Registry, TextEncoder,
+};
 
 const PREFIX: &str = "istio_install_operator_";
 
@@ -37,9 +39,15 @@ impl Default for Metrics {
 impl Metrics {
     pub fn new() -> Self {
         let registry = Registry::new();
-        let version = gauge(&registry, "version", "Version of the operator.", &["version"]);
+        let version = gauge(
+            &registry,
+            "version",
+            "Version of the operator.",
+            &["version"],
+        );
         version.with_label_values(&[VERSION]).set(1);
-        let resources = |name: &str, help: &str| counters(&registry, name, help, &["kind", "revision"]);
+        let resources =
+            |name: &str, help: &str| counters(&registry, name, help, &["kind", "revision"]);
         Self {
             reconcile_requests: counter(&registry, "reconcile_request_total", "Reconciliations."),
             get_cr_errors: counter(
@@ -47,7 +55,11 @@ impl Metrics {
                 "get_cr_error_total",
                 "Errors of the watch of IstioOperator objects.",
             ),
-            cr_deletions: counter(&registry, "cr_deletion_total", "Deleted IstioOperator objects."),
+            cr_deletions: counter(
+                &registry,
+                "cr_deletion_total",
+                "Deleted IstioOperator objects.",
+            ),
             cr_validation_errors: counter(
                 &registry,
                 "cr_validation_error_total",
@@ -59,7 +71,11 @@ impl Metrics {
                 "Renderings by component.",
                 &["component"],
             ),
-            render_errors: counter(&registry, "manifest_render_error_total", "Failed renderings."),
+            render_errors: counter(
+                &registry,
+                "manifest_render_error_total",
+                "Failed renderings.",
+            ),
             patch_errors: counter(
                 &registry,
                 "manifest_patch_error_total",
@@ -73,7 +89,10 @@ impl Metrics {
             ),
             created: resources("resource_creation_total", "Objects that were created."),
             updated: resources("resource_update_total", "Objects that were changed."),
-            deleted: resources("resource_deletion_total", "Objects deleted with their owner."),
+            deleted: resources(
+                "resource_deletion_total",
+                "Objects deleted with their owner.",
+            ),
             pruned: resources("resource_prune_total", "Objects deleted because unwanted."),
             registry,
         }
@@ -96,19 +115,25 @@ fn opts(name: &str, help: &str) -> Opts {
 
 fn counter(registry: &Registry, name: &str, help: &str) -> IntCounter {
     let metric = IntCounter::with_opts(opts(name, help)).expect("the name is valid");
-    registry.register(Box::new(metric.clone())).expect("the name is used once");
+    registry
+        .register(Box::new(metric.clone()))
+        .expect("the name is used once");
     metric
 }
 
 fn counters(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
     let metric = IntCounterVec::new(opts(name, help), labels).expect("the name is valid");
-    registry.register(Box::new(metric.clone())).expect("the name is used once");
+    registry
+        .register(Box::new(metric.clone()))
+        .expect("the name is used once");
     metric
 }
 
 fn gauge(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> IntGaugeVec {
     let metric = IntGaugeVec::new(opts(name, help), labels).expect("the name is valid");
-    registry.register(Box::new(metric.clone())).expect("the name is used once");
+    registry
+        .register(Box::new(metric.clone()))
+        .expect("the name is used once");
     metric
 }
 
@@ -120,7 +145,10 @@ mod tests {
     fn names_are_those_of_the_peer() {
         let metrics = Metrics::new();
         metrics.reconcile_requests.inc();
-        metrics.created.with_label_values(&["Service", "default"]).inc();
+        metrics
+            .created
+            .with_label_values(&["Service", "default"])
+            .inc();
         let text = metrics.text();
         for line in [
             "istio_install_operator_reconcile_request_total 1",

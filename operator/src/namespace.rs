@@ -33,7 +33,10 @@ pub async fn state(client: &Client, name: &str) -> Result<State, kube::Error> {
         Some(found) => match found.metadata.deletion_timestamp {
             Some(since) => State::Terminating(since),
             None => State::Active {
-                network: found.metadata.labels.and_then(|mut labels| labels.remove(label::NETWORK)),
+                network: found
+                    .metadata
+                    .labels
+                    .and_then(|mut labels| labels.remove(label::NETWORK)),
             },
         },
     })
@@ -50,7 +53,9 @@ pub async fn ensure(
     state: &State,
 ) -> Result<(), kube::Error> {
     let labelled = match state {
-        State::Active { network: current } => network.is_empty() || current.as_deref() == Some(network),
+        State::Active { network: current } => {
+            network.is_empty() || current.as_deref() == Some(network)
+        }
         State::Absent | State::Terminating(_) => false,
     };
     if labelled {
@@ -68,5 +73,7 @@ pub async fn ensure(
     };
     let api: Api<Namespace> = Api::all(client.clone());
     let params = PatchParams::apply(MANAGER).force();
-    api.patch(name, &params, &Patch::Apply(&namespace)).await.map(drop)
+    api.patch(name, &params, &Patch::Apply(&namespace))
+        .await
+        .map(drop)
 }

@@ -46,7 +46,10 @@ pub fn selector_of(owner: &Owner) -> String {
 /// The owner that an object's labels name.
 pub fn owner_of(metadata: &ObjectMeta) -> Option<Owner> {
     let labels = metadata.labels.as_ref()?;
-    if labels.get(label::MANAGED).is_none_or(|managed| managed != MANAGED) {
+    if labels
+        .get(label::MANAGED)
+        .is_none_or(|managed| managed != MANAGED)
+    {
         return None;
     }
     Some(Owner {
@@ -83,7 +86,10 @@ impl Seen {
         &'a self,
         owner: &'a Owner,
     ) -> impl Iterator<Item = (&'a ObjectKey, &'a SeenObject)> {
-        let owned = self.objects.iter().filter(|(_, object)| object.owner.as_ref() == Some(owner));
+        let owned = self
+            .objects
+            .iter()
+            .filter(|(_, object)| object.owner.as_ref() == Some(owner));
         owned.filter(|(_, object)| object.kind.prune)
     }
 }
@@ -95,13 +101,24 @@ mod tests {
     #[test]
     fn owners_are_named_by_labels() {
         let metadata = |labels: &[(&str, &str)]| ObjectMeta {
-            labels: Some(labels.iter().map(|(k, v)| ((*k).into(), (*v).into())).collect()),
+            labels: Some(
+                labels
+                    .iter()
+                    .map(|(k, v)| ((*k).into(), (*v).into()))
+                    .collect(),
+            ),
             ..ObjectMeta::default()
         };
-        let owner = [(label::OWNING_RESOURCE, "mesh"), (label::OWNING_RESOURCE_NAMESPACE, "istio-system")];
+        let owner = [
+            (label::OWNING_RESOURCE, "mesh"),
+            (label::OWNING_RESOURCE_NAMESPACE, "istio-system"),
+        ];
         let managed = [&owner[..], &[(label::MANAGED, MANAGED)]].concat();
         assert_eq!(owner_of(&metadata(&owner)), None);
         let found = owner_of(&metadata(&managed)).expect("managed");
-        assert_eq!((found.namespace.as_str(), found.name.as_str()), ("istio-system", "mesh"));
+        assert_eq!(
+            (found.namespace.as_str(), found.name.as_str()),
+            ("istio-system", "mesh")
+        );
     }
 }

@@ -89,11 +89,14 @@ pub fn spec_hash(spec: &Value) -> String {
 /// First 16 hex digits of the SHA-256 of a document.
 pub fn hash(document: &Value) -> String {
     let digest = Sha256::digest(document.to_string().as_bytes());
-    digest.iter().take(8).fold(String::with_capacity(16), |mut text, byte| {
-        // Writing to a String can't fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    digest
+        .iter()
+        .take(8)
+        .fold(String::with_capacity(16), |mut text, byte| {
+            // Writing to a String can't fail.
+            let _ = write!(text, "{byte:02x}");
+            text
+        })
 }
 
 impl Plan {
@@ -104,7 +107,9 @@ impl Plan {
 
     /// The objects as they are applied for an owner: with its labels, definitions first.
     pub fn desired(&self, owner: &Owner, definitions: &[Manifest]) -> Vec<Manifest> {
-        let definitions = definitions.iter().filter(|_| self.components.contains(&Component::Base));
+        let definitions = definitions
+            .iter()
+            .filter(|_| self.components.contains(&Component::Base));
         definitions
             .chain(&self.objects)
             .cloned()
@@ -148,7 +153,10 @@ mod tests {
         assert_eq!(hash(&spec, "1"), hash(&spec, "1"));
         assert_ne!(hash(&spec, "1"), hash(&spec, "2"));
         assert_ne!(hash(&spec, "1"), hash(&json!({}), "1"));
-        assert_eq!(spec_hash(&json!({"a": 1, "b": 2})), spec_hash(&json!({"b": 2, "a": 1})));
+        assert_eq!(
+            spec_hash(&json!({"a": 1, "b": 2})),
+            spec_hash(&json!({"b": 2, "a": 1}))
+        );
     }
 
     #[test]
@@ -159,7 +167,10 @@ mod tests {
             name: "mesh".into(),
         };
         let desired = fresh.plan.desired(&owner, &fresh.definitions);
-        assert_eq!(desired.len(), fresh.definitions.len() + fresh.plan.objects.len());
+        assert_eq!(
+            desired.len(),
+            fresh.definitions.len() + fresh.plan.objects.len()
+        );
         assert_eq!(desired[0].kind().kind, "CustomResourceDefinition");
         for object in &desired {
             let labels = &object.body["metadata"]["labels"];
@@ -167,7 +178,9 @@ mod tests {
             assert_eq!(labels[label::MANAGED], MANAGED);
         }
         // The pod template keeps what it was rendered with: another owner restarts nothing.
-        let deployment = desired.iter().find(|o| o.key().to_string() == "Deployment istio-system/istiod");
+        let deployment = desired
+            .iter()
+            .find(|o| o.key().to_string() == "Deployment istio-system/istiod");
         let template = &deployment.expect("there").body["spec"]["template"]["metadata"]["labels"];
         assert_eq!(template[label::OWNING_RESOURCE], "unknown");
     }

@@ -145,7 +145,10 @@ impl Reconciler {
         if self.config.revision.is_empty() {
             return true;
         }
-        let revision = object.data.pointer("/spec/revision").and_then(Value::as_str);
+        let revision = object
+            .data
+            .pointer("/spec/revision")
+            .and_then(Value::as_str);
         revision.unwrap_or_default() == self.config.revision
     }
 
@@ -168,7 +171,8 @@ impl Reconciler {
         self.metrics.reconcile_requests.inc();
         let state = self.state(&owner).await;
         let mut state = state.lock().await;
-        let outcome = tokio::time::timeout(LONGEST, self.attempt(object, &owner, seen, &mut state)).await;
+        let outcome =
+            tokio::time::timeout(LONGEST, self.attempt(object, &owner, seen, &mut state)).await;
         match outcome.unwrap_or(Err(ReconcileError::Timeout)) {
             Ok(next) => next,
             Err(error) => {
@@ -195,7 +199,10 @@ impl Reconciler {
         if let namespace::State::Terminating(since) = here {
             return self.finalize(object, owner, since.0).await;
         }
-        if annotations(object).get(IGNORE).is_some_and(|text| text == "true") {
+        if annotations(object)
+            .get(IGNORE)
+            .is_some_and(|text| text == "true")
+        {
             return Ok(None);
         }
         self.ensure_finalizer(object, owner).await?;
@@ -204,8 +211,14 @@ impl Reconciler {
             ..Observed::default()
         };
         let fresh = self.render(object, &mut observed);
-        let rollout = match self.accept(object, owner, fresh.as_ref(), state, &mut observed).await {
-            Ok(()) => self.roll_out(object, owner, fresh, seen, state, &mut observed).await,
+        let rollout = match self
+            .accept(object, owner, fresh.as_ref(), state, &mut observed)
+            .await
+        {
+            Ok(()) => {
+                self.roll_out(object, owner, fresh, seen, state, &mut observed)
+                    .await
+            }
             Err(error) => Err(error),
         };
         if let Err(error) = &rollout {
@@ -222,9 +235,15 @@ impl Reconciler {
         match render_object(&document, &self.config.render) {
             Ok(rendered) => {
                 for component in &rendered.components {
-                    self.metrics.rendered.with_label_values(&[component.as_str()]).inc();
+                    self.metrics
+                        .rendered
+                        .with_label_values(&[component.as_str()])
+                        .inc();
                 }
-                let ineffective = rendered.warnings.iter().filter(|w| w.path.contains(".k8s."));
+                let ineffective = rendered
+                    .warnings
+                    .iter()
+                    .filter(|w| w.path.contains(".k8s."));
                 self.metrics.patch_errors.inc_by(ineffective.count() as u64);
                 let fresh = Fresh::new(rendered, &spec(object));
                 observed.findings = fresh.warnings.clone();
@@ -267,11 +286,15 @@ impl Reconciler {
         let reference = store::owner_reference(&object.metadata);
         store::save(&self.client, owner, &reference, &accepted).await?;
         info!(object = %owner, plan = %accepted.plan.hash, "Accepted plan");
-        let note = format!("accepted plan {} of version {}", accepted.plan.hash, accepted.plan.renderer);
+        let note = format!(
+            "accepted plan {} of version {}",
+            accepted.plan.hash, accepted.plan.renderer
+        );
         self.events.normal(object, "PlanAccepted", note).await;
         if !same_objects {
             state.patience.reset();
-            self.announce(object, owner, &accepted, observed, state).await?;
+            self.announce(object, owner, &accepted, observed, state)
+                .await?;
         }
         state.accepted = Some(accepted);
         Ok(())
@@ -309,9 +332,12 @@ impl Reconciler {
         state: &mut OwnerState,
         observed: &mut Observed,
     ) -> Result<Option<Rollout>, ReconcileError> {
-        let Some(accepted) = &mut state.accepted else { return Ok(None) };
+        let Some(accepted) = &mut state.accepted else {
+            return Ok(None);
+        };
         let plan = &accepted.plan;
-        self.ensure_namespace(&plan.istio_namespace, &plan.network).await?;
+        self.ensure_namespace(&plan.istio_namespace, &plan.network)
+            .await?;
         // Definitions follow the operator, not the plan; without a valid spec they stay as they are.
         let definitions = fresh.map(|fresh| fresh.definitions).unwrap_or_default();
         let desired = plan.desired(owner, &definitions);
@@ -329,7 +355,9 @@ impl Reconciler {
         observed.contested = contested(&rollout.changes);
         self.tell(object, &plan.revision, &rollout.changes).await;
         if rollout.is_applied() {
-            let pruned = self.prune(object, owner, &plan.revision, &desired, seen).await;
+            let pruned = self
+                .prune(object, owner, &plan.revision, &desired, seen)
+                .await;
             if let Err(error) = pruned
                 && let Some(last) = observed.components.last_mut()
             {
@@ -354,8 +382,12 @@ impl Reconciler {
 
     async fn ensure_namespace(&self, name: &str, network: &str) -> Result<(), ReconcileError> {
         let failed = || format!("namespace {name} can't be prepared");
-        let state = namespace::state(&self.client, name).await.map_err(api_error(failed()))?;
-        namespace::ensure(&self.client, name, network, &state).await.map_err(api_error(failed()))
+        let state = namespace::state(&self.client, name)
+            .await
+            .map_err(api_error(failed()))?;
+        namespace::ensure(&self.client, name, network, &state)
+            .await
+            .map_err(api_error(failed()))
     }
 
     /// Logs, events and counters of what was written.
@@ -373,21 +405,31 @@ impl Reconciler {
                         info!(owned = %key, changed_by = %by, "Repaired object");
                         let note = format!("repaired {key}, which was changed by {by}");
                         let normal = EventType::Normal;
-                        self.events.object(object, normal, "Repaired", note, &change.object).await;
+                        self.events
+                            .object(object, normal, "Repaired", note, &change.object)
+                            .await;
                     }
                 }
                 Outcome::Postponed { by, seconds } => {
                     let by = by.join(", ");
                     warn!(owned = %key, changed_by = %by, seconds, "Somebody else owns the object too");
-                    let note = format!("{key} is changed by {by} again and again; repaired more slowly");
+                    let note =
+                        format!("{key} is changed by {by} again and again; repaired more slowly");
                     let warning = EventType::Warning;
-                    self.events.object(object, warning, "OwnershipConflict", note, &change.object).await;
+                    self.events
+                        .object(object, warning, "OwnershipConflict", note, &change.object)
+                        .await;
                 }
             }
         }
-        let created = changes.iter().filter(|change| change.outcome == Outcome::Created).count();
+        let created = changes
+            .iter()
+            .filter(|change| change.outcome == Outcome::Created)
+            .count();
         if created > 0 {
-            self.events.normal(object, "Created", format!("created {created} objects")).await;
+            self.events
+                .normal(object, "Created", format!("created {created} objects"))
+                .await;
         }
     }
 
@@ -406,8 +448,13 @@ impl Reconciler {
             }
             if delete::one(&self.client, unwanted.kind, key, &unwanted.uid).await? {
                 info!(owned = %key, "Pruned object");
-                self.metrics.pruned.with_label_values(&[unwanted.kind.kind, revision]).inc();
-                self.events.normal(object, "Pruned", format!("deleted {key}, no longer wanted")).await;
+                self.metrics
+                    .pruned
+                    .with_label_values(&[unwanted.kind.kind, revision])
+                    .inc();
+                self.events
+                    .normal(object, "Pruned", format!("deleted {key}, no longer wanted"))
+                    .await;
             }
         }
         Ok(())
@@ -419,7 +466,10 @@ impl Reconciler {
             *counts.entry(object.kind().kind).or_default() += 1;
         }
         for (kind, count) in counts {
-            self.metrics.owned.with_label_values(&[kind, revision]).set(count);
+            self.metrics
+                .owned
+                .with_label_values(&[kind, revision])
+                .set(count);
         }
     }
 
@@ -451,13 +501,19 @@ impl Reconciler {
             "status": status,
         });
         let params = PatchParams::apply(STATUS_MANAGER).force();
-        match api.patch_status(&owner.name, &params, &Patch::Apply(&body)).await {
+        match api
+            .patch_status(&owner.name, &params, &Patch::Apply(&body))
+            .await
+        {
             Ok(_) => {}
             // The object is gone or was made anew: nobody waits for this status.
-            Err(kube::Error::Api(answer)) if answer.code == 404 || answer.code == 409 => return Ok(()),
+            Err(kube::Error::Api(answer)) if answer.code == 404 || answer.code == 409 => {
+                return Ok(());
+            }
             Err(error) => return Err(api_error("the status can't be written")(error)),
         }
-        self.tell_status(object, previous.as_ref(), &status, observed).await;
+        self.tell_status(object, previous.as_ref(), &status, observed)
+            .await;
         state.reported = Some(status);
         Ok(())
     }
@@ -475,34 +531,66 @@ impl Reconciler {
             return;
         }
         let changed = before.is_none_or(|(before, _)| *before != status.status);
-        info!(object = %Owner::of(object), status = %status.status, message = %status.message, "Status");
+        info!(object = %Owner::of(object), status = %status.status, detail = %status.message, "Status");
         match &status.status {
             Status::Healthy if changed => {
-                self.events.normal(object, "Healthy", "everything is installed and ready").await;
+                self.events
+                    .normal(object, "Healthy", "everything is installed and ready")
+                    .await;
             }
             Status::Error if observed.findings.iter().any(Diagnostic::is_error) => {
-                self.events.warning(object, "InvalidSpec", status.message.clone()).await;
+                self.events
+                    .warning(object, "InvalidSpec", status.message.clone())
+                    .await;
             }
-            Status::Error => self.events.warning(object, "Error", status.message.clone()).await,
+            Status::Error => {
+                self.events
+                    .warning(object, "Error", status.message.clone())
+                    .await
+            }
             Status::ActionRequired if changed => {
-                self.events.warning(object, "ApprovalRequired", status.message.clone()).await;
+                self.events
+                    .warning(object, "ApprovalRequired", status.message.clone())
+                    .await;
             }
             _ => {}
         }
     }
 
-    fn next(&self, rollout: Option<&Rollout>, observed: &Observed, state: &mut OwnerState) -> Duration {
-        let Some(rollout) = rollout else { return RESYNC };
-        let pruning_failed = observed.components.iter().any(|component| !component.errors.is_empty());
-        if pruning_failed || !rollout.components.iter().all(|component| component.errors.is_empty()) {
+    fn next(
+        &self,
+        rollout: Option<&Rollout>,
+        observed: &Observed,
+        state: &mut OwnerState,
+    ) -> Duration {
+        let Some(rollout) = rollout else {
+            return RESYNC;
+        };
+        let pruning_failed = observed
+            .components
+            .iter()
+            .any(|component| !component.errors.is_empty());
+        if pruning_failed
+            || !rollout
+                .components
+                .iter()
+                .all(|component| component.errors.is_empty())
+        {
             return state.backoff.next_delay();
         }
         state.backoff.reset();
-        let postponed = rollout.changes.iter().filter_map(|change| match change.outcome {
-            Outcome::Postponed { seconds, .. } => Some(Duration::from_secs(seconds)),
-            _ => None,
-        });
-        let soon = if rollout.is_healthy() { RESYNC } else { LOOK_AGAIN };
+        let postponed = rollout
+            .changes
+            .iter()
+            .filter_map(|change| match change.outcome {
+                Outcome::Postponed { seconds, .. } => Some(Duration::from_secs(seconds)),
+                _ => None,
+            });
+        let soon = if rollout.is_healthy() {
+            RESYNC
+        } else {
+            LOOK_AGAIN
+        };
         postponed.chain([soon]).min().unwrap_or(soon)
     }
 }
@@ -510,9 +598,11 @@ impl Reconciler {
 /// What somebody else changes again and again, for the status.
 fn contested(changes: &[Change]) -> Vec<String> {
     let postponed = changes.iter().filter_map(|change| match &change.outcome {
-        Outcome::Postponed { by, .. } => {
-            Some(format!("{} is also changed by {}", change.object.key(), by.join(", ")))
-        }
+        Outcome::Postponed { by, .. } => Some(format!(
+            "{} is also changed by {}",
+            change.object.key(),
+            by.join(", ")
+        )),
         _ => None,
     });
     postponed.collect()

@@ -96,7 +96,10 @@ pub fn render_object(object: &Value, context: &Context) -> Result<Rendered, Vec<
         return Err(findings);
     }
     let empty = Value::Object(serde_json::Map::new());
-    let spec = object.get("spec").filter(|spec| !spec.is_null()).unwrap_or(&empty);
+    let spec = object
+        .get("spec")
+        .filter(|spec| !spec.is_null())
+        .unwrap_or(&empty);
     match render(spec, context) {
         Ok(mut rendered) => {
             findings.append(&mut rendered.warnings);

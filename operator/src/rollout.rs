@@ -39,7 +39,9 @@ pub struct Rollout {
 impl Rollout {
     /// Whether every object was applied.
     pub fn is_applied(&self) -> bool {
-        self.components.iter().all(|component| component.errors.is_empty() && !component.held)
+        self.components
+            .iter()
+            .all(|component| component.errors.is_empty() && !component.held)
     }
 
     /// Whether every component is ready.
@@ -62,7 +64,10 @@ impl Patience {
             self.since.remove(&component);
             return Duration::ZERO;
         }
-        self.since.entry(component).or_insert_with(Instant::now).elapsed()
+        self.since
+            .entry(component)
+            .or_insert_with(Instant::now)
+            .elapsed()
     }
 
     /// Starts anew, for another plan.
@@ -105,7 +110,8 @@ impl Rolling<'_> {
             if state.errors.is_empty() {
                 self.judge(&mut state, desired).await;
             }
-            let ready = state.errors.is_empty() && state.waiting.is_none() && state.failed.is_none();
+            let ready =
+                state.errors.is_empty() && state.waiting.is_none() && state.failed.is_none();
             let waited = self.patience.waited(*component, ready);
             if waited > self.limit
                 && let Some(waiting) = state.waiting.take()
@@ -118,9 +124,21 @@ impl Rolling<'_> {
         rollout
     }
 
-    async fn apply(&mut self, state: &mut ComponentState, desired: &[Manifest], rollout: &mut Rollout) {
-        for object in desired.iter().filter(|object| object.component == state.component) {
-            let seen = self.seen.objects.get(&object.key()).map(|seen| &seen.fingerprint);
+    async fn apply(
+        &mut self,
+        state: &mut ComponentState,
+        desired: &[Manifest],
+        rollout: &mut Rollout,
+    ) {
+        for object in desired
+            .iter()
+            .filter(|object| object.component == state.component)
+        {
+            let seen = self
+                .seen
+                .objects
+                .get(&object.key())
+                .map(|seen| &seen.fingerprint);
             match apply::ensure(self.client, object, seen, self.memory).await {
                 Ok(Outcome::Unchanged) => {}
                 Ok(outcome) => rollout.changes.push(Change {
@@ -137,7 +155,9 @@ impl Rolling<'_> {
 
     /// Whether what was applied works.
     async fn judge(&self, state: &mut ComponentState, desired: &[Manifest]) {
-        let own = desired.iter().filter(|object| object.component == state.component);
+        let own = desired
+            .iter()
+            .filter(|object| object.component == state.component);
         let mut waiting = Vec::new();
         let mut failed = Vec::new();
         for object in own {

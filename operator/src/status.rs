@@ -53,8 +53,10 @@ impl ComponentState {
 
     fn message(&self) -> String {
         let errors = self.errors.iter().map(String::as_str);
-        let texts: Vec<&str> =
-            errors.chain(self.failed.as_deref()).chain(self.waiting.as_deref()).collect();
+        let texts: Vec<&str> = errors
+            .chain(self.failed.as_deref())
+            .chain(self.waiting.as_deref())
+            .collect();
         cut(&texts.join("; "))
     }
 }
@@ -80,8 +82,12 @@ pub struct Observed {
 
 impl Observed {
     fn invalid(&self) -> Option<String> {
-        let errors: Vec<String> =
-            self.findings.iter().filter(|f| f.is_error()).map(Diagnostic::to_string).collect();
+        let errors: Vec<String> = self
+            .findings
+            .iter()
+            .filter(|f| f.is_error())
+            .map(Diagnostic::to_string)
+            .collect();
         (!errors.is_empty()).then(|| cut(&errors.join("; ")))
     }
 
@@ -94,8 +100,11 @@ impl Observed {
 
     /// The worst of everything.
     fn overall(&self) -> Status {
-        let states: Vec<Status> =
-            self.components.iter().map(|component| component.status(self.upgrading)).collect();
+        let states: Vec<Status> = self
+            .components
+            .iter()
+            .map(|component| component.status(self.upgrading))
+            .collect();
         let any = |status: Status| states.contains(&status);
         if self.invalid().is_some() || self.failure.is_some() || any(Status::Error) {
             Status::Error
@@ -132,7 +141,10 @@ impl Observed {
 }
 
 fn approval(hash: &str) -> String {
-    format!("plan {hash} waits for the annotation {}={hash}", crate::plan::accept::APPROVE)
+    format!(
+        "plan {hash} waits for the annotation {}={hash}",
+        crate::plan::accept::APPROVE
+    )
 }
 
 /// The status after an observation. Conditions that did not change keep their time.
@@ -141,18 +153,23 @@ pub fn derive(
     observed: &Observed,
     now: Timestamp,
 ) -> IstioOperatorStatus {
-    let old = previous.map(|status| status.conditions.as_slice()).unwrap_or_default();
+    let old = previous
+        .map(|status| status.conditions.as_slice())
+        .unwrap_or_default();
     let conditions = conditions(observed)
         .into_iter()
         .map(|new| {
-            let same = old.iter().find(|old| old.type_ == new.name && old.status == new.status());
+            let same = old
+                .iter()
+                .find(|old| old.type_ == new.name && old.status == new.status());
             Condition {
                 type_: new.name.to_owned(),
                 status: new.status().to_owned(),
                 reason: new.reason.to_owned(),
                 message: new.message,
                 observed_generation: observed.generation,
-                last_transition_time: same.map_or(Time(now), |old| old.last_transition_time.clone()),
+                last_transition_time: same
+                    .map_or(Time(now), |old| old.last_transition_time.clone()),
             }
         })
         .collect();
@@ -235,7 +252,9 @@ fn reconciling(observed: &Observed) -> New {
     match observed.overall() {
         Status::Healthy => new("Reconciling", false, "Done", ""),
         Status::ActionRequired => new("Reconciling", false, "ApprovalRequired", ""),
-        Status::Error if observed.invalid().is_some() => new("Reconciling", false, "InvalidSpec", ""),
+        Status::Error if observed.invalid().is_some() => {
+            new("Reconciling", false, "InvalidSpec", "")
+        }
         Status::Error => new("Reconciling", true, "Retrying", observed.message()),
         _ => new("Reconciling", true, "Progressing", observed.message()),
     }
@@ -256,7 +275,11 @@ fn valid(observed: &Observed) -> New {
     if let Some(text) = observed.invalid() {
         return new("Valid", false, "InvalidSpec", text);
     }
-    let warnings: Vec<String> = observed.findings.iter().map(Diagnostic::to_string).collect();
+    let warnings: Vec<String> = observed
+        .findings
+        .iter()
+        .map(Diagnostic::to_string)
+        .collect();
     match warnings.is_empty() {
         true => new("Valid", true, "Valid", ""),
         false => new("Valid", true, "Warnings", cut(&warnings.join("; "))),
@@ -282,7 +305,12 @@ fn applied(observed: &Observed) -> New {
     }
     match observed.contested.is_empty() {
         true => new("Applied", true, "AsPlanned", ""),
-        false => new("Applied", false, "OwnershipConflict", cut(&observed.contested.join("; "))),
+        false => new(
+            "Applied",
+            false,
+            "OwnershipConflict",
+            cut(&observed.contested.join("; ")),
+        ),
     }
 }
 
@@ -290,7 +318,10 @@ fn upgrade(observed: &Observed) -> New {
     match &observed.decision {
         Some((Decision::UpgradeAvailable, hash)) => {
             let version = ironsail_mesh::VERSION;
-            let message = format!("version {version} renders this spec otherwise; {}", approval(hash));
+            let message = format!(
+                "version {version} renders this spec otherwise; {}",
+                approval(hash)
+            );
             new("UpgradeAvailable", true, "NewRendering", message)
         }
         _ => new("UpgradeAvailable", false, "UpToDate", ""),

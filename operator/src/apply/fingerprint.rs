@@ -18,7 +18,11 @@ impl Fingerprint {
             entry.manager.hash(&mut hasher);
             entry.operation.hash(&mut hasher);
             entry.subresource.hash(&mut hasher);
-            entry.time.as_ref().map(|time| time.0.as_nanosecond()).hash(&mut hasher);
+            entry
+                .time
+                .as_ref()
+                .map(|time| time.0.as_nanosecond())
+                .hash(&mut hasher);
             let fields = entry.fields_v1.as_ref().map(|fields| fields.0.to_string());
             fields.hash(&mut hasher);
         }
@@ -88,7 +92,10 @@ mod tests {
         let edited = metadata(json!([own(), edit]));
         assert_ne!(Fingerprint::of(&plain), Fingerprint::of(&edited));
         assert_eq!(changed_by(&edited, "istio-operator"), ["kubectl-edit"]);
-        assert_eq!(changed_by(&with_status, "istio-operator"), Vec::<String>::new());
+        assert_eq!(
+            changed_by(&with_status, "istio-operator"),
+            Vec::<String>::new()
+        );
     }
 
     #[test]

@@ -21,13 +21,21 @@ pub fn adopt(body: &mut Value, live: &DynamicObject) {
 }
 
 fn failure_policies(body: &mut Value, live: &DynamicObject) {
-    let Some(webhooks) = body.get_mut("webhooks").and_then(Value::as_array_mut) else { return };
-    let live: &[Value] = live.data.get("webhooks").and_then(Value::as_array).map_or(&[], Vec::as_slice);
+    let Some(webhooks) = body.get_mut("webhooks").and_then(Value::as_array_mut) else {
+        return;
+    };
+    let live: &[Value] = live
+        .data
+        .get("webhooks")
+        .and_then(Value::as_array)
+        .map_or(&[], Vec::as_slice);
     for webhook in webhooks {
         if webhook.get("failurePolicy").and_then(Value::as_str) != Some("Ignore") {
             continue;
         }
-        let same = live.iter().find(|other| other.get("name") == webhook.get("name"));
+        let same = live
+            .iter()
+            .find(|other| other.get("name") == webhook.get("name"));
         if let Some(policy) = same.and_then(|other| other.get("failurePolicy")) {
             set(webhook, &["failurePolicy"], policy.clone());
         }
@@ -76,11 +84,17 @@ mod tests {
     #[test]
     fn replicas_are_given_up_only_to_a_new_owner() {
         let live = |owned: bool| {
-            let fields = if owned { json!({"f:spec": {"f:replicas": {}}}) } else { json!({}) };
-            object(json!({"apiVersion": "apps/v1", "kind": "Deployment", "spec": {"replicas": 3},
+            let fields = if owned {
+                json!({"f:spec": {"f:replicas": {}}})
+            } else {
+                json!({})
+            };
+            object(
+                json!({"apiVersion": "apps/v1", "kind": "Deployment", "spec": {"replicas": 3},
                 "metadata": {"managedFields": [
                     {"manager": MANAGER, "operation": "Apply", "fieldsV1": fields},
-                ]}}))
+                ]}}),
+            )
         };
         let adopted = |spec: Value, owned: bool| {
             let mut body = json!({"kind": "Deployment", "spec": spec});
@@ -89,6 +103,9 @@ mod tests {
         };
         assert_eq!(adopted(json!({}), true), json!({"replicas": 3}));
         assert_eq!(adopted(json!({}), false), json!({}));
-        assert_eq!(adopted(json!({"replicas": 1}), true), json!({"replicas": 1}));
+        assert_eq!(
+            adopted(json!({"replicas": 1}), true),
+            json!({"replicas": 1})
+        );
     }
 }

@@ -51,14 +51,19 @@ impl Memory {
         }
         let now = Instant::now();
         let repairs = self.repairs.entry(key.clone()).or_default();
-        while repairs.front().is_some_and(|at| now.duration_since(*at) > WINDOW) {
+        while repairs
+            .front()
+            .is_some_and(|at| now.duration_since(*at) > WINDOW)
+        {
             repairs.pop_front();
         }
         if let Some(last) = repairs.back()
             && repairs.len() >= PATIENCE
         {
             let doublings = u32::try_from(repairs.len() - PATIENCE).unwrap_or(u32::MAX);
-            let delay = Duration::from_secs(5).saturating_mul(2_u32.saturating_pow(doublings)).min(LONGEST);
+            let delay = Duration::from_secs(5)
+                .saturating_mul(2_u32.saturating_pow(doublings))
+                .min(LONGEST);
             let waited = now.duration_since(*last);
             if waited < delay {
                 return Some((delay - waited).as_secs().max(1));

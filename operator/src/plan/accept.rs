@@ -28,7 +28,9 @@ pub fn decide(
     fresh: &Plan,
     annotations: &BTreeMap<String, String>,
 ) -> Decision {
-    let approved = annotations.get(APPROVE).is_some_and(|hash| *hash == fresh.hash);
+    let approved = annotations
+        .get(APPROVE)
+        .is_some_and(|hash| *hash == fresh.hash);
     let manual = annotations.get(APPLY).is_some_and(|mode| mode == "Manual");
     match accepted {
         Some(accepted) if accepted.hash == fresh.hash && accepted.spec_hash == fresh.spec_hash => {
@@ -61,14 +63,57 @@ mod tests {
     #[test]
     fn decisions() {
         let manual: &[(&str, &str)] = &[(APPLY, "Manual")];
-        let cases: &[(&str, Option<Plan>, Plan, &[(&str, &str)], Decision)] = &[
+        type Case<'a> = (
+            &'a str,
+            Option<Plan>,
+            Plan,
+            &'a [(&'a str, &'a str)],
+            Decision,
+        );
+        let cases: &[Case<'_>] = &[
             ("first", None, plan("a", "s"), &[], Decision::Accept),
-            ("first, manual", None, plan("a", "s"), manual, Decision::AwaitApproval),
-            ("nothing new", Some(plan("a", "s")), plan("a", "s"), &[], Decision::Same),
-            ("nothing new, manual", Some(plan("a", "s")), plan("a", "s"), manual, Decision::Same),
-            ("new spec", Some(plan("a", "s")), plan("b", "t"), &[], Decision::Accept),
-            ("new spec, same objects", Some(plan("a", "s")), plan("a", "t"), &[], Decision::Accept),
-            ("new spec, manual", Some(plan("a", "s")), plan("b", "t"), manual, Decision::AwaitApproval),
+            (
+                "first, manual",
+                None,
+                plan("a", "s"),
+                manual,
+                Decision::AwaitApproval,
+            ),
+            (
+                "nothing new",
+                Some(plan("a", "s")),
+                plan("a", "s"),
+                &[],
+                Decision::Same,
+            ),
+            (
+                "nothing new, manual",
+                Some(plan("a", "s")),
+                plan("a", "s"),
+                manual,
+                Decision::Same,
+            ),
+            (
+                "new spec",
+                Some(plan("a", "s")),
+                plan("b", "t"),
+                &[],
+                Decision::Accept,
+            ),
+            (
+                "new spec, same objects",
+                Some(plan("a", "s")),
+                plan("a", "t"),
+                &[],
+                Decision::Accept,
+            ),
+            (
+                "new spec, manual",
+                Some(plan("a", "s")),
+                plan("b", "t"),
+                manual,
+                Decision::AwaitApproval,
+            ),
             (
                 "new spec, manual, approved",
                 Some(plan("a", "s")),
@@ -83,7 +128,13 @@ mod tests {
                 &[(APPLY, "Manual"), (APPROVE, "b")],
                 Decision::AwaitApproval,
             ),
-            ("new operator", Some(plan("a", "s")), plan("b", "s"), &[], Decision::UpgradeAvailable),
+            (
+                "new operator",
+                Some(plan("a", "s")),
+                plan("b", "s"),
+                &[],
+                Decision::UpgradeAvailable,
+            ),
             (
                 "new operator, approved",
                 Some(plan("a", "s")),
@@ -93,8 +144,15 @@ mod tests {
             ),
         ];
         for (name, accepted, fresh, annotations, expected) in cases {
-            let annotations = annotations.iter().map(|(k, v)| ((*k).into(), (*v).into())).collect();
-            assert_eq!(decide(accepted.as_ref(), fresh, &annotations), *expected, "{name}");
+            let annotations = annotations
+                .iter()
+                .map(|(k, v)| ((*k).into(), (*v).into()))
+                .collect();
+            assert_eq!(
+                decide(accepted.as_ref(), fresh, &annotations),
+                *expected,
+                "{name}"
+            );
         }
     }
 }

@@ -37,8 +37,14 @@ pub struct Accepted {
 /// Why a plan was not stored or read.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    #[error("the accepted plan in ConfigMap {name} can't be reached: {source}")]
-    Api { name: String, source: Box<kube::Error> },
+    #[error(
+        "the accepted plan in ConfigMap {name} can't be reached: {}",
+        crate::apply::reason(source)
+    )]
+    Api {
+        name: String,
+        source: Box<kube::Error>,
+    },
     #[error("the accepted plan can't be compressed: {0}")]
     Encode(#[source] std::io::Error),
 }
@@ -50,7 +56,11 @@ pub fn name(owner: &Owner) -> String {
         return name;
     }
     let digest = Sha256::digest(owner.name.as_bytes());
-    let digest: String = digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect();
+    let digest: String = digest
+        .iter()
+        .take(16)
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
     format!("istio-operator-plan.{digest}")
 }
 
@@ -79,7 +89,10 @@ pub async fn load(client: &Client, owner: &Owner) -> Result<Option<Accepted>, St
 fn decode(map: &ConfigMap) -> Option<Accepted> {
     let bytes = &map.binary_data.as_ref()?.get(PLAN_KEY)?.0;
     let mut json = Vec::new();
-    GzDecoder::new(bytes.as_slice()).take(MAX_PLAN_BYTES).read_to_end(&mut json).ok()?;
+    GzDecoder::new(bytes.as_slice())
+        .take(MAX_PLAN_BYTES)
+        .read_to_end(&mut json)
+        .ok()?;
     let plan: Plan = serde_json::from_slice(&json).ok()?;
     let is = |key: &str| {
         let text = map.data.as_ref().and_then(|data| data.get(key));
@@ -189,7 +202,11 @@ mod tests {
         let mut edited = accepted.clone();
         edited.plan.objects.pop();
         let edited = encode("x", &owner, &OwnerReference::default(), &edited).expect("encodes");
-        assert_eq!(decode(&edited), None, "a plan that was edited is not trusted");
+        assert_eq!(
+            decode(&edited),
+            None,
+            "a plan that was edited is not trusted"
+        );
         let bytes = map.binary_data.as_ref().expect("data")[PLAN_KEY].0.len();
         assert!(bytes < 20_000, "{bytes} bytes");
         assert_eq!(decode(&map), Some(accepted));

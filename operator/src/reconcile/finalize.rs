@@ -64,7 +64,9 @@ impl Reconciler {
         let api: Api<DynamicObject> =
             Api::namespaced_with(self.client.clone(), &owner.namespace, &operator_resource());
         let object = api.get_opt(&owner.name).await;
-        let Some(object) = object.map_err(api_error("the object can't be read"))? else { return Ok(()) };
+        let Some(object) = object.map_err(api_error("the object can't be read"))? else {
+            return Ok(());
+        };
         let current = object.metadata.finalizers.clone().unwrap_or_default();
         if !current.iter().any(|finalizer| finalizer == FINALIZER) {
             return Ok(());
@@ -80,7 +82,12 @@ impl Reconciler {
         owner: &Owner,
         since: Timestamp,
     ) -> Result<Next, ReconcileError> {
-        let held = object.metadata.finalizers.iter().flatten().any(|f| f == FINALIZER);
+        let held = object
+            .metadata
+            .finalizers
+            .iter()
+            .flatten()
+            .any(|f| f == FINALIZER);
         if !held {
             self.forget(owner).await;
             return Ok(None);
@@ -92,13 +99,16 @@ impl Reconciler {
             Ok(_) if waited < LIMIT => return Ok(Some(POLL)),
             Err(error) if waited < LIMIT => return Err(error),
             Ok(left) => {
-                let note = format!("{left} objects are still there; their deletion goes on by itself");
+                let note =
+                    format!("{left} objects are still there; their deletion goes on by itself");
                 warn!(object = %owner, left, "Finalizer is dropped although objects are left");
                 self.events.warning(object, "Incomplete", note).await;
             }
             Err(error) => {
                 warn!(object = %owner, %error, "Finalizer is dropped although deleting failed");
-                self.events.warning(object, "Incomplete", error.to_string()).await;
+                self.events
+                    .warning(object, "Incomplete", error.to_string())
+                    .await;
             }
         }
         self.release(owner).await?;
@@ -154,7 +164,8 @@ impl Reconciler {
         let apis: Vec<Api<DynamicObject>> = match namespaces {
             [] => vec![Api::all_with(self.client.clone(), &resource)],
             names => {
-                let one = |name: &String| Api::namespaced_with(self.client.clone(), name, &resource);
+                let one =
+                    |name: &String| Api::namespaced_with(self.client.clone(), name, &resource);
                 names.iter().map(one).collect()
             }
         };

@@ -41,10 +41,17 @@ fn failing() -> ComponentState {
 
 /// Status, and the conditions as `Type=Status(Reason)`.
 fn summary(status: &IstioOperatorStatus) -> String {
-    let conditions =
-        status.conditions.iter().map(|c| format!("{}={}({})", c.type_, c.status, c.reason));
+    let conditions = status
+        .conditions
+        .iter()
+        .map(|c| format!("{}={}({})", c.type_, c.status, c.reason));
     let conditions: Vec<String> = conditions.collect();
-    format!("{} {} [{}]", status.status, conditions.join(" "), status.message)
+    format!(
+        "{} {} [{}]",
+        status.status,
+        conditions.join(" "),
+        status.message
+    )
 }
 
 #[track_caller]
@@ -126,13 +133,23 @@ fn states() {
 #[test]
 fn components_have_their_own_status() {
     let status = derive(None, &observed(vec![base(), failing(), held()]), at(0));
-    let states: Vec<(&str, &str)> =
-        status.component_status.iter().map(|(name, c)| (name.as_str(), c.status.as_str())).collect();
+    let states: Vec<(&str, &str)> = status
+        .component_status
+        .iter()
+        .map(|(name, c)| (name.as_str(), c.status.as_str()))
+        .collect();
     assert_eq!(
         states,
-        [("Base", "HEALTHY"), ("IngressGateways", "RECONCILING"), ("Pilot", "ERROR")]
+        [
+            ("Base", "HEALTHY"),
+            ("IngressGateways", "RECONCILING"),
+            ("Pilot", "ERROR")
+        ]
     );
-    assert_eq!(status.component_status["Pilot"].error, "Service a/b: forbidden");
+    assert_eq!(
+        status.component_status["Pilot"].error,
+        "Service a/b: forbidden"
+    );
     assert_eq!(status.observed_generation, Some(3));
 }
 
@@ -143,7 +160,11 @@ fn times_change_only_with_the_status() {
     assert_eq!(first, same);
     let later = derive(Some(&first), &observed(vec![base()]), at(3));
     let time = |status: &IstioOperatorStatus, name: &str| {
-        let condition = status.conditions.iter().find(|c| c.type_ == name).expect("there");
+        let condition = status
+            .conditions
+            .iter()
+            .find(|c| c.type_ == name)
+            .expect("there");
         condition.last_transition_time.0.as_second()
     };
     assert_eq!((time(&later, "Ready"), time(&later, "Valid")), (3, 1));
