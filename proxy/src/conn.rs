@@ -372,6 +372,8 @@ pub struct TlsInfo {
     pub peer: Option<Arc<PeerCertificate>>,
     /// URI SANs of the certificate that this side presented.
     pub local_uri_sans: Arc<[Arc<str>]>,
+    /// Name that the client asked for; lower-case. `None` on the client side.
+    pub server_name: Option<Arc<str>>,
     /// ALPN protocol that was selected.
     pub alpn: Option<Arc<[u8]>>,
     /// `TLSv1.2` or `TLSv1.3`.

@@ -13,12 +13,16 @@ pub mod command;
 pub mod conn;
 pub mod filter_chain;
 pub mod http;
+pub mod listener;
 pub mod network;
 pub mod peer;
 pub mod resource;
 pub mod route;
+pub mod snapshot;
 pub mod stats;
 pub mod status;
+#[cfg(test)]
+pub(crate) mod testing;
 pub mod transport_socket;
 pub mod worker;
 pub mod xds;
