@@ -14,6 +14,7 @@ mod tests;
 mod time_format;
 
 use std::path::Path;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use ironsail_xds::accesslog as proto;
@@ -133,7 +134,7 @@ impl AccessLog {
             stat_name: cluster.map(|cluster| Arc::clone(&cluster.stat_name)),
             remote: session.host.as_ref().map(|host| host.address()),
             local: session.upstream_local,
-            tls: session.upstream_tls.clone(),
+            tls: session.upstream_tls.clone().map(Rc::new),
             failure: session.upstream_failure.clone().map(Into::into),
             wire_received: info.bytes_sent,
             wire_sent: info.bytes_received,

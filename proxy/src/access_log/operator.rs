@@ -263,7 +263,7 @@ impl Operator {
             return Value::Absent;
         };
         let tls = connection.tls.as_ref();
-        let upstream_tls = context.info.upstream.tls.as_ref();
+        let upstream_tls = context.info.upstream.tls.as_deref();
         match self {
             Operator::RequestedServerName => match &connection.server_name {
                 Some(name) => {

@@ -212,6 +212,20 @@ impl Fraction {
         }
     }
 
+    /// A percentage with up to two decimals.
+    pub fn of_percent(percent: f64) -> Self {
+        Self {
+            // The conversion saturates; what is not a number becomes zero.
+            numerator: (percent * 100.0).round() as u32,
+            denominator: 10_000,
+        }
+    }
+
+    /// Whether a number below 10000, which stands for a request, belongs to the share.
+    pub fn holds(self, sample: u32) -> bool {
+        u64::from(sample) * u64::from(self.denominator) < u64::from(self.numerator) * 10_000
+    }
+
     /// All requests when nothing is given. The runtime key is not looked up: there is no runtime.
     pub fn from_runtime(fraction: Option<&core::RuntimeFractionalPercent>) -> Self {
         match fraction {
