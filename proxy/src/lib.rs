@@ -6,6 +6,7 @@
 
 pub mod access_log;
 pub mod admin;
+pub mod agent;
 pub mod bootstrap;
 pub mod capture;
 pub mod cluster;
@@ -18,6 +19,7 @@ pub mod network;
 pub mod peer;
 pub mod resource;
 pub mod route;
+pub mod run;
 pub mod snapshot;
 pub mod stats;
 pub mod status;

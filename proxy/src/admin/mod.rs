@@ -18,8 +18,9 @@ use std::time::SystemTime;
 
 use bytes::Bytes;
 use http::StatusCode;
-use ironsail_runtime::admin::text;
-use ironsail_runtime::admin::{Request, Response, Router};
+use ironsail_runtime::admin::{Request, Response, Router, text};
+
+use crate::stats::Registry;
 
 pub use config_dump::{PRINT_COMMAND, print_dump};
 pub use info::ServerInfo;
@@ -33,10 +34,7 @@ pub trait AdminSource: Send + Sync + 'static {
     fn bootstrap(&self) -> Bytes;
     fn clusters(&self) -> Answer<Vec<ClusterStatus>>;
     fn listeners(&self) -> Vec<ListenerStatus>;
-    /// All counters and gauges: Envoy's dotted names and values, sorted.
-    fn stats(&self) -> Answer<Vec<(String, u64)>>;
-    /// Everything in Prometheus text form.
-    fn prometheus(&self) -> Answer<String>;
+    fn stats(&self) -> &Registry;
     fn info(&self) -> ServerInfo;
     /// Leaf and root certificates in use: PEM, without keys.
     fn certificates(&self) -> Vec<CertificateStatus>;

@@ -19,7 +19,8 @@ use ironsail_runtime::readiness::Readiness;
 pub use metrics::ScrapeTarget;
 pub use probe::{Probes, ProbesError};
 
-use crate::admin::{AdminSource, Answer};
+use crate::admin::AdminSource;
+use crate::stats::Filter;
 
 /// What the status port needs to know.
 pub struct Config {
@@ -84,8 +85,8 @@ pub fn readiness_router(readiness: Readiness) -> Router {
 /// The router of port 15090.
 pub fn prometheus_router(source: Arc<dyn AdminSource>) -> Router {
     Router::new().get("/stats/prometheus", move |_| {
-        let body: Answer<String> = source.prometheus();
-        async move { crate::admin::prometheus_response(body.await) }
+        let body = source.stats().prometheus(&Filter::default());
+        async move { crate::admin::prometheus_response(body) }
     })
 }
 

@@ -275,12 +275,11 @@ fn poll_response(
 fn broken(error: &StreamError) -> (Flag, Cow<'static, str>) {
     let (flag, reason) = match error {
         StreamError::Protocol(_) => (Flag::UpstreamProtocolError, "protocol_error"),
-        StreamError::H2(error) if error.is_reset() => {
-            (Flag::UpstreamRemoteReset, "remote_reset")
-        }
-        StreamError::Io(_) | StreamError::Closed | StreamError::H2(_) => {
-            (Flag::UpstreamConnectionTermination, "connection_termination")
-        }
+        StreamError::H2(error) if error.is_reset() => (Flag::UpstreamRemoteReset, "remote_reset"),
+        StreamError::Io(_) | StreamError::Closed | StreamError::H2(_) => (
+            Flag::UpstreamConnectionTermination,
+            "connection_termination",
+        ),
     };
     (
         flag,
