@@ -8,10 +8,11 @@ use std::time::Duration;
 use futures::StreamExt;
 use ironsail_runtime::signal::Shutdown;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
-use kube::api::{Api, Patch, PatchParams};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::api::{Api, PostParams};
+use kube::core::Status;
 use kube::{Client, ResourceExt};
 use kube_runtime::{WatchStreamExt, watcher};
-use serde_json::json;
 use tokio::sync::watch;
 use tracing::{debug, warn};
 
@@ -145,27 +146,49 @@ impl Keeper {
         if roots.is_empty() || self.namespaces.get(namespace) == Some(&Some(roots.clone())) {
             return;
         }
-        let config_map = json!({
-            "apiVersion": "v1",
-            "kind": "ConfigMap",
-            "metadata": {
-                "name": NAME,
-                "namespace": namespace,
-                "labels": {(CONFIG_LABEL.0): CONFIG_LABEL.1},
-            },
-            "data": {(KEY): roots},
-        });
         let api: Api<ConfigMap> = Api::namespaced(self.client.clone(), namespace);
-        let params = PatchParams::apply(FIELD_MANAGER).force();
-        match api.patch(NAME, &params, &Patch::Apply(&config_map)).await {
-            Ok(_) => {
+        match put(&api, namespace, &roots).await {
+            Ok(()) => {
                 self.namespaces.insert(namespace.to_owned(), Some(roots));
             }
-            // The namespace went meanwhile.
-            Err(kube::Error::Api(status)) if matches!(status.code, 403 | 404 | 409) => {
+            // The namespace is going, or another replica was faster: its event comes.
+            Err(kube::Error::Api(status))
+                if status.code == 404 || status.code == 409 || is_terminating(&status) =>
+            {
                 debug!(%namespace, message = %status.message, "Root certificate not written");
             }
             Err(error) => warn!(%namespace, %error, "Root certificate cannot be written"),
         }
     }
+}
+
+/// Creates the ConfigMap, or gives the one that is there its content back. The role grants create and update, not patch.
+async fn put(api: &Api<ConfigMap>, namespace: &str, roots: &str) -> kube::Result<()> {
+    let params = PostParams {
+        field_manager: Some(FIELD_MANAGER.to_owned()),
+        ..Default::default()
+    };
+    let mut config_map = match api.get_opt(NAME).await? {
+        Some(existing) => existing,
+        None => ConfigMap {
+            metadata: ObjectMeta {
+                name: Some(NAME.to_owned()),
+                namespace: Some(namespace.to_owned()),
+                ..Default::default()
+            },
+            ..Default::default()
+        },
+    };
+    let labels = config_map.metadata.labels.get_or_insert_default();
+    labels.insert(CONFIG_LABEL.0.to_owned(), CONFIG_LABEL.1.to_owned());
+    let data = config_map.data.get_or_insert_default();
+    data.insert(KEY.to_owned(), roots.to_owned());
+    match config_map.metadata.resource_version {
+        Some(_) => api.replace(NAME, &params, &config_map).await.map(drop),
+        None => api.create(&params, &config_map).await.map(drop),
+    }
+}
+
+fn is_terminating(status: &Status) -> bool {
+    status.code == 403 && status.message.contains("being terminated")
 }

@@ -1,27 +1,27 @@
 //! The webhook configurations of this revision: they need the CA bundle that signs our serving certificate, and validation
 //! may fail closed once it is served.
 //!
-//! Every replica does this; a patch is only sent when something differs, so they do not disturb each other. What is
+//! Every replica does this; an update is only sent when something differs, so they do not disturb each other. What is
 //! ours: entries whose client configuration names our Service.
 
 use std::time::Duration;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use futures::StreamExt;
 use ironsail_mesh::label;
 use ironsail_mesh::revision::Revision;
 use ironsail_runtime::readiness::Readiness;
 use ironsail_runtime::signal::Shutdown;
+use k8s_openapi::ByteString;
 use k8s_openapi::api::admissionregistration::v1::{
     MutatingWebhookConfiguration, ValidatingWebhookConfiguration, WebhookClientConfig,
 };
-use kube::api::{Api, Patch, PatchParams};
+use kube::api::{Api, PostParams};
 use kube::{Client, Resource, ResourceExt};
 use kube_runtime::watcher;
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use tokio::sync::watch;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 /// Name under which the API server records our changes.
 const FIELD_MANAGER: &str = "pilot-discovery";
@@ -42,26 +42,28 @@ pub struct Configurations {
 }
 
 /// A kind of configuration, and its entries in one shape.
-trait Configuration: Resource<DynamicType = ()> + Clone + std::fmt::Debug + Send + 'static {
-    fn entries(&self) -> Vec<Entry<'_>>;
+trait Configuration:
+    Resource<DynamicType = ()> + Clone + std::fmt::Debug + Serialize + DeserializeOwned + Send + 'static
+{
+    fn entries(&mut self) -> Vec<Entry<'_>>;
     /// Whether `failurePolicy` is ours to close.
     const CLOSES: bool;
 }
 
 struct Entry<'a> {
-    client: &'a WebhookClientConfig,
-    failure_policy: Option<&'a str>,
+    client: &'a mut WebhookClientConfig,
+    failure_policy: &'a mut Option<String>,
 }
 
 impl Configuration for MutatingWebhookConfiguration {
     const CLOSES: bool = false;
 
-    fn entries(&self) -> Vec<Entry<'_>> {
-        let webhooks = self.webhooks.iter().flatten();
+    fn entries(&mut self) -> Vec<Entry<'_>> {
+        let webhooks = self.webhooks.iter_mut().flatten();
         webhooks
             .map(|webhook| Entry {
-                client: &webhook.client_config,
-                failure_policy: webhook.failure_policy.as_deref(),
+                client: &mut webhook.client_config,
+                failure_policy: &mut webhook.failure_policy,
             })
             .collect()
     }
@@ -70,12 +72,12 @@ impl Configuration for MutatingWebhookConfiguration {
 impl Configuration for ValidatingWebhookConfiguration {
     const CLOSES: bool = true;
 
-    fn entries(&self) -> Vec<Entry<'_>> {
-        let webhooks = self.webhooks.iter().flatten();
+    fn entries(&mut self) -> Vec<Entry<'_>> {
+        let webhooks = self.webhooks.iter_mut().flatten();
         webhooks
             .map(|webhook| Entry {
-                client: &webhook.client_config,
-                failure_policy: webhook.failure_policy.as_deref(),
+                client: &mut webhook.client_config,
+                failure_policy: &mut webhook.failure_policy,
             })
             .collect()
     }
@@ -90,10 +92,7 @@ impl Configurations {
         tokio::join!(mutating, validating);
     }
 
-    async fn keep<K>(&self, shutdown: &Shutdown)
-    where
-        K: Configuration + serde::de::DeserializeOwned,
-    {
+    async fn keep<K: Configuration>(&self, shutdown: &Shutdown) {
         let api: Api<K> = Api::all(self.client.clone());
         while !shutdown.is_triggered() {
             let mut bundle = self.ca_bundle.clone();
@@ -112,7 +111,7 @@ impl Configurations {
                 };
                 match event {
                     Some(Ok(watcher::Event::Apply(object) | watcher::Event::InitApply(object))) => {
-                        self.point_here(&api, &object).await;
+                        self.point_here(&api, object).await;
                     }
                     Some(Ok(_)) => {}
                     Some(Err(error)) => {
@@ -125,48 +124,36 @@ impl Configurations {
         }
     }
 
-    async fn point_here<K>(&self, api: &Api<K>, object: &K)
-    where
-        K: Configuration + serde::de::DeserializeOwned,
-    {
+    async fn point_here<K: Configuration>(&self, api: &Api<K>, mut object: K) {
         let bundle = self.ca_bundle.borrow().clone();
         let service = self.revision.suffixed("istiod");
-        let operations = operations(object, &self.namespace, &service, &bundle);
-        if operations.is_empty() {
+        if bundle.is_empty() || !point(&mut object, &self.namespace, &service, &bundle) {
             return;
         }
         let name = object.name_any();
-        let patch: json_patch::Patch = match serde_json::from_value(Value::Array(operations)) {
-            Ok(patch) => patch,
-            Err(error) => {
-                warn!(webhook = %name, %error, "Patch is malformed");
-                return;
-            }
-        };
-        let params = PatchParams {
+        let params = PostParams {
             field_manager: Some(FIELD_MANAGER.to_owned()),
             ..Default::default()
         };
-        match api.patch(&name, &params, &Patch::Json::<()>(patch)).await {
+        // With the version that was seen: whoever is faster wins, and its event comes. The role of validating
+        // configurations grants update, not patch.
+        match api.replace(&name, &params, &object).await {
             Ok(_) => info!(webhook = %name, "Webhook configuration points here"),
+            Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => {
+                debug!(webhook = %name, "Webhook configuration changed meanwhile");
+            }
             Err(error) => {
-                // The object changed or went meanwhile: its next event comes.
-                warn!(webhook = %name, %error, "Webhook configuration cannot be patched");
+                warn!(webhook = %name, %error, "Webhook configuration cannot be updated");
                 tokio::time::sleep(RETRY).await;
             }
         }
     }
 }
 
-/// Operations of a JSON patch; none when everything is as it should be.
-fn operations<K: Configuration>(
-    object: &K,
-    namespace: &str,
-    service: &str,
-    bundle: &[u8],
-) -> Vec<Value> {
-    let mut operations = Vec::new();
-    for (index, entry) in object.entries().iter().enumerate() {
+/// Makes the entries of `service` trust `bundle`; says whether something differed.
+fn point<K: Configuration>(object: &mut K, namespace: &str, service: &str, bundle: &[u8]) -> bool {
+    let mut differs = false;
+    for entry in object.entries() {
         let is_ours = entry
             .client
             .service
@@ -175,33 +162,22 @@ fn operations<K: Configuration>(
         if !is_ours {
             continue;
         }
-        let known = entry
-            .client
-            .ca_bundle
-            .as_ref()
-            .map(|bundle| bundle.0.as_slice());
-        if known != Some(bundle) {
-            operations.push(json!({
-                "op": "add",
-                "path": format!("/webhooks/{index}/clientConfig/caBundle"),
-                "value": STANDARD.encode(bundle),
-            }));
+        let known = entry.client.ca_bundle.as_ref();
+        if known.is_none_or(|known| known.0 != bundle) {
+            entry.client.ca_bundle = Some(ByteString(bundle.to_vec()));
+            differs = true;
         }
-        if K::CLOSES && entry.failure_policy != Some("Fail") {
-            operations.push(json!({
-                "op": "add",
-                "path": format!("/webhooks/{index}/failurePolicy"),
-                "value": "Fail",
-            }));
+        if K::CLOSES && entry.failure_policy.as_deref() != Some("Fail") {
+            *entry.failure_policy = Some("Fail".to_owned());
+            differs = true;
         }
     }
-    operations
+    differs
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use k8s_openapi::ByteString;
     use k8s_openapi::api::admissionregistration::v1::{ServiceReference, ValidatingWebhook};
 
     fn configuration(service: &str, bundle: &[u8], policy: &str) -> ValidatingWebhookConfiguration {
@@ -224,20 +200,26 @@ mod tests {
     }
 
     #[track_caller]
-    fn check(object: &ValidatingWebhookConfiguration, expected: usize) {
-        let found = operations(object, "istio-system", "istiod", b"root");
-        assert_eq!(found.len(), expected, "{found:?}");
+    fn check(mut object: ValidatingWebhookConfiguration, expected: bool) {
+        assert_eq!(
+            point(&mut object, "istio-system", "istiod", b"root"),
+            expected
+        );
+        assert!(
+            !point(&mut object, "istio-system", "istiod", b"root"),
+            "done once"
+        );
     }
 
     #[test]
-    fn only_what_differs_is_patched() {
-        check(&configuration("istiod", b"root", "Fail"), 0);
-        check(&configuration("istiod", b"", "Fail"), 1);
-        check(&configuration("istiod", b"old", "Ignore"), 2);
+    fn only_what_differs_is_changed() {
+        check(configuration("istiod", b"root", "Fail"), false);
+        check(configuration("istiod", b"", "Fail"), true);
+        check(configuration("istiod", b"root", "Ignore"), true);
     }
 
     #[test]
     fn other_services_are_left_alone() {
-        check(&configuration("istiod-canary", b"", "Ignore"), 0);
+        check(configuration("istiod-canary", b"", "Ignore"), false);
     }
 }

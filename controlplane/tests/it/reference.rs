@@ -35,14 +35,20 @@ fn folder() -> Option<PathBuf> {
     if worktree.is_dir() {
         return Some(worktree);
     }
-    eprintln!("skipped: no captured resources in {}; set IRONSAIL_REFERENCE", folder.display());
+    eprintln!(
+        "skipped: no captured resources in {}; set IRONSAIL_REFERENCE",
+        folder.display()
+    );
     None
 }
 
 fn documents(folder: &Path) -> Vec<Value> {
-    let read = |name: &str| std::fs::read_to_string(folder.join("inputs").join(name)).expect("an input");
+    let read =
+        |name: &str| std::fs::read_to_string(folder.join("inputs").join(name)).expect("an input");
     let mut documents = input::documents(&read("cluster.yaml"));
-    let mesh = input::documents(&read("mesh.yaml")).pop().expect("a mesh configuration");
+    let mesh = input::documents(&read("mesh.yaml"))
+        .pop()
+        .expect("a mesh configuration");
     documents.push(json!({"kind": "MeshConfig", "mesh": mesh}));
     documents
 }
@@ -83,12 +89,36 @@ fn check(proxy: &str) {
     let node = input::node(&serde_json::from_str(&text).expect("valid JSON"));
     let answers = Answers::new(&snapshot, &node, &Cache::default());
     let mut differences = Vec::new();
-    compare(&folder, "clusters.pb", |m: &Cluster| m.name.clone(), &answers.clusters, &mut differences);
+    compare(
+        &folder,
+        "clusters.pb",
+        |m: &Cluster| m.name.clone(),
+        &answers.clusters,
+        &mut differences,
+    );
     let name = |m: &ClusterLoadAssignment| m.cluster_name.clone();
-    compare(&folder, "endpoints.pb", name, &answers.endpoints, &mut differences);
-    compare(&folder, "listeners.pb", |m: &Listener| m.name.clone(), &answers.listeners, &mut differences);
+    compare(
+        &folder,
+        "endpoints.pb",
+        name,
+        &answers.endpoints,
+        &mut differences,
+    );
+    compare(
+        &folder,
+        "listeners.pb",
+        |m: &Listener| m.name.clone(),
+        &answers.listeners,
+        &mut differences,
+    );
     let name = |m: &RouteConfiguration| m.name.clone();
-    compare(&folder, "routes.pb", name, &answers.routes, &mut differences);
+    compare(
+        &folder,
+        "routes.pb",
+        name,
+        &answers.routes,
+        &mut differences,
+    );
     differences.retain(|difference| !MEANT.iter().any(|(path, _)| difference.starts_with(path)));
     assert!(differences.is_empty(), "{}", differences.join("\n"));
     assert_order(&folder, &answers.clusters);
@@ -100,9 +130,16 @@ fn assert_order(folder: &Path, clusters: &[Resource]) {
     let theirs: Vec<String> = captured(folder, "clusters.pb")
         .resources
         .iter()
-        .map(|any| Cluster::decode(any.value.as_slice()).expect("a cluster").name)
+        .map(|any| {
+            Cluster::decode(any.value.as_slice())
+                .expect("a cluster")
+                .name
+        })
         .collect();
-    let ours: Vec<String> = clusters.iter().map(|resource| resource.name.to_string()).collect();
+    let ours: Vec<String> = clusters
+        .iter()
+        .map(|resource| resource.name.to_string())
+        .collect();
     assert_eq!(ours, theirs);
 }
 

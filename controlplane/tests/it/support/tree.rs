@@ -33,13 +33,18 @@ impl Tree {
     pub fn diff(&self, other: &Self, path: &str, differences: &mut Vec<String>) {
         match (self, other) {
             (Self::Fields(ours), Self::Fields(theirs)) => {
-                let keys: std::collections::BTreeSet<_> = ours.keys().chain(theirs.keys()).collect();
+                let keys: std::collections::BTreeSet<_> =
+                    ours.keys().chain(theirs.keys()).collect();
                 for key in keys {
                     let path = format!("{path}.{key}");
                     match (ours.get(key), theirs.get(key)) {
                         (Some(a), Some(b)) => a.diff(b, &path, differences),
-                        (Some(a), None) => differences.push(format!("{path}: only ours: {}", a.text())),
-                        (None, Some(b)) => differences.push(format!("{path}: only theirs: {}", b.text())),
+                        (Some(a), None) => {
+                            differences.push(format!("{path}: only ours: {}", a.text()))
+                        }
+                        (None, Some(b)) => {
+                            differences.push(format!("{path}: only theirs: {}", b.text()))
+                        }
                         (None, None) => {}
                     }
                 }
@@ -188,10 +193,11 @@ impl Parser<'_> {
             let fields = self.fields();
             return Some(match name.as_str() {
                 "Any" => open(&fields),
-                "BoolValue" | "UInt32Value" | "UInt64Value" | "StringValue" => fields
-                    .get("value")
-                    .cloned()
-                    .unwrap_or_else(|| Tree::Leaf(if name == "BoolValue" { "false" } else { "0" }.to_owned())),
+                "BoolValue" | "UInt32Value" | "UInt64Value" | "StringValue" => {
+                    fields.get("value").cloned().unwrap_or_else(|| {
+                        Tree::Leaf(if name == "BoolValue" { "false" } else { "0" }.to_owned())
+                    })
+                }
                 _ => Tree::Fields(fields),
             });
         }
@@ -209,7 +215,9 @@ impl Parser<'_> {
         // An empty message is something; an empty field is nothing.
         match name.as_str() {
             "None" | "false" | "0" | "0.0" => None,
-            name if name.chars().next().is_some_and(|c| c.is_ascii_uppercase()) && is_message(name) => {
+            name if name.chars().next().is_some_and(|c| c.is_ascii_uppercase())
+                && is_message(name) =>
+            {
                 Some(Tree::Fields(BTreeMap::new()))
             }
             _ => Some(Tree::Leaf(name)),
@@ -236,7 +244,14 @@ impl Parser<'_> {
 fn is_message(name: &str) -> bool {
     matches!(
         name,
-        "AggregatedConfigSource" | "RawBuffer" | "Cors" | "PreviousHostsPredicate" | "Request" | "OriginalDst" | "SourceIp" | "LocalityWeightedLbConfig"
+        "AggregatedConfigSource"
+            | "RawBuffer"
+            | "Cors"
+            | "PreviousHostsPredicate"
+            | "Request"
+            | "OriginalDst"
+            | "SourceIp"
+            | "LocalityWeightedLbConfig"
     )
 }
 
