@@ -1,7 +1,7 @@
 //! What a stock control plane sent for the same inputs, field by field.
 //!
 //! The captured files are not part of the project: `IRONSAIL_REFERENCE` names their folder, else
-//! `../shared/reference` beside the workspace is tried; without them the tests say so and pass.
+//! `shared/reference` beside the workspace is tried; without them the tests say so and pass.
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
@@ -23,26 +23,28 @@ use crate::support::tree::Tree;
 const MEANT: [(&str, &str); 0] = [];
 
 fn folder() -> Option<PathBuf> {
-    let folder = match std::env::var_os("IRONSAIL_REFERENCE") {
-        Some(path) => PathBuf::from(path),
-        None => Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/reference"),
-    };
-    let folder = folder.join("xds");
-    if folder.is_dir() {
-        return Some(folder);
+    let own = std::env::var_os("IRONSAIL_REFERENCE").map(PathBuf::from);
+    let beside = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .ancestors()
+        .map(|folder| folder.join("shared/reference"));
+    let found = own
+        .into_iter()
+        .chain(beside)
+        .map(|folder| folder.join("xds"))
+        .find(|folder| folder.is_dir());
+    if found.is_none() {
+        eprintln!("skipped: no captured resources; set IRONSAIL_REFERENCE to their folder");
     }
-    let worktree = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/reference/xds");
-    if worktree.is_dir() {
-        return Some(worktree);
-    }
-    eprintln!("skipped: no captured resources in {}; set IRONSAIL_REFERENCE", folder.display());
-    None
+    found
 }
 
 fn documents(folder: &Path) -> Vec<Value> {
-    let read = |name: &str| std::fs::read_to_string(folder.join("inputs").join(name)).expect("an input");
+    let read =
+        |name: &str| std::fs::read_to_string(folder.join("inputs").join(name)).expect("an input");
     let mut documents = input::documents(&read("cluster.yaml"));
-    let mesh = input::documents(&read("mesh.yaml")).pop().expect("a mesh configuration");
+    let mesh = input::documents(&read("mesh.yaml"))
+        .pop()
+        .expect("a mesh configuration");
     documents.push(json!({"kind": "MeshConfig", "mesh": mesh}));
     documents
 }
@@ -83,12 +85,36 @@ fn check(proxy: &str) {
     let node = input::node(&serde_json::from_str(&text).expect("valid JSON"));
     let answers = Answers::new(&snapshot, &node, &Cache::default());
     let mut differences = Vec::new();
-    compare(&folder, "clusters.pb", |m: &Cluster| m.name.clone(), &answers.clusters, &mut differences);
+    compare(
+        &folder,
+        "clusters.pb",
+        |m: &Cluster| m.name.clone(),
+        &answers.clusters,
+        &mut differences,
+    );
     let name = |m: &ClusterLoadAssignment| m.cluster_name.clone();
-    compare(&folder, "endpoints.pb", name, &answers.endpoints, &mut differences);
-    compare(&folder, "listeners.pb", |m: &Listener| m.name.clone(), &answers.listeners, &mut differences);
+    compare(
+        &folder,
+        "endpoints.pb",
+        name,
+        &answers.endpoints,
+        &mut differences,
+    );
+    compare(
+        &folder,
+        "listeners.pb",
+        |m: &Listener| m.name.clone(),
+        &answers.listeners,
+        &mut differences,
+    );
     let name = |m: &RouteConfiguration| m.name.clone();
-    compare(&folder, "routes.pb", name, &answers.routes, &mut differences);
+    compare(
+        &folder,
+        "routes.pb",
+        name,
+        &answers.routes,
+        &mut differences,
+    );
     differences.retain(|difference| !MEANT.iter().any(|(path, _)| difference.starts_with(path)));
     assert!(differences.is_empty(), "{}", differences.join("\n"));
     assert_order(&folder, &answers.clusters);
@@ -100,9 +126,16 @@ fn assert_order(folder: &Path, clusters: &[Resource]) {
     let theirs: Vec<String> = captured(folder, "clusters.pb")
         .resources
         .iter()
-        .map(|any| Cluster::decode(any.value.as_slice()).expect("a cluster").name)
+        .map(|any| {
+            Cluster::decode(any.value.as_slice())
+                .expect("a cluster")
+                .name
+        })
         .collect();
-    let ours: Vec<String> = clusters.iter().map(|resource| resource.name.to_string()).collect();
+    let ours: Vec<String> = clusters
+        .iter()
+        .map(|resource| resource.name.to_string())
+        .collect();
     assert_eq!(ours, theirs);
 }
 

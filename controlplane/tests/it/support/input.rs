@@ -79,7 +79,10 @@ pub fn node(value: &Value) -> Arc<ProxyNode> {
 
 fn structure(fields: &serde_json::Map<String, Value>) -> protobuf::Struct {
     protobuf::Struct {
-        fields: fields.iter().map(|(key, value)| (key.clone(), to_proto(value))).collect(),
+        fields: fields
+            .iter()
+            .map(|(key, value)| (key.clone(), to_proto(value)))
+            .collect(),
     }
 }
 
@@ -141,7 +144,11 @@ pub fn route_names(listeners: &[Resource]) -> Vec<String> {
     let mut names = Vec::new();
     for resource in listeners {
         let listener = Listener::decode(&*resource.body).expect("a listener");
-        for filter in listener.filter_chains.into_iter().flat_map(|chain| chain.filters) {
+        for filter in listener
+            .filter_chains
+            .into_iter()
+            .flat_map(|chain| chain.filters)
+        {
             let Some(ConfigType::TypedConfig(config)) = filter.config_type else {
                 continue;
             };

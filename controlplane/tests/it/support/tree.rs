@@ -33,13 +33,18 @@ impl Tree {
     pub fn diff(&self, other: &Self, path: &str, differences: &mut Vec<String>) {
         match (self, other) {
             (Self::Fields(ours), Self::Fields(theirs)) => {
-                let keys: std::collections::BTreeSet<_> = ours.keys().chain(theirs.keys()).collect();
+                let keys: std::collections::BTreeSet<_> =
+                    ours.keys().chain(theirs.keys()).collect();
                 for key in keys {
                     let path = format!("{path}.{key}");
                     match (ours.get(key), theirs.get(key)) {
                         (Some(a), Some(b)) => a.diff(b, &path, differences),
-                        (Some(a), None) => differences.push(format!("{path}: only ours: {}", a.text())),
-                        (None, Some(b)) => differences.push(format!("{path}: only theirs: {}", b.text())),
+                        (Some(a), None) => {
+                            differences.push(format!("{path}: only ours: {}", a.text()))
+                        }
+                        (None, Some(b)) => {
+                            differences.push(format!("{path}: only theirs: {}", b.text()))
+                        }
                         (None, None) => {}
                     }
                 }
@@ -188,10 +193,11 @@ impl Parser<'_> {
             let fields = self.fields();
             return Some(match name.as_str() {
                 "Any" => open(&fields),
-                "BoolValue" | "UInt32Value" | "UInt64Value" | "StringValue" => fields
-                    .get("value")
-                    .cloned()
-                    .unwrap_or_else(|| Tree::Leaf(if name == "BoolValue" { "false" } else { "0" }.to_owned())),
+                "BoolValue" | "UInt32Value" | "UInt64Value" | "StringValue" => {
+                    fields.get("value").cloned().unwrap_or_else(|| {
+                        Tree::Leaf(if name == "BoolValue" { "false" } else { "0" }.to_owned())
+                    })
+                }
                 _ => Tree::Fields(fields),
             });
         }
@@ -206,12 +212,9 @@ impl Parser<'_> {
                 }
             };
         }
-        // An empty message is something; an empty field is nothing.
         match name.as_str() {
             "None" | "false" | "0" | "0.0" => None,
-            name if name.chars().next().is_some_and(|c| c.is_ascii_uppercase()) && is_message(name) => {
-                Some(Tree::Fields(BTreeMap::new()))
-            }
+            name if DEFAULTS.contains(&name) => None,
             _ => Some(Tree::Leaf(name)),
         }
     }
@@ -232,13 +235,19 @@ impl Parser<'_> {
     }
 }
 
-/// Messages without fields print as bare names, as the values of enumerations do.
-fn is_message(name: &str) -> bool {
-    matches!(
-        name,
-        "AggregatedConfigSource" | "RawBuffer" | "Cors" | "PreviousHostsPredicate" | "Request" | "OriginalDst" | "SourceIp" | "LocalityWeightedLbConfig"
-    )
-}
+/// Values of enumerations that are the default of their field and would only be noise.
+const DEFAULTS: [&str; 10] = [
+    "Allow",
+    "Any",
+    "AppendIfExistsOrAdd",
+    "Auto",
+    "Default",
+    "PassThroughInternalRedirect",
+    "ServiceUnavailable",
+    "Tcp",
+    "UseConfiguredProtocol",
+    "VerifyTrustChain",
+];
 
 macro_rules! opened {
     ($any:expr, $($message:ty),* $(,)?) => {
@@ -288,9 +297,13 @@ fn open(fields: &BTreeMap<String, Tree>) -> Tree {
         istio::PluginConfig,
         istio::TypedStruct,
     );
-    if let Tree::Fields(fields) = &mut tree {
-        let name = ironsail_xds::type_name(&any.type_url);
-        fields.insert("@type".to_owned(), Tree::Leaf(name.to_owned()));
+    let name = Tree::Leaf(ironsail_xds::type_name(&any.type_url).to_owned());
+    match &mut tree {
+        Tree::Fields(fields) => {
+            fields.insert("@type".to_owned(), name);
+        }
+        // A message without fields prints as its bare name.
+        other => *other = Tree::Fields([("@type".to_owned(), name)].into()),
     }
     tree
 }
