@@ -1,7 +1,20 @@
-//! The table of kinds: everything about a kind that is not its schema.
+//! The table of kinds: one row says everything about a kind.
+
+use std::sync::OnceLock;
+
+use serde_json::Value;
+
+use crate::diagnostic::Diagnostic;
+use crate::networking::destination_rule::DestinationRuleSpec;
+use crate::networking::gateway::GatewaySpec;
+use crate::networking::virtual_service::VirtualServiceSpec;
+use crate::operator::IstioOperatorSpec;
+use crate::schema;
+use crate::security::peer_authentication::PeerAuthenticationSpec;
+use crate::validate;
 
 /// A kind as the API server knows it.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct Kind {
     /// API group, such as `networking.istio.io`.
     pub group: &'static str,
@@ -23,8 +36,12 @@ pub struct Kind {
     pub scope: Scope,
     /// Columns of `kubectl get` after the name.
     pub columns: &'static [Column],
-    /// Whether deleting the operator's bundle must leave the definition (and so users' objects).
-    pub keep: bool,
+    /// Labels of the definition.
+    pub labels: &'static [(&'static str, &'static str)],
+    /// Makes the OpenAPI schema of the whole object.
+    schema: fn() -> Value,
+    /// Checks an object.
+    validate: fn(&Value) -> Vec<Diagnostic>,
 }
 
 /// Where objects of a kind live.
@@ -72,6 +89,15 @@ const AGE: Column = Column {
     column_type: "date",
 };
 
+/// Labels of the peer's definitions, by which installers find them.
+const LABELS: &[(&str, &str)] = &[
+    ("app.kubernetes.io/instance", "istio"),
+    ("app.kubernetes.io/managed-by", "Helm"),
+    ("app.kubernetes.io/part-of", "istio"),
+    ("app.kubernetes.io/version", "1.0.0"),
+    ("helm.sh/chart", "base-1.0.0"),
+];
+
 const NETWORKING_CATEGORIES: &[&str] = &["istio-io", "networking-istio-io"];
 
 /// `networking.istio.io` Gateway.
@@ -86,7 +112,9 @@ pub static GATEWAY: Kind = Kind {
     categories: NETWORKING_CATEGORIES,
     scope: Scope::Namespaced,
     columns: &[],
-    keep: true,
+    labels: LABELS,
+    schema: schema::mesh::<GatewaySpec>,
+    validate: validate::gateway::validate,
 };
 
 /// `networking.istio.io` VirtualService.
@@ -100,6 +128,8 @@ pub static VIRTUAL_SERVICE: Kind = Kind {
         column("Hosts", ".spec.hosts"),
         AGE,
     ],
+    schema: schema::mesh::<VirtualServiceSpec>,
+    validate: validate::virtual_service::validate,
     ..GATEWAY
 };
 
@@ -110,6 +140,8 @@ pub static DESTINATION_RULE: Kind = Kind {
     singular: "destinationrule",
     short_names: &["dr"],
     columns: &[column("Host", ".spec.host"), AGE],
+    schema: schema::mesh::<DestinationRuleSpec>,
+    validate: validate::destination_rule::validate,
     ..GATEWAY
 };
 
@@ -125,7 +157,9 @@ pub static PEER_AUTHENTICATION: Kind = Kind {
     categories: &["istio-io", "security-istio-io"],
     scope: Scope::Namespaced,
     columns: &[column("Mode", ".spec.mtls.mode"), AGE],
-    keep: true,
+    labels: LABELS,
+    schema: schema::mesh::<PeerAuthenticationSpec>,
+    validate: validate::peer_authentication::validate,
 };
 
 /// `install.istio.io` IstioOperator.
@@ -146,7 +180,9 @@ pub static ISTIO_OPERATOR: Kind = Kind {
         column("Ready", ".status.conditions[?(@.type==\"Ready\")].status"),
         AGE,
     ],
-    keep: true,
+    labels: &[("release", "istio")],
+    schema: schema::open::<IstioOperatorSpec>,
+    validate: validate::operator::validate,
 };
 
 /// Every kind of this crate.
@@ -165,6 +201,24 @@ impl Kind {
         KINDS
             .into_iter()
             .find(|k| k.group == group && k.kind == kind)
+    }
+
+    /// The OpenAPI schema of the whole object, the same for every version; made at first use.
+    #[must_use]
+    pub fn openapi(&self) -> &'static Value {
+        static SCHEMAS: [OnceLock<Value>; KINDS.len()] = [const { OnceLock::new() }; KINDS.len()];
+        let row = KINDS
+            .iter()
+            .position(|kind| kind.kind == self.kind && kind.group == self.group);
+        let cell = row.and_then(|row| SCHEMAS.get(row));
+        cell.expect("rows can't be made outside of the table")
+            .get_or_init(self.schema)
+    }
+
+    /// Everything that is wrong with an object of this kind, and what its author should know.
+    #[must_use]
+    pub fn validate(&self, object: &Value) -> Vec<Diagnostic> {
+        (self.validate)(object)
     }
 
     /// Name of the CRD: `<plural>.<group>`.

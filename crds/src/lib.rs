@@ -11,6 +11,7 @@ pub mod object;
 pub mod operator;
 pub mod schema;
 pub mod security;
+pub mod validate;
 pub mod wire;
 
 pub use diagnostic::{Diagnostic, Severity};

@@ -6,6 +6,7 @@ pub mod k8s;
 pub mod legacy;
 pub mod spec;
 pub mod status;
+pub mod values;
 
 pub use component::{BaseComponentSpec, ComponentSpec, GatewaySpec, IstioComponentSpec};
 pub use k8s::{K8sObjectOverlay, KubernetesResourcesSpec, PathValue};

@@ -1,7 +1,61 @@
 //! From types to the OpenAPI schemas of CRDs.
+//!
+//! The types carry names, descriptions and constraints; this module makes the result structural,
+//! as API servers ask for, and puts the definition around it.
+//! [Structural schemas](https://kubernetes.io/docs/tasks/extend-kubernetes/custom-resources/custom-resource-definitions/#specifying-a-structural-schema).
 
-use schemars::{Schema, SchemaGenerator, json_schema};
-use serde_json::{Value, json};
+pub mod definition;
+mod structural;
+
+use schemars::generate::SchemaSettings;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde_json::{Map, Value, json};
+
+use crate::object::Spec;
+use crate::operator::values::{Known, Shape, VALUES};
+
+pub(crate) const PRESERVE: &str = "x-kubernetes-preserve-unknown-fields";
+pub(crate) const INT_OR_STRING: &str = "x-kubernetes-int-or-string";
+
+/// The schema of a mesh kind: unknown fields are pruned, `null` only where the peer allows it.
+pub(crate) fn mesh<S: Spec>() -> Value {
+    let mut status = structural::of::<S::Status>();
+    set(&mut status, PRESERVE, true.into());
+    root(structural::of::<S>(), status)
+}
+
+/// The schema of a kind whose stored objects may be older than any schema: unknown fields are
+/// kept at every level of the spec and `null` is allowed everywhere in it.
+pub(crate) fn open<S: Spec>() -> Value {
+    let mut spec = structural::of::<S>();
+    structural::open(&mut spec);
+    let mut status = structural::of::<S::Status>();
+    set(&mut status, PRESERVE, true.into());
+    let mut root = root(spec, status);
+    set(&mut root, PRESERVE, true.into());
+    root
+}
+
+fn root(spec: Value, status: Value) -> Value {
+    json!({ "type": "object", "properties": { "spec": spec, "status": status } })
+}
+
+fn set(schema: &mut Value, key: &str, value: Value) {
+    if let Value::Object(map) = schema {
+        map.insert(key.to_owned(), value);
+    }
+}
+
+/// A generator that writes every type in place: structural schemas know no references.
+fn generate<T: JsonSchema>() -> Value {
+    let mut settings = SchemaSettings::draft07();
+    settings.inline_subschemas = true;
+    settings.meta_schema = None;
+    settings
+        .into_generator()
+        .into_root_schema_for::<T>()
+        .to_value()
+}
 
 /// At most one of some fields.
 pub(crate) fn one_of(fields: &[&str]) -> Value {
@@ -15,7 +69,7 @@ pub(crate) fn one_of(fields: &[&str]) -> Value {
 pub(crate) fn int_or_string(_: &mut SchemaGenerator) -> Schema {
     json_schema!({
         "anyOf": [{ "type": "integer" }, { "type": "string" }],
-        "x-kubernetes-int-or-string": true,
+        INT_OR_STRING: true,
     })
 }
 
@@ -51,7 +105,7 @@ pub(crate) fn conditions(_: &mut SchemaGenerator) -> Schema {
         "type": "array",
         "items": {
             "type": "object",
-            "required": ["type", "status", "lastTransitionTime", "reason", "message"],
+            "required": ["type", "status"],
             "properties": {
                 "type": { "type": "string", "description": "Name of the aspect." },
                 "status": {
@@ -80,18 +134,40 @@ pub(crate) fn conditions(_: &mut SchemaGenerator) -> Schema {
 
 /// An open object with descriptions for some of its fields.
 pub(crate) fn described(fields: &[(&str, &str)]) -> Schema {
-    let properties: serde_json::Map<String, Value> = fields
+    let properties: Map<String, Value> = fields
         .iter()
         .map(|(name, text)| {
-            let field =
-                json!({ "description": text, "x-kubernetes-preserve-unknown-fields": true });
-            ((*name).to_owned(), field)
+            (
+                (*name).to_owned(),
+                json!({ "description": text, PRESERVE: true }),
+            )
         })
         .collect();
-    json_schema!({ "type": "object", "properties": properties })
+    json_schema!({ "type": "object", "properties": properties, PRESERVE: true })
 }
 
 /// Values of the charts.
 pub(crate) fn values(_: &mut SchemaGenerator) -> Schema {
-    json_schema!({ "type": "object" })
+    json_schema!({ "type": "object", "properties": group(VALUES) })
+}
+
+fn group(values: &[Known]) -> Map<String, Value> {
+    let entry = |value: &Known| {
+        let mut schema = shape(&value.shape);
+        set(&mut schema, "description", value.text.into());
+        (value.name.to_owned(), schema)
+    };
+    values.iter().map(entry).collect()
+}
+
+fn shape(shape: &Shape) -> Value {
+    match shape {
+        Shape::Text => json!({ "type": "string" }),
+        Shape::Flag => json!({ "type": "boolean" }),
+        // A number such as 0.5 or 1.10 has no structural type beside text.
+        Shape::Scalar | Shape::Number => json!({ PRESERVE: true }),
+        Shape::List => json!({ "type": "array", "items": { PRESERVE: true } }),
+        Shape::Open => json!({ "type": "object", PRESERVE: true }),
+        Shape::Group(values) => json!({ "type": "object", "properties": group(values) }),
+    }
 }

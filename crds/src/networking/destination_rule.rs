@@ -41,7 +41,8 @@ wire! {
         pub name: String,
         /// Labels that its endpoints have.
         pub labels: BTreeMap<String, String>,
-        /// Replaces the top-level policy part by part.
+        /// Replaces parts of the rule's policy, with the same fields.
+        #[schemars(extend("x-brief" = true))]
         pub traffic_policy: Option<TrafficPolicy>,
     }
 
@@ -55,8 +56,8 @@ wire! {
         pub outlier_detection: Option<OutlierDetection>,
         /// TLS towards the service.
         pub tls: Option<ClientTlsSettings>,
-        /// Policies per port; replace this one.
-        #[schemars(length(max = 4096))]
+        /// Policies per port, with the same fields; they replace this one.
+        #[schemars(length(max = 4096), extend("x-brief" = true))]
         pub port_level_settings: Vec<PortTrafficPolicy>,
         /// Tunnel TCP through a proxy.
         pub tunnel: Option<TunnelSettings>,

@@ -207,7 +207,10 @@ mod tests {
         check("1\u{3bc}s", Ok(Duration::from_nanos(1_000)));
         check("1.9ns", Ok(Duration::from_nanos(1)));
         check("9223372036854775807ns", Ok(MAX));
-        check("0.3333333333333333333h", Ok(Duration::from_nanos(1_199_999_999_999)));
+        check(
+            "0.3333333333333333333h",
+            Ok(Duration::from_nanos(1_199_999_999_999)),
+        );
     }
 
     #[test]
@@ -217,11 +220,26 @@ mod tests {
         check("-", Err(DurationError::Malformed(text("-"))));
         check("s", Err(DurationError::Malformed(text("s"))));
         check(".s", Err(DurationError::Malformed(text(".s"))));
-        check("5 s", Err(DurationError::UnknownUnit { text: text("5 s"), unit: text(" s") }));
+        check(
+            "5 s",
+            Err(DurationError::UnknownUnit {
+                text: text("5 s"),
+                unit: text(" s"),
+            }),
+        );
         check("3", Err(DurationError::MissingUnit(text("3"))));
-        check("3d", Err(DurationError::UnknownUnit { text: text("3d"), unit: text("d") }));
+        check(
+            "3d",
+            Err(DurationError::UnknownUnit {
+                text: text("3d"),
+                unit: text("d"),
+            }),
+        );
         check("-1s", Err(DurationError::Negative(text("-1s"))));
-        check("9223372036854775808ns", Err(DurationError::TooLong(text("9223372036854775808ns"))));
+        check(
+            "9223372036854775808ns",
+            Err(DurationError::TooLong(text("9223372036854775808ns"))),
+        );
         check("3000000h", Err(DurationError::TooLong(text("3000000h"))));
         let huge = format!("{}h", "9".repeat(60));
         check(&huge, Err(DurationError::TooLong(huge.clone())));

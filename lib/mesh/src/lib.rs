@@ -5,6 +5,7 @@
 pub mod duration;
 pub mod host;
 pub mod identity;
+pub mod injector_values;
 pub mod label;
 pub mod locality;
 pub mod mesh_config;

@@ -3,7 +3,9 @@
 //! Messages of Envoy are re-exported under the short names that the rest of the workspace uses; Istio's own
 //! extension messages are in [`istio`]. Nothing here interprets a message.
 
+pub mod ca;
 pub mod istio;
+pub mod json;
 pub mod ordered;
 pub mod type_url;
 

@@ -1,0 +1,92 @@
+# Targets for people; `make help` lists them. Everything that a target needs it installs or builds.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.ONESHELL:
+
+CACHE ?= $(HOME)/.cache/ironsail
+export CARGO_TARGET_DIR ?= $(CACHE)/target
+export HUB ?=
+export TAG ?= $(shell sed -n 's/^pub const VERSION: &str = "\(.*\)";/\1/p' lib/mesh/src/lib.rs)
+
+TARGET := x86_64-unknown-linux-gnu
+RELEASE := $(CARGO_TARGET_DIR)/$(TARGET)/release
+NODE := $(CACHE)/bin/ironsail-node
+IMAGES := $(CACHE)/images
+PROGRAMS := -p ironsail-operator -p ironsail-controlplane -p ironsail-proxy -p ironsail-apps -p ironsail-e2e
+
+# What building needs, what the one-node Kubernetes needs, what benchmarks compare with.
+BUILD_PACKAGES := mold gcc libc6-dev cmake make
+NODE_PACKAGES := jq containerd runc containernetworking-plugins nftables conntrack iproute2 util-linux ca-certificates
+BENCH_PACKAGES := wrk nginx-light nghttp2-client python3-venv
+
+define install
+	missing=""
+	for package in $(1); do dpkg-query -W -f='$${Status}' $$package 2>/dev/null | grep -q 'ok installed' || missing="$$missing $$package"; done
+	if [ -n "$$missing" ]; then
+	  echo "Installing$$missing"
+	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null
+	fi
+endef
+
+.PHONY: help
+help: ## this list
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
+
+.PHONY: tools
+tools:
+	@$(call install,$(BUILD_PACKAGES))
+
+.PHONY: node-tools
+node-tools:
+	@$(call install,$(NODE_PACKAGES))
+
+.PHONY: build
+build: tools ## release builds of all programs
+	cargo build --release $(PROGRAMS)
+
+.PHONY: images
+images: build ## image archives of all programs in the cache
+	$(RELEASE)/images build --from $(RELEASE) --out $(IMAGES) --tag $(TAG)
+
+.PHONY: node
+node: node-tools ## build the one-node Kubernetes
+	e2e/node/build.sh
+
+.PHONY: crds
+crds: tools ## write deploy/crds from the types
+	cargo run -q -p ironsail-crds --bin crdgen
+
+.PHONY: lint
+lint: tools ## format and clippy, warnings denied
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- -D warnings
+
+.PHONY: unit
+unit: tools ## unit, golden and simulation tests
+	cargo test --workspace --exclude ironsail-e2e
+
+.PHONY: e2e
+e2e: images node ## tests on a real Kubernetes ($$KUBECONFIG, else the one-node cluster)
+	deploy/demo.sh cluster
+	cargo test --release -p ironsail-e2e -- --test-threads=1 --nocapture
+
+.PHONY: test
+test: lint unit e2e ## everything that continuous integration runs
+
+.PHONY: demo
+demo: ## a mesh with Bookinfo on a real Kubernetes, from nothing
+	@deploy/demo.sh up
+
+.PHONY: demo-down
+demo-down: ## remove what the demo made
+	@deploy/demo.sh down
+
+.PHONY: bench
+bench: tools ## benchmarks with peers; each prints ratios of one run
+	@$(call install,$(BENCH_PACKAGES))
+	e2e/bench/run.sh
+
+.PHONY: print-tag
+print-tag:
+	@echo $(TAG)

@@ -1,0 +1,6 @@
+//! Injection of whole pods.
+
+mod golden;
+mod idempotence;
+mod reference;
+mod support;

@@ -1,0 +1,107 @@
+//! The mesh under test: images, manifests, installation.
+
+use std::fs;
+use std::path::PathBuf;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use anyhow::{Context, ensure};
+
+use crate::{kubectl, wait};
+
+/// Hub and tag that the manifests in `deploy` name.
+const MANIFEST_HUB: &str = "ironsail/";
+
+/// Namespace of the control plane and the gateways.
+pub const SYSTEM: &str = "istio-system";
+
+/// Namespace of the operator.
+pub const OPERATOR: &str = "istio-operator";
+
+/// Reference of one of our images, under `$HUB` where that is set.
+pub fn image(name: &str) -> String {
+    format!("{}{name}:{}", hub(), ironsail_mesh::VERSION)
+}
+
+fn hub() -> String {
+    match std::env::var("HUB") {
+        Ok(hub) if !hub.is_empty() => format!("{}/", hub.trim_end_matches('/')),
+        _ => MANIFEST_HUB.to_owned(),
+    }
+}
+
+/// A manifest below the repository's root, with images of `$HUB`.
+///
+/// # Errors
+/// It cannot be read.
+pub fn manifest(path: &str) -> anyhow::Result<String> {
+    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..");
+    let text = fs::read_to_string(root.join(path)).with_context(|| path.to_owned())?;
+    Ok(text
+        .replace(
+            &format!("image: {MANIFEST_HUB}"),
+            &format!("image: {}", hub()),
+        )
+        .replace(
+            "value: ironsail\n",
+            &format!("value: {}\n", hub().trim_end_matches('/')),
+        ))
+}
+
+/// Installs operator and mesh once per test run; later calls return at once.
+///
+/// # Panics
+/// The mesh does not become healthy: no test could run.
+pub fn installed() {
+    static INSTALLED: OnceLock<()> = OnceLock::new();
+    INSTALLED.get_or_init(|| install().expect("the mesh is installed"));
+}
+
+fn install() -> anyhow::Result<()> {
+    apply_operator()?;
+    apply_demo()?;
+    healthy("demo", Duration::from_secs(180))
+}
+
+/// `kubectl apply -f deploy/operator.yaml`, and the operator available.
+///
+/// # Errors
+/// The manifest is refused, or the operator does not start.
+pub fn apply_operator() -> anyhow::Result<()> {
+    kubectl::run_with_input(&["apply", "-f", "-"], &manifest("deploy/operator.yaml")?)?;
+    kubectl::run(&[
+        "-n",
+        OPERATOR,
+        "rollout",
+        "status",
+        "deployment/istio-operator",
+        "--timeout=90s",
+    ])?;
+    Ok(())
+}
+
+/// `kubectl apply -f deploy/samples/iop-demo.yaml`.
+///
+/// # Errors
+/// The resource is refused.
+pub fn apply_demo() -> anyhow::Result<()> {
+    let text = manifest("deploy/samples/iop-demo.yaml")?;
+    kubectl::run_with_input(&["apply", "-f", "-"], &text).map(drop)
+}
+
+/// Waits until the resource says HEALTHY for its present generation.
+///
+/// # Errors
+/// It does not in time; the error quotes its status.
+pub fn healthy(name: &str, limit: Duration) -> anyhow::Result<()> {
+    wait::until("HEALTHY", limit, || {
+        let iop = kubectl::get(SYSTEM, &["istiooperator", name])?;
+        let status = &iop["status"];
+        ensure!(
+            status["status"] == "HEALTHY"
+                && status["observedGeneration"] == iop["metadata"]["generation"],
+            "status is {status:#}"
+        );
+        Ok(())
+    })
+}

@@ -1,0 +1,11 @@
+//! End-to-end tests. Run with `make e2e`: one after the other, on the cluster of `$KUBECONFIG`.
+//!
+//! Names are ordered: what removes and reinstalls the mesh comes last.
+
+mod a_bookinfo;
+mod b_bad_input;
+mod b_drift;
+mod c_difficult_pods;
+mod c_rolling_restart;
+mod d_control_plane_away;
+mod e_lifecycle;

@@ -1,0 +1,172 @@
+//! Component `Base`: the definitions of the mesh kinds, the reader's account, and the validation
+//! webhook of the default revision.
+
+use std::sync::{Arc, LazyLock};
+
+use ironsail_mesh::label;
+use k8s_openapi::api::admissionregistration::v1::ValidatingWebhookConfiguration;
+use k8s_openapi::api::core::v1::ServiceAccount;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use serde_json::{Value, json};
+
+use super::istiod::webhook::{ValidatingWebhookTarget, validating_webhook};
+use super::{Component, LabelSet, Labels, Sink, clustered, namespaced, pull_secrets};
+use crate::object::Manifest;
+use crate::render::Context;
+use crate::value::{get, set};
+use crate::values::istiod::Istiod;
+use crate::values::{Resolved, typed};
+
+/// Definitions of the mesh kinds that this version has, by CRD name.
+pub static CRDS: [(&str, &str); 4] = [
+    (
+        "destinationrules.networking.istio.io",
+        include_str!("../../../deploy/crds/destinationrules.networking.istio.io.yaml"),
+    ),
+    (
+        "gateways.networking.istio.io",
+        include_str!("../../../deploy/crds/gateways.networking.istio.io.yaml"),
+    ),
+    (
+        "peerauthentications.security.istio.io",
+        include_str!("../../../deploy/crds/peerauthentications.security.istio.io.yaml"),
+    ),
+    (
+        "virtualservices.networking.istio.io",
+        include_str!("../../../deploy/crds/virtualservices.networking.istio.io.yaml"),
+    ),
+];
+
+/// Account that other clusters read this one with.
+pub const READER: &str = "istio-reader-service-account";
+
+/// Renders the component.
+pub fn render(resolved: &Resolved, context: &Context, sink: &mut Sink) {
+    let values = resolved.base_values();
+    let values: Istiod = match typed(&values) {
+        Ok(values) => values,
+        Err((path, message)) => return sink.error(resolved.locate(&path, &[""]), message),
+    };
+    let labels = label_set(context, resolved.revision.label());
+    crds(&values, &labels, sink);
+    let global = &values.global;
+    if global.enable_reader_rbac.unwrap_or(true) && global.reader_service_account.name.is_empty() {
+        let metadata = namespaced(
+            READER,
+            &resolved.istio_namespace,
+            labels.released(&[("app", "istio-reader")]),
+        );
+        sink.add(
+            Component::Base,
+            &ServiceAccount {
+                metadata,
+                image_pull_secrets: pull_secrets(&global.image_pull_secrets),
+                ..ServiceAccount::default()
+            },
+        );
+    }
+    if !values.default_revision.is_empty() {
+        default_validator(resolved, &values, labels, sink);
+    }
+}
+
+fn crds(values: &Istiod, labels: &LabelSet, sink: &mut Sink) {
+    for definition in DEFINITIONS.iter() {
+        let mut body = Arc::clone(definition);
+        let wanted = json!(definition_labels(labels));
+        if get(&body, &["metadata", "labels"]) != Some(&wanted) {
+            set(Arc::make_mut(&mut body), &["metadata", "labels"], wanted);
+        }
+        match Manifest::new(Component::Base, body) {
+            Ok(manifest) => {
+                let excluded = |name: &String| name == manifest.name();
+                if !values.base.excluded_crds.iter().any(excluded) {
+                    sink.objects.push(manifest);
+                }
+            }
+            Err(message) => sink.error("spec.components.base", message),
+        }
+    }
+}
+
+/// Definitions have the labels of the chart and no others.
+fn definition_labels(labels: &LabelSet) -> Labels {
+    let mut labels = labels.plain(&[]);
+    labels.remove(label::APP_KUBERNETES_NAME);
+    labels
+}
+
+/// The committed definitions, parsed once and shared by all renderings.
+static DEFINITIONS: LazyLock<Vec<Arc<Value>>> = LazyLock::new(|| {
+    let labels = definition_labels(&label_set(&Context::default(), ""));
+    let parse = |(_, text): &(&str, &str)| {
+        let mut body: Value =
+            serde_yaml_ng::from_str(text).expect("a test parses every definition");
+        set(&mut body, &["metadata", "labels"], json!(labels));
+        set(
+            &mut body,
+            &["metadata", "annotations"],
+            json!({"helm.sh/resource-policy": "keep"}),
+        );
+        Arc::new(body)
+    };
+    CRDS.iter().map(parse).collect()
+});
+
+fn label_set(context: &Context, revision: &str) -> LabelSet {
+    LabelSet {
+        chart: "base",
+        chart_version: context.chart_version.clone(),
+        name: "istio-reader",
+        component: Component::Base,
+        revision: revision.to_owned(),
+        owner: String::new(),
+    }
+}
+
+/// Validates objects that name no revision.
+fn default_validator(resolved: &Resolved, values: &Istiod, labels: LabelSet, sink: &mut Sink) {
+    let revision = values.default_revision.as_str();
+    let labels = LabelSet {
+        name: "istiod",
+        ..labels
+    };
+    let labels = labels.released(&[
+        ("app", "istiod"),
+        ("istio", "istiod"),
+        (label::REVISION, revision),
+    ]);
+    let service = match revision {
+        ironsail_mesh::revision::DEFAULT => "istiod".to_owned(),
+        revision => format!("istiod-{revision}"),
+    };
+    let target = ValidatingWebhookTarget {
+        service: &service,
+        namespace: &resolved.istio_namespace,
+        base: &values.base,
+    };
+    let selector = LabelSelector::default();
+    let webhook = validating_webhook("validation.istio.io", &target, selector);
+    let configuration = ValidatingWebhookConfiguration {
+        metadata: clustered("istiod-default-validator", labels),
+        webhooks: Some(vec![webhook]),
+    };
+    sink.add(Component::Base, &configuration);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_definition_parses_and_has_its_name() {
+        for (name, text) in &CRDS {
+            let body: Value = serde_yaml_ng::from_str(text).expect("YAML");
+            assert_eq!(body["metadata"]["name"], *name);
+            assert!(
+                text.len() < 262_144,
+                "{name} is too large for client-side apply"
+            );
+        }
+    }
+}

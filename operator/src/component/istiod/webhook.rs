@@ -1,0 +1,279 @@
+//! Webhook configurations of the control plane: who is injected, what is validated.
+
+use ironsail_mesh::{label, revision};
+use k8s_openapi::ByteString;
+use k8s_openapi::api::admissionregistration::v1::{
+    MutatingWebhook, MutatingWebhookConfiguration, RuleWithOperations, ServiceReference,
+    ValidatingWebhook, ValidatingWebhookConfiguration, WebhookClientConfig,
+};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, LabelSelectorRequirement};
+
+use super::Pilot;
+use crate::component::{Component, Sink, clustered, some};
+use crate::values::global::non_empty;
+use crate::values::istiod::Base;
+
+/// Namespaces that `enableNamespacesByDefault` leaves alone.
+const SYSTEM_NAMESPACES: &[&str] = &[
+    "kube-system",
+    "kube-public",
+    "kube-node-lease",
+    "local-path-storage",
+];
+
+/// Adds the injection webhooks of the revision and its tags, and the validation webhook.
+pub fn render(pilot: &Pilot<'_>, sink: &mut Sink) {
+    if !pilot.values.global.operator_manage_webhooks {
+        let name = in_namespace(pilot, pilot.suffixed("istio-sidecar-injector"));
+        let rev = pilot.resolved.revision.label();
+        let legacy = pilot.resolved.revision.is_default();
+        sink.add(Component::Pilot, &injector(pilot, name, None, rev, legacy));
+        for tag in &pilot.values.revision_tags {
+            let name = in_namespace(pilot, format!("istio-revision-tag-{tag}"));
+            let legacy = tag == revision::DEFAULT;
+            sink.add(
+                Component::Pilot,
+                &injector(pilot, name, Some(tag), tag, legacy),
+            );
+        }
+    }
+    if pilot.values.global.config_validation {
+        sink.add(Component::Pilot, &validator(pilot));
+    }
+}
+
+/// Names of one cluster-wide namespace of names: suffixed outside of istio-system.
+fn in_namespace(pilot: &Pilot<'_>, name: String) -> String {
+    match pilot.namespace.as_str() {
+        "istio-system" => name,
+        namespace => format!("{name}-{namespace}"),
+    }
+}
+
+fn injector(
+    pilot: &Pilot<'_>,
+    name: String,
+    tag: Option<&str>,
+    rev: &str,
+    legacy: bool,
+) -> MutatingWebhookConfiguration {
+    let mut labels = pilot.labels.full(&[("app", "sidecar-injector")]);
+    if let Some(tag) = tag {
+        labels.insert(label::TAG.to_owned(), tag.to_owned());
+    }
+    let mut metadata = clustered(name, labels);
+    metadata.annotations = some(pilot.values.sidecar_injector_webhook_annotations.clone());
+    let by_default = pilot
+        .values
+        .sidecar_injector_webhook
+        .enable_namespaces_by_default;
+    MutatingWebhookConfiguration {
+        metadata,
+        webhooks: Some(
+            selections(rev, legacy, by_default)
+                .into_iter()
+                .map(|selection| injection_webhook(pilot, selection))
+                .collect(),
+        ),
+    }
+}
+
+/// One entry of the table of who is injected.
+struct Selection {
+    prefix: &'static str,
+    namespaces: Vec<LabelSelectorRequirement>,
+    objects: Vec<LabelSelectorRequirement>,
+}
+
+/// Exactly one of all entries of all revisions matches any pod that is injected.
+fn selections(rev: &str, legacy: bool, by_default: bool) -> Vec<Selection> {
+    let not_refused = || not_in(label::INJECT, &["false"]);
+    let mut selections = vec![
+        Selection {
+            prefix: "rev.namespace.",
+            namespaces: vec![is_in(label::REVISION, &[rev]), absent(label::INJECTION)],
+            objects: vec![not_refused()],
+        },
+        Selection {
+            prefix: "rev.object.",
+            namespaces: vec![absent(label::REVISION), absent(label::INJECTION)],
+            objects: vec![not_refused(), is_in(label::REVISION, &[rev])],
+        },
+    ];
+    if legacy {
+        selections.push(Selection {
+            prefix: "namespace.",
+            namespaces: vec![is_in(label::INJECTION, &["enabled"])],
+            objects: vec![not_refused()],
+        });
+        selections.push(Selection {
+            prefix: "object.",
+            namespaces: vec![absent(label::INJECTION), absent(label::REVISION)],
+            objects: vec![is_in(label::INJECT, &["true"]), absent(label::REVISION)],
+        });
+    }
+    if legacy && by_default {
+        selections.push(Selection {
+            prefix: "auto.",
+            namespaces: vec![
+                absent(label::INJECTION),
+                absent(label::REVISION),
+                not_in("kubernetes.io/metadata.name", SYSTEM_NAMESPACES),
+            ],
+            objects: vec![absent(label::INJECT), absent(label::REVISION)],
+        });
+    }
+    selections
+}
+
+fn requirement(key: &str, operator: &str, values: &[&str]) -> LabelSelectorRequirement {
+    let values: Vec<String> = values.iter().map(|value| (*value).to_owned()).collect();
+    LabelSelectorRequirement {
+        key: key.to_owned(),
+        operator: operator.to_owned(),
+        values: (!values.is_empty()).then_some(values),
+    }
+}
+
+fn is_in(key: &str, values: &[&str]) -> LabelSelectorRequirement {
+    requirement(key, "In", values)
+}
+
+fn not_in(key: &str, values: &[&str]) -> LabelSelectorRequirement {
+    requirement(key, "NotIn", values)
+}
+
+fn absent(key: &str) -> LabelSelectorRequirement {
+    requirement(key, "DoesNotExist", &[])
+}
+
+fn expressions(expressions: Vec<LabelSelectorRequirement>) -> LabelSelector {
+    LabelSelector {
+        match_expressions: Some(expressions),
+        ..LabelSelector::default()
+    }
+}
+
+fn injection_webhook(pilot: &Pilot<'_>, selection: Selection) -> MutatingWebhook {
+    let remote = &pilot.values.istiod_remote;
+    let service = ServiceReference {
+        name: pilot.name.clone(),
+        namespace: pilot.namespace.clone(),
+        path: Some(remote.injection_path.clone()),
+        port: Some(443),
+    };
+    let url = non_empty(&remote.injection_url);
+    MutatingWebhook {
+        name: format!("{}sidecar-injector.istio.io", selection.prefix),
+        client_config: WebhookClientConfig {
+            service: url.is_none().then_some(service),
+            url,
+            ca_bundle: ca_bundle(&remote.injection_ca_bundle),
+        },
+        rules: Some(vec![RuleWithOperations {
+            operations: Some(vec!["CREATE".into()]),
+            api_groups: Some(vec![String::new()]),
+            api_versions: Some(vec!["v1".into()]),
+            resources: Some(vec!["pods".into()]),
+            ..RuleWithOperations::default()
+        }]),
+        failure_policy: Some("Fail".into()),
+        reinvocation_policy: non_empty(&pilot.values.sidecar_injector_webhook.reinvocation_policy),
+        side_effects: "None".into(),
+        admission_review_versions: vec!["v1".into()],
+        namespace_selector: Some(expressions(selection.namespaces)),
+        object_selector: Some(expressions(selection.objects)),
+        ..MutatingWebhook::default()
+    }
+}
+
+/// A bundle that the user gives, as base64; without one the control plane writes its own.
+fn ca_bundle(text: &str) -> Option<ByteString> {
+    use base64::Engine as _;
+    let bytes = base64::engine::general_purpose::STANDARD
+        .decode(text)
+        .ok()?;
+    (!bytes.is_empty()).then_some(ByteString(bytes))
+}
+
+fn validator(pilot: &Pilot<'_>) -> ValidatingWebhookConfiguration {
+    let rev = pilot.resolved.revision.label();
+    let labels = pilot.labels.released(&[
+        ("app", "istiod"),
+        ("istio", "istiod"),
+        (label::REVISION, rev),
+    ]);
+    let target = ValidatingWebhookTarget {
+        service: &pilot.name,
+        namespace: pilot.istio_namespace(),
+        base: &pilot.values.base,
+    };
+    let selector = expressions(vec![is_in(label::REVISION, &[rev])]);
+    let name = format!(
+        "{}-{}",
+        pilot.suffixed("istio-validator"),
+        pilot.istio_namespace()
+    );
+    ValidatingWebhookConfiguration {
+        metadata: clustered(name, labels),
+        webhooks: Some(vec![validating_webhook(
+            "rev.validation.istio.io",
+            &target,
+            selector,
+        )]),
+    }
+}
+
+/// Who validates.
+pub struct ValidatingWebhookTarget<'a> {
+    pub service: &'a str,
+    pub namespace: &'a str,
+    pub base: &'a Base,
+}
+
+/// A webhook that validates all mesh kinds that match a selector.
+pub fn validating_webhook(
+    name: &str,
+    target: &ValidatingWebhookTarget<'_>,
+    selector: LabelSelector,
+) -> ValidatingWebhook {
+    let groups = [
+        "security.istio.io",
+        "networking.istio.io",
+        "telemetry.istio.io",
+        "extensions.istio.io",
+    ];
+    let url = non_empty(&target.base.validation_url);
+    let bundle = ca_bundle(&target.base.validation_ca_bundle);
+    // Without a bundle the webhook can't be called before the control plane writes one.
+    let policy = match (&bundle, target.base.validation_failure_policy.as_str()) {
+        (Some(_), _) => "Fail",
+        (None, "") => "Ignore",
+        (None, policy) => policy,
+    };
+    ValidatingWebhook {
+        name: name.to_owned(),
+        client_config: WebhookClientConfig {
+            service: url.is_none().then(|| ServiceReference {
+                name: target.service.to_owned(),
+                namespace: target.namespace.to_owned(),
+                path: Some("/validate".into()),
+                port: None,
+            }),
+            url,
+            ca_bundle: bundle,
+        },
+        rules: Some(vec![RuleWithOperations {
+            operations: Some(vec!["CREATE".into(), "UPDATE".into()]),
+            api_groups: Some(groups.map(str::to_owned).into()),
+            api_versions: Some(vec!["*".into()]),
+            resources: Some(vec!["*".into()]),
+            ..RuleWithOperations::default()
+        }]),
+        failure_policy: Some(policy.to_owned()),
+        side_effects: "None".into(),
+        admission_review_versions: vec!["v1".into()],
+        object_selector: (selector != LabelSelector::default()).then_some(selector),
+        ..ValidatingWebhook::default()
+    }
+}

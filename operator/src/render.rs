@@ -1,0 +1,196 @@
+//! From a spec to objects: pure, the same input gives the same bytes.
+
+use std::collections::BTreeMap;
+
+use ironsail_crds::Diagnostic;
+use ironsail_mesh::revision::Revision;
+use serde_json::Value;
+
+use crate::component::{Component, Sink, base, gateway, istiod};
+use crate::object::Manifest;
+use crate::settings::Target;
+use crate::values::global::ResourceScope;
+use crate::values::{GatewayKind, Resolved, is_enabled, resolve};
+
+/// Largest object that an API server takes.
+const MAX_OBJECT_BYTES: usize = 1_000_000;
+
+/// What rendering needs besides the spec.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Context {
+    /// Registry and path of the images, unless the spec names one.
+    pub hub: String,
+    /// Tag of the images, unless the spec names one.
+    pub tag: String,
+    /// What the labels `helm.sh/chart` and `app.kubernetes.io/version` say.
+    pub chart_version: String,
+}
+
+impl Default for Context {
+    /// Images of this version.
+    fn default() -> Self {
+        Self {
+            hub: "ironsail".to_owned(),
+            tag: ironsail_mesh::VERSION.to_owned(),
+            chart_version: ironsail_mesh::ISTIO_VERSION.to_owned(),
+        }
+    }
+}
+
+/// The objects of a spec.
+#[derive(Clone, Debug)]
+pub struct Rendered {
+    /// In the order in which they are applied.
+    pub objects: Vec<Manifest>,
+    /// Settings that have no effect, or not the expected one.
+    pub warnings: Vec<Diagnostic>,
+    pub revision: Revision,
+    /// Namespace of the control plane.
+    pub istio_namespace: String,
+    /// Value of `topology.istio.io/network` on that namespace; empty for none.
+    pub network: String,
+    /// Components that are on, in the order of installation.
+    pub components: Vec<Component>,
+}
+
+/// Renders a spec as it is written in the object.
+///
+/// # Errors
+/// Every setting that is wrong, or that asks for what this version doesn't render, with its path.
+pub fn render(spec: &Value, context: &Context) -> Result<Rendered, Vec<Diagnostic>> {
+    let resolved = resolve(spec, context)?;
+    let mut sink = Sink::default();
+    refuse_absent(&resolved, &mut sink);
+    if resolved.base() {
+        render_base(&resolved, context, &mut sink);
+    }
+    istiod::render(&resolved, context, &mut sink);
+    for kind in [GatewayKind::Ingress, GatewayKind::Egress] {
+        gateway::render(&resolved, context, kind, &mut sink);
+    }
+    check_objects(&mut sink);
+    if sink.findings.iter().any(Diagnostic::is_error) {
+        return Err(sink.findings);
+    }
+    let mut objects = sink.objects;
+    objects.sort_by_cached_key(Manifest::order);
+    Ok(Rendered {
+        objects,
+        warnings: sink.findings,
+        network: crate::value::get(&resolved.values, &["global", "network"])
+            .and_then(crate::value::scalar_text)
+            .unwrap_or_default(),
+        components: enabled(&resolved),
+        revision: resolved.revision,
+        istio_namespace: resolved.istio_namespace,
+    })
+}
+
+/// Validates and renders a whole IstioOperator object.
+///
+/// # Errors
+/// Everything that is wrong with the object, with its path; as [`render`].
+pub fn render_object(object: &Value, context: &Context) -> Result<Rendered, Vec<Diagnostic>> {
+    let mut findings = ironsail_crds::validate::operator::validate(object);
+    if findings.iter().any(Diagnostic::is_error) {
+        return Err(findings);
+    }
+    let empty = Value::Object(serde_json::Map::new());
+    let spec = object
+        .get("spec")
+        .filter(|spec| !spec.is_null())
+        .unwrap_or(&empty);
+    match render(spec, context) {
+        Ok(mut rendered) => {
+            findings.append(&mut rendered.warnings);
+            rendered.warnings = findings;
+            Ok(rendered)
+        }
+        Err(mut errors) => {
+            findings.append(&mut errors);
+            Err(findings)
+        }
+    }
+}
+
+fn enabled(resolved: &Resolved) -> Vec<Component> {
+    let on = |component: Component| match component {
+        Component::Base => resolved.base(),
+        Component::Pilot => resolved.pilot().is_some(),
+        Component::IngressGateways => !resolved.gateways(GatewayKind::Ingress).is_empty(),
+        Component::EgressGateways => !resolved.gateways(GatewayKind::Egress).is_empty(),
+        Component::Cni | Component::Ztunnel => false,
+    };
+    Component::RENDERED
+        .into_iter()
+        .filter(|component| on(*component))
+        .collect()
+}
+
+/// Components that this version has no objects for.
+fn refuse_absent(resolved: &Resolved, sink: &mut Sink) {
+    let components = &resolved.components;
+    for (component, field, name) in [
+        (&components.cni, "cni", "the CNI node agent"),
+        (&components.ztunnel, "ztunnel", "ztunnel"),
+        (
+            &components.istiod_remote,
+            "istiodRemote",
+            "a remote control plane",
+        ),
+    ] {
+        let on = is_enabled(component.as_ref(), false);
+        sink.refuse(on, format!("spec.components.{field}.enabled"), name);
+    }
+}
+
+fn render_base(resolved: &Resolved, context: &Context, sink: &mut Sink) {
+    let mut own = Sink::default();
+    base::render(resolved, context, &mut own);
+    let scope = crate::value::get(&resolved.values, &["global", "resourceScope"]);
+    match scope.and_then(Value::as_str) {
+        Some("cluster") => istiod::keep_scope(ResourceScope::Cluster, &mut own.objects),
+        Some("namespace") => istiod::keep_scope(ResourceScope::Namespace, &mut own.objects),
+        _ => {}
+    }
+    if let Some(k8s) = resolved
+        .components
+        .base
+        .as_ref()
+        .and_then(|base| base.k8s.as_ref())
+    {
+        let target = Target {
+            kind: "Deployment",
+            name: "istio-base",
+            container: "",
+            service_ports_from_values: false,
+        };
+        crate::settings::apply(k8s, "spec.components.base.k8s", &target, &mut own);
+    }
+    sink.objects.append(&mut own.objects);
+    sink.findings.append(&mut own.findings);
+}
+
+/// What holds between all objects: names are unique, and each fits into an API server.
+fn check_objects(sink: &mut Sink) {
+    let mut seen = BTreeMap::new();
+    let mut findings = Vec::new();
+    for object in &sink.objects {
+        let path = format!("spec.components ({})", object.component);
+        let key = object.key();
+        if let Some(other) = seen.insert(key.clone(), object.component) {
+            let message = format!("{key} is rendered twice; the other one belongs to {other}");
+            findings.push(Diagnostic::error(&path, message));
+        }
+        let bytes = object.body.to_string().len();
+        if bytes > MAX_OBJECT_BYTES {
+            let message =
+                format!("{key} would have {bytes} bytes, at most {MAX_OBJECT_BYTES} can be stored");
+            findings.push(Diagnostic::error("spec", message));
+        }
+    }
+    sink.findings.append(&mut findings);
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,242 @@
+//! `components.*.k8s`: settings that are laid over a component's rendered objects.
+
+pub mod merge;
+
+use std::sync::Arc;
+
+use ironsail_crds::operator::KubernetesResourcesSpec;
+use k8s_openapi::api::apps::v1::DeploymentStrategy;
+use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscalerSpec;
+use k8s_openapi::api::core::v1::{
+    Affinity, EnvVar, PodSecurityContext, Probe, ResourceRequirements, ServiceSpec, Toleration,
+    Volume, VolumeMount,
+};
+use k8s_openapi::api::policy::v1::PodDisruptionBudgetSpec;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use crate::component::Sink;
+use crate::overlay;
+use crate::strict;
+use crate::value::{get, scalar_text};
+use merge::strategic_merge;
+
+/// Which objects the settings of a component are for.
+pub struct Target<'a> {
+    /// Kind of the workload.
+    pub kind: &'a str,
+    /// Name of workload, Service, autoscaler and disruption budget.
+    pub name: &'a str,
+    pub container: &'a str,
+    /// Whether `k8s.service.ports` already went into the values.
+    pub service_ports_from_values: bool,
+}
+
+const AUTOSCALER: &str = "HorizontalPodAutoscaler";
+const BUDGET: &str = "PodDisruptionBudget";
+
+/// Lays the settings over the objects in the sink; `path` is where they stand in the spec.
+pub fn apply(k8s: &KubernetesResourcesSpec, path: &str, target: &Target<'_>, sink: &mut Sink) {
+    let before = sink.findings.len();
+    let settings = Settings { path, target };
+    settings.pod(k8s, sink);
+    settings.container(k8s, sink);
+    settings.workload(k8s, sink);
+    settings.autoscaler(k8s, sink);
+    settings.budget(k8s, sink);
+    settings.service(k8s, sink);
+    let errors = sink
+        .findings
+        .iter()
+        .skip(before)
+        .any(ironsail_crds::Diagnostic::is_error);
+    if !errors && let Some(overlays) = &k8s.overlays {
+        overlay::apply(overlays, &format!("{path}.overlays"), sink);
+    }
+}
+
+struct Settings<'a> {
+    path: &'a str,
+    target: &'a Target<'a>,
+}
+
+/// A setting as JSON, if it is given.
+fn json_of<T: Serialize>(field: &Option<T>) -> Option<Value> {
+    field
+        .as_ref()
+        .map(|value| serde_json::to_value(value).expect("settings become JSON"))
+}
+
+impl Settings<'_> {
+    /// Checks a setting against its Kubernetes type.
+    fn checked<T>(&self, field: &str, value: Option<Value>, sink: &mut Sink) -> Option<Value>
+    where
+        T: DeserializeOwned + Serialize,
+    {
+        let value = value?;
+        let findings = strict::check::<T>(&value, &format!("{}.{field}", self.path));
+        let fine = findings.is_empty();
+        sink.findings.extend(findings);
+        fine.then_some(value)
+    }
+
+    /// Merges a patch into an object of the component; says so when there is none.
+    fn patch(&self, kind: &str, field: &str, patch: &Value, sink: &mut Sink) {
+        let name = self.target.name;
+        let object = sink
+            .objects
+            .iter_mut()
+            .find(|object| object.kind().kind == kind && object.name() == name);
+        match object {
+            Some(object) => strategic_merge(Arc::make_mut(&mut object.body), patch),
+            None => {
+                let message = format!("no effect: there is no {kind} {name}");
+                sink.warning(format!("{}.{field}", self.path), message);
+            }
+        }
+    }
+
+    fn pod(&self, k8s: &KubernetesResourcesSpec, sink: &mut Sink) {
+        let fields = [
+            (
+                "affinity",
+                self.checked::<Affinity>("affinity", json_of(&k8s.affinity), sink),
+            ),
+            ("nodeSelector", json_of(&k8s.node_selector)),
+            ("priorityClassName", json_of(&k8s.priority_class_name)),
+            (
+                "securityContext",
+                self.checked::<PodSecurityContext>(
+                    "securityContext",
+                    json_of(&k8s.security_context),
+                    sink,
+                ),
+            ),
+            (
+                "tolerations",
+                self.checked::<Vec<Toleration>>("tolerations", json_of(&k8s.tolerations), sink),
+            ),
+            (
+                "volumes",
+                self.checked::<Vec<Volume>>("volumes", json_of(&k8s.volumes), sink),
+            ),
+        ];
+        for (field, value) in fields {
+            if let Some(value) = value {
+                let patch = json!({"spec": {"template": {"spec": {field: value}}}});
+                self.patch(self.target.kind, field, &patch, sink);
+            }
+        }
+        if let Some(annotations) = json_of(&k8s.pod_annotations) {
+            let patch = json!({"spec": {"template": {"metadata": {"annotations": annotations}}}});
+            self.patch(self.target.kind, "podAnnotations", &patch, sink);
+        }
+    }
+
+    fn container(&self, k8s: &KubernetesResourcesSpec, sink: &mut Sink) {
+        let resources = json_of(&k8s.resources).map(with_text_quantities);
+        let fields = [
+            (
+                "env",
+                self.checked::<Vec<EnvVar>>("env", json_of(&k8s.env), sink),
+            ),
+            ("imagePullPolicy", json_of(&k8s.image_pull_policy)),
+            (
+                "readinessProbe",
+                self.checked::<Probe>("readinessProbe", json_of(&k8s.readiness_probe), sink),
+            ),
+            (
+                "resources",
+                self.checked::<ResourceRequirements>("resources", resources, sink),
+            ),
+            (
+                "volumeMounts",
+                self.checked::<Vec<VolumeMount>>("volumeMounts", json_of(&k8s.volume_mounts), sink),
+            ),
+        ];
+        for (field, value) in fields {
+            if let Some(value) = value {
+                let container = json!({"name": self.target.container, field: value});
+                let patch = json!({"spec": {"template": {"spec": {"containers": [container]}}}});
+                self.patch(self.target.kind, field, &patch, sink);
+            }
+        }
+    }
+
+    fn workload(&self, k8s: &KubernetesResourcesSpec, sink: &mut Sink) {
+        if let Some(count) = k8s.replica_count {
+            let name = self.target.name;
+            let scaled = |object: &crate::object::Manifest| {
+                object.kind().kind == AUTOSCALER && object.name() == name
+            };
+            if sink.objects.iter().any(scaled) {
+                let message = "no effect while an autoscaler decides: set hpaSpec.minReplicas, or \
+                               autoscaleEnabled to false in the values";
+                sink.warning(format!("{}.replicaCount", self.path), message);
+            } else {
+                let patch = json!({"spec": {"replicas": count}});
+                self.patch(self.target.kind, "replicaCount", &patch, sink);
+            }
+        }
+        let strategy = self.checked::<DeploymentStrategy>("strategy", json_of(&k8s.strategy), sink);
+        if let Some(strategy) = strategy {
+            self.patch(
+                self.target.kind,
+                "strategy",
+                &json!({"spec": {"strategy": strategy}}),
+                sink,
+            );
+        }
+    }
+
+    fn autoscaler(&self, k8s: &KubernetesResourcesSpec, sink: &mut Sink) {
+        let spec =
+            self.checked::<HorizontalPodAutoscalerSpec>("hpaSpec", json_of(&k8s.hpa_spec), sink);
+        if let Some(spec) = spec {
+            self.patch(AUTOSCALER, "hpaSpec", &json!({"spec": spec}), sink);
+        }
+    }
+
+    fn budget(&self, k8s: &KubernetesResourcesSpec, sink: &mut Sink) {
+        let given = json_of(&k8s.pod_disruption_budget);
+        let spec = self.checked::<PodDisruptionBudgetSpec>("podDisruptionBudget", given, sink);
+        let Some(spec) = spec else { return };
+        let mut patch = json!({"spec": spec});
+        // The API allows only one of both.
+        if get(&patch, &["spec", "maxUnavailable"]).is_some() {
+            crate::value::set(&mut patch, &["spec", "minAvailable"], Value::Null);
+        }
+        self.patch(BUDGET, "podDisruptionBudget", &patch, sink);
+    }
+
+    fn service(&self, k8s: &KubernetesResourcesSpec, sink: &mut Sink) {
+        let spec = self.checked::<ServiceSpec>("service", json_of(&k8s.service), sink);
+        if let Some(mut spec) = spec {
+            if self.target.service_ports_from_values
+                && let Some(spec) = spec.as_object_mut()
+            {
+                spec.shift_remove("ports");
+            }
+            self.patch("Service", "service", &json!({"spec": spec}), sink);
+        }
+        if let Some(annotations) = json_of(&k8s.service_annotations) {
+            let patch = json!({"metadata": {"annotations": annotations}});
+            self.patch("Service", "serviceAnnotations", &patch, sink);
+        }
+    }
+}
+
+/// Users write `cpu: 2`; the types want text.
+fn with_text_quantities(mut resources: Value) -> Value {
+    for list in ["limits", "requests"] {
+        if let Some(map) = resources.get_mut(list).and_then(Value::as_object_mut) {
+            for value in map.values_mut() {
+                if let (Value::Number(_), Some(text)) = (&*value, scalar_text(value)) {
+                    *value = Value::String(text);
+                }
+            }
+        }
+    }
+    resources
+}

@@ -1,0 +1,44 @@
+//! Redirection rules of a pod: what `istio-iptables` programs.
+//!
+//! Flags and environment are the peer's; the rules go to nf_tables over netlink in one transaction, under the table and
+//! chain names of the peer's native mode, so no external binary is needed. Only REDIRECT is offered.
+//! <https://istio.io/latest/docs/ops/deployment/application-requirements/>
+
+mod nftables;
+mod options;
+mod rule;
+mod ruleset;
+#[cfg(test)]
+mod tests;
+
+pub use options::{Options, OptionsError};
+
+use std::io;
+
+/// Why redirection could not be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum CaptureError {
+    #[error(transparent)]
+    Options(#[from] OptionsError),
+    #[error("the kernel refused the nf_tables transaction; NET_ADMIN and nf_tables are needed")]
+    Netlink(#[source] io::Error),
+}
+
+/// Programs the rules of `options` into the current network namespace, or prints or removes them as asked.
+///
+/// Rules of an earlier call are replaced in the same transaction, so a second call changes nothing that is observable.
+///
+/// # Errors
+/// The kernel refuses; nothing is changed then.
+pub fn run(options: &Options) -> Result<(), CaptureError> {
+    let rules = ruleset::build(options);
+    if options.dry_run {
+        print!("{}", rules.to_text());
+        return Ok(());
+    }
+    let transaction = match options.cleanup_only {
+        true => nftables::removal(&rules),
+        false => nftables::replacement(&rules),
+    };
+    nftables::commit(transaction).map_err(CaptureError::Netlink)
+}

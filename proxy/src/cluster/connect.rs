@@ -1,0 +1,160 @@
+//! Connecting to a host: socket, bind address, keep-alive, transport.
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::AsRawFd;
+use std::rc::Rc;
+
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
+use tokio::io::DuplexStream;
+use tokio::net::{TcpSocket, TcpStream};
+
+use crate::cluster::{ConnectError, ConnectOptions, ConnectionGuard, Host, Upstream};
+use crate::conn::{Io, Prefixed, Raw};
+use crate::resource::cluster::{ClusterConfig, Keepalive, RoutingPriority};
+use crate::resource::transport_socket::TransportSocket;
+use crate::transport_socket::secret::Secrets;
+
+/// Where connections are made: the network, or memory for tests and simulations.
+#[derive(Clone, Default)]
+pub enum Dialer {
+    #[default]
+    Tcp,
+    Memory(Rc<dyn Fn(SocketAddr) -> io::Result<DuplexStream>>),
+}
+
+impl fmt::Debug for Dialer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Dialer::Tcp => "Tcp",
+            Dialer::Memory(_) => "Memory",
+        })
+    }
+}
+
+/// Connects within the cluster's timeout, which covers the handshake too.
+pub(super) async fn connect(
+    config: &ClusterConfig,
+    dialer: &Dialer,
+    secrets: &Secrets,
+    host: &Rc<Host>,
+    options: &ConnectOptions,
+) -> Result<Upstream, ConnectError> {
+    let thresholds = config.breakers.of(RoutingPriority::Default);
+    let guard = ConnectionGuard::new(host, thresholds.connections.acquire()?);
+    let attempt = attempt(config, dialer, secrets, host, options, guard);
+    let result = match tokio::time::timeout(config.connect_timeout, attempt).await {
+        Ok(result) => result,
+        Err(_) => Err(ConnectError::Timeout),
+    };
+    if result.is_err() {
+        let failed = &host.stats.cx_connect_fail;
+        failed.set(failed.get().wrapping_add(1));
+    }
+    result
+}
+
+async fn attempt(
+    config: &ClusterConfig,
+    dialer: &Dialer,
+    secrets: &Secrets,
+    host: &Rc<Host>,
+    options: &ConnectOptions,
+    guard: ConnectionGuard,
+) -> Result<Upstream, ConnectError> {
+    let address = host.address();
+    let (stream, local) = match dialer {
+        Dialer::Tcp => {
+            let stream = dial(config, address).await.map_err(ConnectError::Io)?;
+            let local = stream.local_addr().map_err(ConnectError::Io)?;
+            (Raw::Tcp(stream), local)
+        }
+        Dialer::Memory(network) => {
+            let stream = network(address).map_err(ConnectError::Io)?;
+            (Raw::Memory(stream), SocketAddr::from(([127, 0, 0, 1], 0)))
+        }
+    };
+    let stream = Prefixed::new(stream);
+    let (io, tls) = match config.transport.select(&host.endpoint.transport_match) {
+        TransportSocket::Raw => (Io::Plain(stream), None),
+        TransportSocket::Tls(context) => {
+            let (stream, info) = context
+                .connect(
+                    stream,
+                    secrets,
+                    options.alpn.as_deref(),
+                    options.server_name.as_deref(),
+                )
+                .await
+                .map_err(|error| ConnectError::Tls(error.to_string()))?;
+            (Io::ClientTls(Box::new(stream)), Some(info))
+        }
+    };
+    Ok(Upstream {
+        io,
+        local,
+        remote: address,
+        tls,
+        guard,
+    })
+}
+
+async fn dial(config: &ClusterConfig, address: SocketAddr) -> io::Result<TcpStream> {
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::STREAM.nonblocking(),
+        Some(Protocol::TCP),
+    )?;
+    if let Some(keepalive) = &config.tcp_keepalive {
+        set_keepalive(SockRef::from(&socket), keepalive)?;
+    }
+    let source = match address {
+        SocketAddr::V4(_) => config.bind.v4,
+        SocketAddr::V6(_) => config.bind.v6,
+    };
+    if let Some(source) = source {
+        // The port is chosen by connect(), so that many destinations can share one.
+        bind_without_port(&socket)?;
+        socket.bind(&SocketAddr::new(source, 0).into())?;
+    }
+    socket.set_tcp_nodelay(true)?;
+    TcpSocket::from_std_stream(socket.into())
+        .connect(address)
+        .await
+}
+
+/// Sets `IP_BIND_ADDRESS_NO_PORT`, for both families.
+fn bind_without_port(socket: &Socket) -> io::Result<()> {
+    let on: libc::c_int = 1;
+    let length = libc::socklen_t::try_from(size_of_val(&on)).expect("four bytes");
+    // SAFETY: the descriptor is open, and the pointer and length describe `on`.
+    let result = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::IPPROTO_IP,
+            libc::IP_BIND_ADDRESS_NO_PORT,
+            (&raw const on).cast(),
+            length,
+        )
+    };
+    if result == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
+
+fn set_keepalive(socket: SockRef<'_>, config: &Keepalive) -> io::Result<()> {
+    let mut keepalive = TcpKeepalive::new();
+    if let Some(time) = config.time {
+        keepalive = keepalive.with_time(time);
+    }
+    if let Some(interval) = config.interval {
+        keepalive = keepalive.with_interval(interval);
+    }
+    if let Some(probes) = config.probes {
+        keepalive = keepalive.with_retries(probes);
+    }
+    socket.set_tcp_keepalive(&keepalive)
+}

@@ -1,0 +1,355 @@
+//! The choice among the hosts of a cluster.
+//!
+//! First a priority, then a locality by weight, then a host by the cluster's policy. The panic threshold is 0: hosts
+//! that discovery calls unhealthy never get requests.
+
+use std::cell::{Cell, OnceCell, RefCell};
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use smallvec::SmallVec;
+
+use crate::cluster::hash_table::HashTable;
+use crate::cluster::{Host, PickContext};
+use crate::resource::cluster::LbPolicy;
+use crate::resource::endpoint::{Endpoint, Endpoints};
+
+/// How often a choice is repeated to avoid hosts that earlier attempts used.
+const AVOID_ATTEMPTS: u64 = 5;
+
+/// The hosts of a cluster, prepared for choosing.
+#[derive(Debug, Default)]
+pub struct HostSet {
+    priorities: Vec<Priority>,
+    /// Percent of traffic of each priority; the sum is 100, or 0 when nothing is healthy.
+    loads: Vec<u32>,
+}
+
+#[derive(Debug, Default)]
+struct Priority {
+    localities: Vec<LocalityHosts>,
+    /// Sum of the weights of localities with healthy hosts; 0: choose among all hosts.
+    locality_weight: u64,
+    /// Hosts that take requests, of all localities.
+    healthy: Group,
+    all: Vec<Rc<Host>>,
+}
+
+#[derive(Debug)]
+struct LocalityHosts {
+    weight: u64,
+    healthy: Group,
+}
+
+/// Hosts that are chosen among by one policy.
+#[derive(Debug, Default)]
+struct Group {
+    hosts: Vec<Rc<Host>>,
+    /// Running sums of weights; empty when all weigh the same.
+    weights: Vec<u64>,
+    next: Cell<usize>,
+    /// State of weighted round robin: what each host is owed.
+    credits: RefCell<Vec<i64>>,
+    /// Of policies that hash; built on first use.
+    table: OnceCell<HashTable>,
+}
+
+impl HostSet {
+    /// The hosts of `endpoints`, taking over those of `old` that did not change. Others of `old` are closed.
+    pub fn update(old: &HostSet, endpoints: &Endpoints, locality_weighted: bool) -> Self {
+        let mut known: HashMap<Arc<Endpoint>, Rc<Host>> = old
+            .priorities
+            .iter()
+            .flat_map(|priority| &priority.all)
+            .map(|host| (Arc::clone(&host.endpoint), Rc::clone(host)))
+            .collect();
+        let mut set = HostSet::default();
+        for (index, localities) in endpoints.priorities.iter().enumerate() {
+            let mut priority = Priority::default();
+            for locality in localities {
+                let hosts: Vec<_> = locality
+                    .endpoints
+                    .iter()
+                    .map(|endpoint| take_host(&mut known, endpoint, index))
+                    .collect();
+                let weight = locality.weight.filter(|_| locality_weighted);
+                priority.add(hosts, weight);
+            }
+            set.priorities.push(priority.finish());
+        }
+        for gone in known.into_values() {
+            gone.remove();
+        }
+        set.loads = priority_loads(&set.priorities, endpoints.overprovisioning_factor);
+        set
+    }
+
+    pub fn all(&self) -> Vec<Rc<Host>> {
+        let all = self.priorities.iter().flat_map(|priority| &priority.all);
+        all.cloned().collect()
+    }
+
+    fn group(&self) -> Option<&Group> {
+        let mut ticket = match self.loads.first() {
+            Some(100) => 0,
+            _ => fastrand::u32(0..100),
+        };
+        let chosen = self.loads.iter().position(|load| {
+            let hit = ticket < *load;
+            ticket = ticket.saturating_sub(*load);
+            hit
+        })?;
+        self.priorities.get(chosen).map(Priority::group)
+    }
+}
+
+fn take_host(
+    known: &mut HashMap<Arc<Endpoint>, Rc<Host>>,
+    endpoint: &Arc<Endpoint>,
+    priority: usize,
+) -> Rc<Host> {
+    match known.remove(endpoint) {
+        Some(host) => {
+            host.priority.set(priority);
+            host
+        }
+        None => Rc::new(Host::new(Arc::clone(endpoint), priority)),
+    }
+}
+
+impl Priority {
+    fn add(&mut self, hosts: Vec<Rc<Host>>, weight: Option<u32>) {
+        let healthy: Vec<_> = hosts
+            .iter()
+            .filter(|host| host.endpoint.health.takes_requests())
+            .cloned()
+            .collect();
+        self.all.extend(hosts);
+        self.healthy.hosts.extend(healthy.iter().cloned());
+        if healthy.is_empty() {
+            return;
+        }
+        let weight = weight.map_or(0, u64::from);
+        self.locality_weight = self.locality_weight.saturating_add(weight);
+        self.localities.push(LocalityHosts {
+            weight,
+            healthy: Group::new(healthy),
+        });
+    }
+
+    fn finish(mut self) -> Self {
+        self.healthy = Group::new(std::mem::take(&mut self.healthy.hosts));
+        if self.localities.len() <= 1 {
+            // One locality takes everything, whatever it weighs.
+            self.locality_weight = 0;
+            self.localities.clear();
+        }
+        self
+    }
+
+    fn group(&self) -> &Group {
+        if self.locality_weight == 0 {
+            return &self.healthy;
+        }
+        let mut ticket = fastrand::u64(0..self.locality_weight);
+        for locality in &self.localities {
+            if ticket < locality.weight {
+                return &locality.healthy;
+            }
+            ticket = ticket.saturating_sub(locality.weight);
+        }
+        &self.healthy
+    }
+
+    /// Percent of the endpoints that take requests, multiplied by the overprovisioning factor, at most 100.
+    fn health(&self, factor: u32) -> u32 {
+        let (healthy, all) = (self.healthy.hosts.len() as u64, self.all.len() as u64);
+        let percent = (healthy * u64::from(factor)).checked_div(all).unwrap_or(0);
+        u32::try_from(percent.min(100)).unwrap_or(100)
+    }
+}
+
+/// Envoy's priority loads: each priority takes what its health allows of what those before it left.
+///
+/// <https://www.envoyproxy.io/docs/envoy/latest/intro/arch_overview/upstream/load_balancing/priority>
+fn priority_loads(priorities: &[Priority], factor: u32) -> Vec<u32> {
+    let health: Vec<u32> = priorities.iter().map(|p| p.health(factor)).collect();
+    let total = health.iter().sum::<u32>().min(100);
+    let mut left = 100;
+    let mut loads: Vec<u32> = health
+        .iter()
+        .map(|health| {
+            let load = (health * 100).checked_div(total).unwrap_or(0).min(left);
+            left -= load;
+            load
+        })
+        .collect();
+    // What rounding left goes to the first priority that can serve.
+    if let Some(first) = loads.iter_mut().find(|load| **load > 0) {
+        *first += left;
+    }
+    loads
+}
+
+impl Group {
+    fn new(hosts: Vec<Rc<Host>>) -> Self {
+        let first = hosts.first().map_or(1, |host| host.endpoint.weight);
+        let equal = hosts.iter().all(|host| host.endpoint.weight == first);
+        let mut sum = 0_u64;
+        let weights = if equal {
+            Vec::new()
+        } else {
+            hosts
+                .iter()
+                .map(|host| {
+                    sum = sum.saturating_add(u64::from(host.endpoint.weight));
+                    sum
+                })
+                .collect()
+        };
+        Self {
+            next: Cell::new(fastrand::usize(..hosts.len().max(1))),
+            credits: RefCell::new(if equal {
+                Vec::new()
+            } else {
+                vec![0; hosts.len()]
+            }),
+            hosts,
+            weights,
+            table: OnceCell::new(),
+        }
+    }
+
+    /// The host for a hash; requests without one go anywhere.
+    fn hashed(
+        &self,
+        hash: Option<u64>,
+        build: impl FnOnce(&[(String, u32)]) -> HashTable,
+    ) -> Option<&Rc<Host>> {
+        let table = self.table.get_or_init(|| {
+            let hosts = self.hosts.iter();
+            let hosts: Vec<_> = hosts
+                .map(|host| (host.address().to_string(), host.endpoint.weight))
+                .collect();
+            build(&hosts)
+        });
+        let hash = hash.unwrap_or_else(|| fastrand::u64(..));
+        self.hosts.get(table.find(hash)?)
+    }
+
+    fn random(&self) -> Option<&Rc<Host>> {
+        match self.weights.last() {
+            Some(total) => {
+                let ticket = fastrand::u64(0..(*total).max(1));
+                let index = self.weights.partition_point(|sum| *sum <= ticket);
+                self.hosts.get(index)
+            }
+            None if self.hosts.is_empty() => None,
+            None => self.hosts.get(fastrand::usize(..self.hosts.len())),
+        }
+    }
+
+    /// In turn; hosts with more weight come more often, spread evenly over the turns.
+    fn round_robin(&self) -> Option<&Rc<Host>> {
+        let Some(total) = self.weights.last() else {
+            let index = self.next.get();
+            self.next.set(index.wrapping_add(1));
+            return self.hosts.get(index.checked_rem(self.hosts.len())?);
+        };
+        let mut credits = self.credits.borrow_mut();
+        for (credit, host) in credits.iter_mut().zip(&self.hosts) {
+            *credit = credit.saturating_add(i64::from(host.endpoint.weight));
+        }
+        let (index, credit) = credits
+            .iter_mut()
+            .enumerate()
+            .max_by_key(|(index, credit)| (**credit, std::cmp::Reverse(*index)))?;
+        *credit = credit.saturating_sub(i64::try_from(*total).unwrap_or(i64::MAX));
+        self.hosts.get(index)
+    }
+
+    /// The least busy of some random hosts.
+    ///
+    /// With different weights hosts are drawn by weight and compared by what they do per weight, so that idle hosts
+    /// keep their shares and busy ones lose theirs.
+    fn least_request(&self, choices: u32, bias: f64) -> Option<&Rc<Host>> {
+        let choices = usize::try_from(choices).unwrap_or(usize::MAX);
+        if !self.weights.is_empty() {
+            let load = |host: &Host| {
+                let active = f64::from(host.stats.rq_active.get());
+                active.powf(bias) / f64::from(host.endpoint.weight)
+            };
+            let drawn = (0..choices.min(self.hosts.len())).filter_map(|_| self.random());
+            return drawn.min_by(|a, b| load(a).total_cmp(&load(b)));
+        }
+        let active = |index: &usize| {
+            self.hosts
+                .get(*index)
+                .map(|host| host.stats.rq_active.get())
+        };
+        let index = self.sample(choices).min_by_key(active)?;
+        self.hosts.get(index)
+    }
+
+    /// Different random indices, `choices` of them if there are as many hosts.
+    fn sample(&self, choices: usize) -> impl Iterator<Item = usize> {
+        let count = self.hosts.len();
+        let wanted = choices.clamp(1, count.max(1)).min(count);
+        let mut taken = SmallVec::<[usize; 4]>::new();
+        if wanted == count {
+            // All of them, from a random one on, so that equals take turns.
+            let start = fastrand::usize(..count.max(1));
+            taken.extend((0..count).map(|offset| (start + offset) % count));
+        }
+        while taken.len() < wanted {
+            let index = fastrand::usize(..count);
+            if !taken.contains(&index) {
+                taken.push(index);
+            }
+        }
+        taken.into_iter()
+    }
+}
+
+/// A policy with its worker-local state.
+#[derive(Debug)]
+pub struct LoadBalancer {
+    policy: LbPolicy,
+}
+
+impl LoadBalancer {
+    pub fn new(policy: LbPolicy) -> Self {
+        Self { policy }
+    }
+
+    /// A host that takes requests; one of `context.avoid` only when repeated draws find no other.
+    pub fn pick(&self, hosts: &HostSet, context: &PickContext<'_>) -> Option<Rc<Host>> {
+        let mut host = self.draw(hosts.group()?, context.hash)?;
+        for attempt in 1..=AVOID_ATTEMPTS {
+            if !context.avoid.iter().any(|used| Rc::ptr_eq(used, host)) {
+                break;
+            }
+            // Another hash per attempt, and the same for the same attempt, as in Envoy.
+            let hash = context.hash.map(|hash| hash ^ (u64::MAX - attempt + 1));
+            host = self.draw(hosts.group()?, hash)?;
+        }
+        Some(Rc::clone(host))
+    }
+
+    fn draw<'a>(&self, group: &'a Group, hash: Option<u64>) -> Option<&'a Rc<Host>> {
+        match self.policy {
+            LbPolicy::LeastRequest {
+                choices,
+                active_request_bias,
+            } => group.least_request(choices, active_request_bias),
+            LbPolicy::RoundRobin => group.round_robin(),
+            LbPolicy::Random => group.random(),
+            LbPolicy::RingHash { min, max } => {
+                group.hashed(hash, |hosts| HashTable::ring(hosts, min, max))
+            }
+            LbPolicy::Maglev { size } => group.hashed(hash, |hosts| HashTable::maglev(hosts, size)),
+            LbPolicy::ClusterProvided => None,
+        }
+    }
+}

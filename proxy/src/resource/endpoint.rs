@@ -1,0 +1,219 @@
+//! Compiled `ClusterLoadAssignment`: the endpoints of a cluster.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use ironsail_mesh::locality::Locality;
+use ironsail_xds::core::HealthStatus as HealthProto;
+use ironsail_xds::endpoint as proto;
+use ironsail_xds::protobuf::value::Kind;
+use proto::lb_endpoint::HostIdentifier;
+use proto::locality_lb_endpoints::LbConfig;
+
+use crate::peer::PeerMetadata;
+use crate::resource::parse::{self, u32_or};
+use crate::resource::{At, CompileError};
+
+/// Percent of healthy endpoints at which a priority still takes everything.
+const DEFAULT_OVERPROVISIONING_FACTOR: u32 = 140;
+/// Priorities above are refused, so that a number alone cannot make this proxy allocate.
+const MAX_PRIORITY: u32 = 127;
+
+/// All endpoints of a cluster, by priority.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Endpoints {
+    /// Index is the priority, 0 first.
+    pub priorities: Vec<Vec<LocalityEndpoints>>,
+    /// Percent of healthy endpoints at which a priority still takes everything; default 140.
+    pub overprovisioning_factor: u32,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct LocalityEndpoints {
+    pub locality: Locality,
+    /// Share of traffic of this locality; `None`: by its endpoints.
+    pub weight: Option<u32>,
+    pub endpoints: Vec<Arc<Endpoint>>,
+}
+
+/// One address that takes requests.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Endpoint {
+    pub address: SocketAddr,
+    pub hostname: Arc<str>,
+    pub health: HealthStatus,
+    /// At least 1.
+    pub weight: u32,
+    /// Metadata `envoy.transport_socket_match`, sorted: `tlsMode=istio`.
+    pub transport_match: Box<[(Arc<str>, Arc<str>)]>,
+    /// From metadata `istio.workload`.
+    pub workload: Option<Arc<PeerMetadata>>,
+}
+
+/// What discovery says of an endpoint.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum HealthStatus {
+    /// Unknown counts as healthy.
+    #[default]
+    Healthy,
+    Degraded,
+    Unhealthy,
+    Draining,
+}
+
+impl HealthStatus {
+    /// Whether new requests may go there.
+    pub fn takes_requests(self) -> bool {
+        matches!(self, HealthStatus::Healthy | HealthStatus::Degraded)
+    }
+}
+
+impl Endpoints {
+    /// Compiles an assignment whose endpoints all have IP addresses.
+    ///
+    /// # Errors
+    /// Names, pipes, ports out of range, priorities above 127, endpoints by reference.
+    pub fn compile(assignment: &proto::ClusterLoadAssignment) -> Result<Self, CompileError> {
+        let policy = assignment.policy.as_ref();
+        let factor = policy.and_then(|policy| policy.overprovisioning_factor.as_ref());
+        let mut endpoints = Self {
+            priorities: Vec::new(),
+            overprovisioning_factor: u32_or(factor, DEFAULT_OVERPROVISIONING_FACTOR),
+        };
+        for (index, group) in assignment.endpoints.iter().enumerate() {
+            endpoints
+                .add(group)
+                .at(format_args!("endpoints[{index}]"))?;
+        }
+        Ok(endpoints)
+    }
+
+    fn add(&mut self, group: &proto::LocalityLbEndpoints) -> Result<(), CompileError> {
+        let localities = self.priority(group.priority)?;
+        let mut compiled = Vec::with_capacity(group.lb_endpoints.len());
+        for (index, endpoint) in lb_endpoints(group)?.iter().enumerate() {
+            let template = template(endpoint);
+            let address = template.and_then(|(template, endpoint)| {
+                let address =
+                    parse::socket_addr(endpoint.address.as_ref()).at("endpoint.address")?;
+                Ok(Endpoint {
+                    address,
+                    ..template
+                })
+            });
+            compiled.push(Arc::new(address.at(format_args!("lb_endpoints[{index}]"))?));
+        }
+        localities.push(LocalityEndpoints {
+            locality: locality(group),
+            weight: group.load_balancing_weight.map(|weight| weight.value),
+            endpoints: compiled,
+        });
+        Ok(())
+    }
+
+    fn priority(&mut self, priority: u32) -> Result<&mut Vec<LocalityEndpoints>, CompileError> {
+        if priority > MAX_PRIORITY {
+            return Err(
+                CompileError::new(format!("{priority} is above {MAX_PRIORITY}")).at("priority"),
+            );
+        }
+        let index = usize::try_from(priority).unwrap_or(usize::MAX);
+        if self.priorities.len() <= index {
+            self.priorities.resize_with(index + 1, Vec::new);
+        }
+        Ok(self.priorities.get_mut(index).expect("resized above"))
+    }
+
+    /// Adds one endpoint to a priority, in a locality of its own kind.
+    pub fn push(&mut self, priority: usize, endpoint: Endpoint) {
+        if self.priorities.len() <= priority {
+            self.priorities.resize_with(priority + 1, Vec::new);
+        }
+        let Some(localities) = self.priorities.get_mut(priority) else {
+            return;
+        };
+        if localities.is_empty() {
+            localities.push(LocalityEndpoints {
+                locality: Locality::default(),
+                weight: None,
+                endpoints: Vec::new(),
+            });
+        }
+        if let Some(last) = localities.last_mut() {
+            last.endpoints.push(Arc::new(endpoint));
+        }
+    }
+}
+
+/// The endpoints of a group, wherever it keeps them.
+#[allow(deprecated)]
+pub(crate) fn lb_endpoints(
+    group: &proto::LocalityLbEndpoints,
+) -> Result<&[proto::LbEndpoint], CompileError> {
+    match &group.lb_config {
+        None => Ok(&group.lb_endpoints),
+        Some(LbConfig::LoadBalancerEndpoints(list)) => Ok(&list.lb_endpoints),
+        Some(LbConfig::LedsClusterLocalityConfig(_)) => {
+            Err(CompileError::new("endpoints over LEDS are not supported"))
+        }
+    }
+}
+
+fn locality(group: &proto::LocalityLbEndpoints) -> Locality {
+    let locality = group.locality.clone().unwrap_or_default();
+    Locality {
+        region: locality.region,
+        zone: locality.zone,
+        sub_zone: locality.sub_zone,
+    }
+}
+
+/// Everything of an endpoint but its address, which may still be a name.
+pub(crate) fn template(
+    endpoint: &proto::LbEndpoint,
+) -> Result<(Endpoint, &proto::Endpoint), CompileError> {
+    let Some(HostIdentifier::Endpoint(host)) = &endpoint.host_identifier else {
+        return Err(CompileError::new("endpoints by name are not supported").at("endpoint_name"));
+    };
+    let metadata = endpoint.metadata.as_ref();
+    let istio = parse::filter_metadata(metadata, "istio");
+    let workload = istio.and_then(|istio| parse::string_field(istio, "workload"));
+    let weight = u32_or(endpoint.load_balancing_weight.as_ref(), 1);
+    let template = Endpoint {
+        address: SocketAddr::from(([0, 0, 0, 0], 0)),
+        hostname: host.hostname.as_str().into(),
+        health: health(endpoint.health_status),
+        weight: weight.max(1),
+        transport_match: transport_match(endpoint),
+        workload: workload.and_then(PeerMetadata::from_endpoint).map(Arc::new),
+    };
+    Ok((template, host))
+}
+
+fn health(status: i32) -> HealthStatus {
+    match HealthProto::try_from(status) {
+        Ok(HealthProto::Unhealthy | HealthProto::Timeout) => HealthStatus::Unhealthy,
+        Ok(HealthProto::Draining) => HealthStatus::Draining,
+        Ok(HealthProto::Degraded) => HealthStatus::Degraded,
+        _ => HealthStatus::Healthy,
+    }
+}
+
+fn transport_match(endpoint: &proto::LbEndpoint) -> Box<[(Arc<str>, Arc<str>)]> {
+    let fields = parse::filter_metadata(endpoint.metadata.as_ref(), "envoy.transport_socket_match");
+    let mut pairs = fields.map(string_pairs).unwrap_or_default();
+    pairs.sort();
+    pairs.into_boxed_slice()
+}
+
+/// The string fields of a struct.
+pub(crate) fn string_pairs(fields: &ironsail_xds::protobuf::Struct) -> Vec<(Arc<str>, Arc<str>)> {
+    fields
+        .fields
+        .iter()
+        .filter_map(|(key, value)| match &value.kind {
+            Some(Kind::StringValue(text)) => Some((key.as_str().into(), text.as_str().into())),
+            _ => None,
+        })
+        .collect()
+}

@@ -1,0 +1,3 @@
+//! Tests of the proxy that need more than memory.
+
+mod capture;
