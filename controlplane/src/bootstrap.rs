@@ -8,7 +8,10 @@ use ironsail_mesh::revision::{Revision, RevisionError};
 
 /// Flags; those that this program has no use for are accepted and passed over.
 #[derive(Parser, Clone, Debug)]
-#[command(name = "discovery", about = "Serves discovery, certificates and webhooks")]
+#[command(
+    name = "discovery",
+    about = "Serves discovery, certificates and webhooks"
+)]
 pub struct Flags {
     /// Address of metrics and version.
     #[arg(long = "monitoringAddr", default_value = ":15014")]
@@ -170,7 +173,9 @@ fn split_unknown(arguments: impl IntoIterator<Item = String>) -> (Vec<String>, V
     for argument in arguments {
         match argument.strip_prefix("--") {
             Some(flag) => {
-                let (name, value) = flag.split_once('=').map_or((flag, None), |(n, v)| (n, Some(v)));
+                let (name, value) = flag
+                    .split_once('=')
+                    .map_or((flag, None), |(n, v)| (n, Some(v)));
                 let is_known = KNOWN.contains(&name) || matches!(name, "help");
                 is_value_of_known = is_known && value.is_none();
                 match is_known {

@@ -103,7 +103,10 @@ impl ConfigStore {
         loop {
             let event = match wait.is_zero() {
                 true => events.try_recv().ok(),
-                false => tokio::time::timeout_at(until, events.recv()).await.ok().flatten(),
+                false => tokio::time::timeout_at(until, events.recv())
+                    .await
+                    .ok()
+                    .flatten(),
             };
             match event {
                 Some(event) => self.apply(event, &mut BTreeSet::new()),

@@ -51,7 +51,10 @@ pub fn router(source: Source) -> Router {
             async move { answer }
         })
         .get("/debug/push_status", move |_| {
-            let generation = source.publisher.current().map(|snapshot| snapshot.generation);
+            let generation = source
+                .publisher
+                .current()
+                .map(|snapshot| snapshot.generation);
             let clients = source.connections.list().len();
             let answer = pretty(&object!({"generation": generation, "clients": clients}));
             async move { answer }

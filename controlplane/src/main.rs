@@ -30,7 +30,9 @@ fn main() -> ExitCode {
             print!("{HELP}");
             Ok(())
         }
-        Some(other) => Err(anyhow::anyhow!("{other:?} is no command; see pilot-discovery help")),
+        Some(other) => Err(anyhow::anyhow!(
+            "{other:?} is no command; see pilot-discovery help"
+        )),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -42,11 +44,10 @@ fn main() -> ExitCode {
 }
 
 fn discovery(arguments: impl Iterator<Item = String>) -> anyhow::Result<()> {
-    let (bootstrap, unknown) =
-        match Bootstrap::new(arguments, |name| std::env::var(name).ok()) {
-            Err(BootstrapError::Flags(error)) => error.exit(),
-            other => other?,
-        };
+    let (bootstrap, unknown) = match Bootstrap::new(arguments, |name| std::env::var(name).ok()) {
+        Err(BootstrapError::Flags(error)) => error.exit(),
+        other => other?,
+    };
     let config = LogConfig::from_flags(&bootstrap.log_output_level, bootstrap.log_as_json)?;
     log::install(config)?;
     for flag in unknown {
@@ -54,7 +55,11 @@ fn discovery(arguments: impl Iterator<Item = String>) -> anyhow::Result<()> {
     }
     tls::install_provider();
     tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(std::thread::available_parallelism().map_or(2, usize::from).min(4))
+        .worker_threads(
+            std::thread::available_parallelism()
+                .map_or(2, usize::from)
+                .min(4),
+        )
         .enable_all()
         .build()
         .context("the runtime does not start")?
@@ -63,7 +68,9 @@ fn discovery(arguments: impl Iterator<Item = String>) -> anyhow::Result<()> {
 
 fn print_version(arguments: impl Iterator<Item = String>) -> anyhow::Result<()> {
     let arguments: Vec<String> = arguments.collect();
-    let short = arguments.iter().any(|argument| argument == "--short" || argument == "-s");
+    let short = arguments
+        .iter()
+        .any(|argument| argument == "--short" || argument == "-s");
     let output = arguments
         .iter()
         .zip(arguments.iter().skip(1))

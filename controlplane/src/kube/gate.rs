@@ -81,7 +81,10 @@ impl Gate for KubeGate {
         Box::pin(async move {
             let now = Instant::now();
             {
-                let remembered = self.remembered.lock().unwrap_or_else(PoisonError::into_inner);
+                let remembered = self
+                    .remembered
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner);
                 if let Some((allowed, until)) = remembered.get(identity)
                     && *until > now
                 {
@@ -89,7 +92,10 @@ impl Gate for KubeGate {
                 }
             }
             let allowed = self.ask(identity).await;
-            let mut remembered = self.remembered.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut remembered = self
+                .remembered
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
             if remembered.len() >= MAX_REMEMBERED {
                 remembered.clear();
             }

@@ -100,7 +100,10 @@ fn read<T: Default>(
 ) {
     let Some(map) = found else {
         if current.is_none() {
-            warn!(document = what, "Configuration is absent, defaults are used");
+            warn!(
+                document = what,
+                "Configuration is absent, defaults are used"
+            );
             *current = Some(T::default());
         }
         return;

@@ -60,7 +60,11 @@ pub fn start(client: &Client, shutdown: &Shutdown) -> mpsc::Receiver<Event> {
     watches.spawn(ObjectKind::VirtualService, Object::VirtualService, "");
     watches.spawn(ObjectKind::DestinationRule, Object::DestinationRule, "");
     watches.spawn(ObjectKind::Gateway, Object::Gateway, "");
-    watches.spawn(ObjectKind::PeerAuthentication, Object::PeerAuthentication, "");
+    watches.spawn(
+        ObjectKind::PeerAuthentication,
+        Object::PeerAuthentication,
+        "",
+    );
     watches.spawn(ObjectKind::Secret, Object::Secret, SECRET_TYPES);
     receiver
 }
@@ -140,7 +144,10 @@ where
                     self.delete(key).await?;
                 }
                 self.listed.clear();
-                self.events.send(Event::Synced(self.kind)).await.map_err(drop)
+                self.events
+                    .send(Event::Synced(self.kind))
+                    .await
+                    .map_err(drop)
             }
             watcher::Event::Apply(object) => self.upsert(object).await,
             watcher::Event::Delete(object) => self.delete(key(&object)).await,
@@ -179,7 +186,11 @@ where
     async fn failed(&mut self, error: &watcher::Error) -> Sent {
         if is_unknown_kind(error) {
             debug!(kind = %self.kind, "Kind is not known to the cluster");
-            return self.events.send(Event::Synced(self.kind)).await.map_err(drop);
+            return self
+                .events
+                .send(Event::Synced(self.kind))
+                .await
+                .map_err(drop);
         }
         warn!(kind = %self.kind, %error, "Watch interrupted");
         Ok(())

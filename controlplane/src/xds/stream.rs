@@ -232,10 +232,7 @@ impl Stream {
         let authorization = headers
             .get(AUTHORIZATION)
             .and_then(|value| value.to_str().ok());
-        let asked = self
-            .discovery
-            .gate
-            .authenticate(&self.peer, authorization);
+        let asked = self.discovery.gate.authenticate(&self.peer, authorization);
         match asked.await {
             Ok(identity) => Ok(Some(identity)),
             Err(error) => {

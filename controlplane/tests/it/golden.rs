@@ -20,7 +20,7 @@ use serde_json::Value;
 
 use crate::support::chains;
 use crate::support::input;
-use crate::support::tree::Tree;
+use crate::support::tree;
 
 #[test]
 fn golden() {
@@ -99,13 +99,7 @@ fn show_proxy(snapshot: &Snapshot, document: &Value, output: &mut String) {
             "names" => {
                 let table = generate::name_table(snapshot, &proxy, &cache);
                 for resource in &table {
-                    let _ = writeln!(
-                        output,
-                        "{}",
-                        Tree::decode::<NameTable>(&resource.body)
-                            .text()
-                            .trim_start()
-                    );
+                    output.push_str(&tree::yaml(&tree::decode::<NameTable>(&resource.body)));
                 }
             }
             other => panic!("{other} cannot be shown"),
@@ -116,29 +110,17 @@ fn show_proxy(snapshot: &Snapshot, document: &Value, output: &mut String) {
 /// The named resources in the order they were made; without names all of them.
 fn pick<'a>(resources: &'a [Resource], names: &[&str]) -> Vec<&'a Resource> {
     let is_wanted = |resource: &&Resource| names.is_empty() || names.contains(&&*resource.name);
-    let picked: Vec<_> = resources.iter().filter(is_wanted).collect();
-    let missing: Vec<_> = names
-        .iter()
-        .filter(|name| !picked.iter().any(|resource| &&*resource.name == *name))
-        .collect();
-    for name in missing {
-        eprintln!("not there: {name}");
-    }
-    picked
+    resources.iter().filter(is_wanted).collect()
 }
 
-fn show_named<M: prost::Message + Default + std::fmt::Debug>(
-    resources: &[Resource],
-    names: &[&str],
-    output: &mut String,
-) {
+fn show_named<M: prost::Name>(resources: &[Resource], names: &[&str], output: &mut String) {
     for name in names {
         if !resources.iter().any(|resource| &&*resource.name == name) {
             let _ = writeln!(output, "{name}: absent");
         }
     }
     for resource in pick(resources, names) {
-        let tree = Tree::decode::<M>(&resource.body);
-        let _ = writeln!(output, "---{}", tree.text());
+        let _ = writeln!(output, "---");
+        output.push_str(&tree::yaml(&tree::decode::<M>(&resource.body)));
     }
 }

@@ -2,146 +2,122 @@
 
 use std::fmt::Write as _;
 
-use crate::support::tree::Tree;
 use ironsail_xds::listener::Listener;
+use serde_json::Value;
+
+use crate::support::tree;
 
 /// `name: match -> TLS; filters`, for every chain of an encoded listener.
 pub fn describe(body: &[u8]) -> String {
-    let tree = Tree::decode::<Listener>(body);
-    let mut text = format!("{}\n", leaf(&tree, "name"));
-    for filter in list(&tree, "listener_filters") {
-        let disabled =
-            get(filter, "filter_disabled").map(|tree| format!(" unless {}", inline(tree)));
-        let _ = writeln!(
-            text,
-            "  inspect {}{}",
-            leaf(filter, "name"),
-            disabled.unwrap_or_default()
-        );
+    let listener = tree::decode::<Listener>(body);
+    let mut text = format!("{}\n", leaf(&listener["name"]));
+    for filter in list(&listener["listener_filters"]) {
+        let disabled = match &filter["filter_disabled"] {
+            Value::Null => String::new(),
+            condition => format!(" unless {}", inline(condition)),
+        };
+        let _ = writeln!(text, "  inspect {}{disabled}", short(filter));
     }
-    for chain in list(&tree, "filter_chains") {
+    for chain in list(&listener["filter_chains"]) {
         let _ = writeln!(text, "  {}", describe_chain(chain));
     }
-    if let Some(chain) = get(&tree, "default_filter_chain") {
-        let _ = writeln!(text, "  default {}", describe_chain(chain));
+    if listener["default_filter_chain"].is_object() {
+        let _ = writeln!(
+            text,
+            "  default {}",
+            describe_chain(&listener["default_filter_chain"])
+        );
     }
     text
 }
 
-fn describe_chain(chain: &Tree) -> String {
-    let condition = get(chain, "filter_chain_match")
-        .map(inline)
-        .unwrap_or_default();
-    let filters: Vec<String> = list(chain, "filters").iter().map(describe_filter).collect();
-    let tls = get(chain, "transport_socket").map_or("-".to_owned(), describe_tls);
-    let name = match leaf(chain, "name").as_str() {
-        "" => "unnamed".to_owned(),
-        name => name.to_owned(),
+fn describe_chain(chain: &Value) -> String {
+    let name = chain["name"].as_str().unwrap_or("unnamed");
+    let condition = inline(&chain["filter_chain_match"]);
+    let filters: Vec<String> = list(&chain["filters"])
+        .iter()
+        .map(describe_filter)
+        .collect();
+    let tls = match &chain["transport_socket"]["typed_config"] {
+        Value::Null => "-".to_owned(),
+        context => describe_tls(context),
     };
     format!("{name} {{{condition}}} tls {tls}: {}", filters.join(", "))
 }
 
-fn describe_filter(filter: &Tree) -> String {
-    let name = leaf(filter, "name");
-    let config = get(filter, "config_type").and_then(|config| get(config, "TypedConfig"));
-    let Some(config) = config else { return name };
-    let short = name.rsplit('.').next().unwrap_or_default().to_owned();
-    if let Some(cluster) = get(config, "cluster_specifier") {
-        return format!("{short} {}", inline(cluster));
+fn describe_filter(filter: &Value) -> String {
+    let short = short(filter);
+    let config = &filter["typed_config"];
+    let target = ["cluster", "weighted_clusters"]
+        .into_iter()
+        .map(|key| &config[key])
+        .find(|value| !value.is_null())
+        .map(inline);
+    let named = config["rds"]["route_config_name"]
+        .as_str()
+        .map(str::to_owned);
+    let table = config["route_config"]["name"]
+        .as_str()
+        .map(|name| format!("inline {name}"));
+    match target.or(named).or(table) {
+        Some(target) => format!("{short} {target}"),
+        None => short,
     }
-    if let Some(routes) = get(config, "route_specifier") {
-        let rds = get(routes, "Rds").map(|rds| leaf(rds, "route_config_name"));
-        let inline =
-            get(routes, "RouteConfig").map(|table| format!("inline {}", leaf(table, "name")));
-        return format!("{short} {}", rds.or(inline).unwrap_or_default());
-    }
-    short
 }
 
-fn describe_tls(socket: &Tree) -> String {
-    let context = get(socket, "config_type").and_then(|config| get(config, "TypedConfig"));
-    let Some(context) = context else {
-        return "?".to_owned();
-    };
-    let common = get(context, "common_tls_context");
-    let part = |key: &str| {
-        common
-            .and_then(|common| get(common, key))
-            .map(inline)
-            .unwrap_or_default()
-    };
-    let version = |key: &str| {
-        let params = common.and_then(|common| get(common, "tls_params"));
-        params
-            .and_then(|params| get(params, key))
-            .map_or("any".to_owned(), inline)
-    };
-    let validation = common
-        .and_then(|common| get(common, "validation_context_type"))
-        .and_then(|context| get(context, "CombinedValidationContext"));
-    let authority = validation
-        .and_then(|context| get(context, "validation_context_sds_secret_config"))
-        .map(|secret| leaf(secret, "name"))
-        .unwrap_or_default();
-    let names = validation
-        .and_then(|context| get(context, "default_validation_context"))
-        .map(inline)
-        .unwrap_or_default();
-    let certificates: Vec<String> = common
-        .map(|common| list(common, "tls_certificate_sds_secret_configs"))
-        .unwrap_or_default()
+fn describe_tls(context: &Value) -> String {
+    let common = &context["common_tls_context"];
+    let validation = &common["combined_validation_context"];
+    let certificates: Vec<String> = list(&common["tls_certificate_sds_secret_configs"])
         .iter()
-        .map(|secret| leaf(secret, "name"))
+        .map(|secret| leaf(&secret["name"]))
         .collect();
-    let ciphers = common
-        .and_then(|common| get(common, "tls_params"))
-        .map_or(0, |params| list(params, "cipher_suites").len());
+    let params = &common["tls_params"];
+    let version = |key: &str| params[key].as_str().unwrap_or("any").to_owned();
     format!(
-        "(client certificate {}, certificates {}, authority {authority}, peers {{{names}}}, alpn {}, versions {} to {}, {ciphers} ciphers)",
-        get(context, "require_client_certificate")
-            .map(inline)
-            .unwrap_or_default(),
+        "(client certificate {}, certificates {}, authority {}, peers {{{}}}, alpn {}, versions {} to {}, {} ciphers)",
+        inline(&context["require_client_certificate"]),
         certificates.join(" "),
-        part("alpn_protocols"),
+        leaf(&validation["validation_context_sds_secret_config"]["name"]),
+        inline(&validation["default_validation_context"]),
+        inline(&common["alpn_protocols"]),
         version("tls_minimum_protocol_version"),
         version("tls_maximum_protocol_version"),
+        list(&params["cipher_suites"]).len(),
     )
 }
 
-fn get<'t>(tree: &'t Tree, key: &str) -> Option<&'t Tree> {
-    match tree {
-        Tree::Fields(fields) => fields.get(key),
-        _ => None,
-    }
+/// Last part of an extension's name.
+fn short(extension: &Value) -> String {
+    let name = leaf(&extension["name"]);
+    name.rsplit('.').next().unwrap_or_default().to_owned()
 }
 
-fn list<'t>(tree: &'t Tree, key: &str) -> &'t [Tree] {
-    match get(tree, key) {
-        Some(Tree::List(items)) => items,
-        _ => &[],
-    }
+fn list(value: &Value) -> &[Value] {
+    value.as_array().map_or(&[], Vec::as_slice)
 }
 
-fn leaf(tree: &Tree, key: &str) -> String {
-    match get(tree, key) {
-        Some(Tree::Leaf(text)) => text.trim_matches('"').to_owned(),
-        _ => String::new(),
-    }
+fn leaf(value: &Value) -> String {
+    value.as_str().unwrap_or_default().to_owned()
 }
 
-/// A tree on one line.
-fn inline(tree: &Tree) -> String {
-    match tree {
-        Tree::Leaf(text) => text.trim_matches('"').to_owned(),
-        Tree::List(items) => format!(
-            "[{}]",
-            items.iter().map(inline).collect::<Vec<_>>().join(" ")
-        ),
-        Tree::Fields(fields) => {
+/// A value on one line.
+fn inline(value: &Value) -> String {
+    match value {
+        Value::Null => String::new(),
+        Value::String(text) => text.clone(),
+        Value::Array(items) => {
+            format!(
+                "[{}]",
+                items.iter().map(inline).collect::<Vec<_>>().join(" ")
+            )
+        }
+        Value::Object(fields) => {
             let fields = fields
                 .iter()
                 .map(|(key, value)| format!("{key} {}", inline(value)));
             fields.collect::<Vec<_>>().join(" ")
         }
+        other => other.to_string(),
     }
 }
