@@ -1,10 +1,8 @@
 //! What a stock control plane sent for the same inputs, field by field.
 //!
 //! The captured files are not part of the project: `IRONSAIL_REFERENCE` names their folder, else
-//! `../shared/reference` beside the workspace is tried; without them the tests say so and pass.
+//! `shared/reference` beside the workspace is tried; without them the tests say so and pass.
 
-use std::collections::BTreeMap;
-use std::fmt::Debug;
 use std::path::{Path, PathBuf};
 
 use ironsail_controlplane::generate::{Cache, Resource};
@@ -13,33 +11,29 @@ use ironsail_xds::discovery::DiscoveryResponse;
 use ironsail_xds::endpoint::ClusterLoadAssignment;
 use ironsail_xds::listener::Listener;
 use ironsail_xds::route::RouteConfiguration;
-use prost::Message;
+use prost::{Message, Name};
 use serde_json::{Value, json};
 
 use crate::support::input::{self, Answers};
-use crate::support::tree::Tree;
+use crate::support::tree;
 
 /// Differences that are meant, as the beginning of their path, each with its reason.
 const MEANT: [(&str, &str); 0] = [];
 
 fn folder() -> Option<PathBuf> {
-    let folder = match std::env::var_os("IRONSAIL_REFERENCE") {
-        Some(path) => PathBuf::from(path),
-        None => Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/reference"),
-    };
-    let folder = folder.join("xds");
-    if folder.is_dir() {
-        return Some(folder);
+    let own = std::env::var_os("IRONSAIL_REFERENCE").map(PathBuf::from);
+    let beside = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .ancestors()
+        .map(|folder| folder.join("shared/reference"));
+    let found = own
+        .into_iter()
+        .chain(beside)
+        .map(|folder| folder.join("xds"))
+        .find(|folder| folder.is_dir());
+    if found.is_none() {
+        eprintln!("skipped: no captured resources; set IRONSAIL_REFERENCE to their folder");
     }
-    let worktree = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/reference/xds");
-    if worktree.is_dir() {
-        return Some(worktree);
-    }
-    eprintln!(
-        "skipped: no captured resources in {}; set IRONSAIL_REFERENCE",
-        folder.display()
-    );
-    None
+    found
 }
 
 fn documents(folder: &Path) -> Vec<Value> {
@@ -58,26 +52,27 @@ fn captured(folder: &Path, file: &str) -> DiscoveryResponse {
     DiscoveryResponse::decode(bytes.as_slice()).expect("a discovery response")
 }
 
-#[track_caller]
-fn compare<M: Message + Default + Debug>(
+fn compare<M: Message + Name + Default>(
     folder: &Path,
     file: &str,
-    name: impl Fn(&M) -> String,
+    name: impl Fn(M) -> String,
     ours: &[Resource],
     differences: &mut Vec<String>,
 ) {
-    let theirs: BTreeMap<String, Tree> = captured(folder, file)
-        .resources
+    let response = captured(folder, file);
+    let theirs = response.resources.iter().map(|any| {
+        let message = M::decode(any.value.as_slice()).expect("a resource");
+        (name(message), tree::decode::<M>(&any.value))
+    });
+    let ours = ours
         .iter()
-        .map(|any| M::decode(any.value.as_slice()).expect("a resource"))
-        .map(|message| (name(&message), Tree::of(&message)))
-        .collect();
-    let ours: BTreeMap<String, Tree> = ours
-        .iter()
-        .map(|resource| (resource.name.to_string(), Tree::decode::<M>(&resource.body)))
-        .collect();
-    let theirs = Tree::Fields(theirs);
-    Tree::Fields(ours).diff(&theirs, file.trim_end_matches(".pb"), differences);
+        .map(|resource| (resource.name.to_string(), tree::decode::<M>(&resource.body)));
+    tree::diff(
+        &Value::Object(ours.collect()),
+        &Value::Object(theirs.collect()),
+        file.trim_end_matches(".pb"),
+        differences,
+    );
 }
 
 #[track_caller]
@@ -92,11 +87,11 @@ fn check(proxy: &str) {
     compare(
         &folder,
         "clusters.pb",
-        |m: &Cluster| m.name.clone(),
+        |m: Cluster| m.name,
         &answers.clusters,
         &mut differences,
     );
-    let name = |m: &ClusterLoadAssignment| m.cluster_name.clone();
+    let name = |m: ClusterLoadAssignment| m.cluster_name;
     compare(
         &folder,
         "endpoints.pb",
@@ -107,11 +102,11 @@ fn check(proxy: &str) {
     compare(
         &folder,
         "listeners.pb",
-        |m: &Listener| m.name.clone(),
+        |m: Listener| m.name,
         &answers.listeners,
         &mut differences,
     );
-    let name = |m: &RouteConfiguration| m.name.clone();
+    let name = |m: RouteConfiguration| m.name;
     compare(
         &folder,
         "routes.pb",
