@@ -16,9 +16,6 @@ use ironsail_runtime::log::{self, LogConfig};
 use ironsail_runtime::version::{self, Format};
 use serde_json::Value;
 
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 /// Installs and keeps service meshes that IstioOperator objects describe.
 #[derive(Parser)]
 #[command(name = "operator", disable_version_flag = true)]
