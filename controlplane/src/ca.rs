@@ -4,7 +4,6 @@
 
 pub mod authenticate;
 pub mod authority;
-pub mod bundle;
 pub mod csr;
 pub mod handle;
 pub mod lifecycle;

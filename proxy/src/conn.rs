@@ -329,6 +329,11 @@ impl PeerCertificate {
         self.uri_sans.first()
     }
 
+    /// PEM of all certificates, leaf first.
+    pub fn chain_pem(&self) -> String {
+        self.chain.iter().map(|der| to_pem(der)).collect()
+    }
+
     /// PEM of the leaf, as `%DOWNSTREAM_PEER_CERT%` before URL encoding.
     pub fn pem(&self) -> &str {
         self.pem.get_or_init(|| {
@@ -372,6 +377,8 @@ pub struct TlsInfo {
     pub peer: Option<Arc<PeerCertificate>>,
     /// URI SANs of the certificate that this side presented.
     pub local_uri_sans: Arc<[Arc<str>]>,
+    /// Name that the client asked for; lower-case. `None` on the client side.
+    pub server_name: Option<Arc<str>>,
     /// ALPN protocol that was selected.
     pub alpn: Option<Arc<[u8]>>,
     /// `TLSv1.2` or `TLSv1.3`.

@@ -6,17 +6,25 @@
 
 pub mod access_log;
 pub mod admin;
+pub mod agent;
+pub mod bootstrap;
 pub mod capture;
 pub mod cluster;
+pub mod command;
 pub mod conn;
 pub mod filter_chain;
 pub mod http;
+pub mod listener;
 pub mod network;
 pub mod peer;
 pub mod resource;
 pub mod route;
+pub mod run;
+pub mod snapshot;
 pub mod stats;
 pub mod status;
+#[cfg(test)]
+pub(crate) mod testing;
 pub mod transport_socket;
 pub mod worker;
 pub mod xds;

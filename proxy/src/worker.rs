@@ -1,16 +1,24 @@
-//! One worker thread: its view of configuration, its clusters and its counters.
+//! Worker threads: each with its view of configuration, its clusters, listeners and counters.
 
-use std::cell::RefCell;
+mod pool;
+
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::fmt;
 use std::ops::Deref;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::cluster::ClusterManager;
+use crate::listener::Listeners;
 use crate::peer::PeerMetadata;
+use crate::resource::listener::ListenerConfig;
 use crate::route::RouteTable;
+use crate::snapshot::Snapshot;
 use crate::stats;
+
+pub use pool::{PoolOptions, WorkerPool};
 
 /// This proxy, as it presents itself to peers.
 #[derive(Clone, Debug, Default)]
@@ -30,9 +38,15 @@ pub struct Worker {
     pub id: usize,
     pub node: Arc<LocalNode>,
     pub clusters: ClusterManager,
+    pub listeners: Listeners,
     pub stats: Rc<stats::Shard>,
     routes: RefCell<HashMap<Arc<str>, Local<RouteTable>>>,
+    connections: Rc<Cell<usize>>,
 }
+
+/// A downstream connection that is counted.
+#[derive(Debug)]
+pub struct ConnectionCount(Rc<Cell<usize>>);
 
 impl Worker {
     pub fn new(
@@ -45,14 +59,29 @@ impl Worker {
             id,
             node,
             clusters,
+            listeners: Listeners::default(),
             stats,
             routes: RefCell::default(),
+            connections: Rc::default(),
         }
     }
 
     /// The route table of an RDS name.
     pub fn route(&self, name: &str) -> Option<Local<RouteTable>> {
         self.routes.borrow().get(name).cloned()
+    }
+
+    /// Downstream connections that are being served.
+    pub fn connections(&self) -> usize {
+        self.connections.get()
+    }
+
+    /// Makes a snapshot the configuration of this worker. Runs inside a `LocalSet`.
+    pub fn apply(self: &Rc<Self>, snapshot: &Snapshot, drain_time: Duration) {
+        self.clusters.set_secrets(Arc::clone(&snapshot.secrets));
+        self.clusters.apply(snapshot.clusters.values());
+        self.set_routes(&snapshot.routes);
+        self.listeners.apply(&snapshot.listeners, self, drain_time);
     }
 
     /// Makes the route tables those of `tables`.
@@ -72,6 +101,22 @@ impl Worker {
             })
             .collect();
         self.routes.replace(new);
+    }
+
+    pub(crate) fn count_connection(&self, _listener: &ListenerConfig) -> ConnectionCount {
+        self.connections
+            .set(self.connections.get().saturating_add(1));
+        ConnectionCount(Rc::clone(&self.connections))
+    }
+
+    pub(crate) fn count_no_filter_chain_match(&self, _listener: &ListenerConfig) {}
+
+    pub(crate) fn count_tls_error(&self) {}
+}
+
+impl Drop for ConnectionCount {
+    fn drop(&mut self) {
+        self.0.set(self.0.get().saturating_sub(1));
     }
 }
 

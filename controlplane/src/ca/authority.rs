@@ -5,8 +5,8 @@ use std::fmt;
 use ironsail_mesh::identity::Identity;
 use ironsail_runtime::tls;
 use rcgen::{
-    CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
-    PublicKeyData, SanType, SerialNumber,
+    CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose, PublicKeyData, SanType, SerialNumber,
 };
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, UnixTime};
 use time::{Duration, OffsetDateTime};
@@ -100,7 +100,8 @@ impl Authority {
     /// A part is malformed or does not fit, or `now` is outside of a certificate's validity.
     pub fn new(material: &Material, now: OffsetDateTime) -> Result<Self, AuthorityError> {
         let certificates = |part: &'static str, pem: &str| {
-            tls::certificates(pem.as_bytes()).map_err(|source| AuthorityError::Parse { part, source })
+            tls::certificates(pem.as_bytes())
+                .map_err(|source| AuthorityError::Parse { part, source })
         };
         let own = certificates("certificate of the authority", &material.certificate)?;
         let chain = match material.chain.trim() {
@@ -183,7 +184,11 @@ impl Authority {
             .signed_by(&request.public_key, &self.issuer)
             .map_err(SignError::Sign)?;
         let mut chain = vec![pem_of([leaf.der()])];
-        chain.extend(self.intermediates.iter().map(|certificate| pem_of([certificate])));
+        chain.extend(
+            self.intermediates
+                .iter()
+                .map(|certificate| pem_of([certificate])),
+        );
         chain.push(self.roots_pem.clone());
         Ok(chain)
     }
@@ -322,9 +327,7 @@ fn is_self_issued(certificate: &CertificateDer<'_>) -> bool {
 }
 
 /// PEM of certificates, with 64 characters per line.
-pub fn pem_of<'a>(
-    certificates: impl IntoIterator<Item = &'a CertificateDer<'static>>,
-) -> String {
+pub fn pem_of<'a>(certificates: impl IntoIterator<Item = &'a CertificateDer<'static>>) -> String {
     use base64::Engine as _;
     let mut text = String::new();
     for certificate in certificates {

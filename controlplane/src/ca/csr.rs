@@ -68,7 +68,8 @@ mod tests {
 
     fn request(common_name: Option<&str>) -> String {
         let key = KeyPair::generate().expect("a key");
-        let mut params = CertificateParams::new(vec!["evil.example.com".to_owned()]).expect("valid");
+        let mut params =
+            CertificateParams::new(vec!["evil.example.com".to_owned()]).expect("valid");
         params.distinguished_name = rcgen::DistinguishedName::new();
         if let Some(name) = common_name {
             params.distinguished_name.push(DnType::CommonName, name);
@@ -79,8 +80,16 @@ mod tests {
 
     #[test]
     fn requests_are_read() {
-        assert!(!SigningRequest::from_pem(&request(None)).expect("valid").has_common_name);
-        assert!(SigningRequest::from_pem(&request(Some("x"))).expect("valid").has_common_name);
+        assert!(
+            !SigningRequest::from_pem(&request(None))
+                .expect("valid")
+                .has_common_name
+        );
+        assert!(
+            SigningRequest::from_pem(&request(Some("x")))
+                .expect("valid")
+                .has_common_name
+        );
     }
 
     #[test]
@@ -98,7 +107,10 @@ mod tests {
             ("", CsrError::Pem),
             ("-----BEGIN CERTIFICATE REQUEST-----\n", CsrError::Pem),
             (&pem("CERTIFICATE REQUEST", b"junk"), CsrError::Parse),
-            (&other.replace("CERTIFICATE REQUEST", "CERTIFICATE"), CsrError::Pem),
+            (
+                &other.replace("CERTIFICATE REQUEST", "CERTIFICATE"),
+                CsrError::Pem,
+            ),
             (&forged, CsrError::Signature),
             (&"x".repeat(MAX_BYTES + 1), CsrError::TooLong),
         ] {

@@ -90,20 +90,14 @@ fn has(data: &BTreeMap<String, Vec<u8>>, key: &str) -> bool {
     data.get(key).is_some_and(|bytes| !bytes.is_empty())
 }
 
-fn required(
-    data: &BTreeMap<String, Vec<u8>>,
-    key: &'static str,
-) -> Result<String, MaterialError> {
+fn required(data: &BTreeMap<String, Vec<u8>>, key: &'static str) -> Result<String, MaterialError> {
     match optional(data, key)? {
         text if text.trim().is_empty() => Err(MaterialError::Missing(key)),
         text => Ok(text),
     }
 }
 
-fn optional(
-    data: &BTreeMap<String, Vec<u8>>,
-    key: &'static str,
-) -> Result<String, MaterialError> {
+fn optional(data: &BTreeMap<String, Vec<u8>>, key: &'static str) -> Result<String, MaterialError> {
     let bytes = data.get(key).cloned().unwrap_or_default();
     String::from_utf8(bytes).map_err(|_| MaterialError::Text(key))
 }
@@ -121,19 +115,35 @@ mod tests {
 
     #[test]
     fn both_namings_are_read() {
-        let own = data(&[(CA_CERT, "c"), (CA_KEY, "k"), (ROOT_CERT, "r"), (CERT_CHAIN, "h")]);
+        let own = data(&[
+            (CA_CERT, "c"),
+            (CA_KEY, "k"),
+            (ROOT_CERT, "r"),
+            (CERT_CHAIN, "h"),
+        ]);
         let material = Material::read(&own).expect("complete");
-        assert_eq!((material.roots.as_str(), material.chain.as_str()), ("r", "h"));
+        assert_eq!(
+            (material.roots.as_str(), material.chain.as_str()),
+            ("r", "h")
+        );
         assert_eq!(material.to_data(), own);
         let tls = data(&[("tls.crt", "c"), ("tls.key", "k"), ("ca.crt", "r")]);
         assert_eq!(Material::read(&tls).expect("complete").roots, "r");
-        let self_signed = data(&[(CA_CERT, "c"), (CA_KEY, "k"), (ROOT_CERT, ""), (CERT_CHAIN, "")]);
+        let self_signed = data(&[
+            (CA_CERT, "c"),
+            (CA_KEY, "k"),
+            (ROOT_CERT, ""),
+            (CERT_CHAIN, ""),
+        ]);
         assert_eq!(Material::read(&self_signed).expect("complete").roots, "c");
     }
 
     #[test]
     fn what_is_missing_is_named() {
-        assert_eq!(Material::read(&data(&[])), Err(MaterialError::Missing(CA_CERT)));
+        assert_eq!(
+            Material::read(&data(&[])),
+            Err(MaterialError::Missing(CA_CERT))
+        );
         assert_eq!(
             Material::read(&data(&[(CA_CERT, "c")])),
             Err(MaterialError::Missing(CA_KEY))

@@ -35,7 +35,10 @@ impl CaMetrics {
             Ok(gauge)
         };
         let csr_sign_errors = IntCounterVec::new(
-            Opts::new("citadel_server_csr_sign_err_count", "Requests that could not be signed."),
+            Opts::new(
+                "citadel_server_csr_sign_err_count",
+                "Requests that could not be signed.",
+            ),
             &["error"],
         )?;
         registry.register(Box::new(csr_sign_errors.clone()))?;
@@ -84,7 +87,11 @@ impl CaMetrics {
             .map_or(0.0, |since| since.as_secs_f64());
         for (time, timestamp, seconds) in [
             (root, &self.root_expiry_timestamp, &self.root_expiry_seconds),
-            (chain, &self.chain_expiry_timestamp, &self.chain_expiry_seconds),
+            (
+                chain,
+                &self.chain_expiry_timestamp,
+                &self.chain_expiry_seconds,
+            ),
         ] {
             timestamp.set(time as f64);
             seconds.set(time as f64 - now);

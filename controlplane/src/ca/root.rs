@@ -123,7 +123,11 @@ mod tests {
     fn roots_are_due_in_the_last_fifth() {
         let root = create("cluster.local", Duration::days(100), at(0)).expect("made");
         for (day, expected) in [(0, false), (79, false), (81, true), (101, true)] {
-            assert_eq!(is_due(&root.certificate, at(day)).expect("parses"), expected, "{day}");
+            assert_eq!(
+                is_due(&root.certificate, at(day)).expect("parses"),
+                expected,
+                "{day}"
+            );
         }
     }
 

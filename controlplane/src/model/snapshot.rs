@@ -60,6 +60,8 @@ pub struct Snapshot {
     pub services: Arc<ServiceIndex>,
     /// By namespace and name of the service.
     pub endpoints: Namespaced<Arc<EndpointSet>>,
+    /// When the addresses of a headless service last changed, in snapshots.
+    pub headless_generation: u64,
     pub pods: Namespaced<Arc<Workload>>,
     pub virtual_services: Arc<VirtualServiceIndex>,
     pub destination_rules: Arc<DestinationRuleIndex>,
@@ -123,6 +125,7 @@ impl SnapshotBuilder {
             options: options.clone(),
             services: Arc::new(ServiceIndex::new([], everywhere(), 0)),
             endpoints: Namespaced::default(),
+            headless_generation: 0,
             pods: Namespaced::default(),
             virtual_services: Arc::new(VirtualServiceIndex::new([], everywhere(), 0)),
             destination_rules: Arc::new(DestinationRuleIndex::new([], everywhere(), 0)),
@@ -561,6 +564,9 @@ impl SnapshotBuilder {
                 true => self.findings.remove(&key),
                 false => self.findings.insert(key, findings.into()),
             };
+        }
+        if !changes.headless.is_empty() {
+            next.headless_generation = generation;
         }
         self.index(&mut next, &stale);
         if *next.findings != self.findings {

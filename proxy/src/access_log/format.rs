@@ -137,7 +137,11 @@ fn parse_operation(text: &str) -> Result<(Operation, &str), String> {
                 .map_err(|_| format!("length {digits:?} is not a number"))?,
         ),
         None if length.is_empty() => None,
-        None => return Err(format!("%{text}: {length:?} is neither a length nor the end")),
+        None => {
+            return Err(format!(
+                "%{text}: {length:?} is neither a length nor the end"
+            ));
+        }
     };
     Ok((
         Operation::Operator { operator, length },

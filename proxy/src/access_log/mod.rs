@@ -14,6 +14,7 @@ mod tests;
 mod time_format;
 
 use std::path::Path;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use ironsail_xds::accesslog as proto;
@@ -74,13 +75,19 @@ impl AccessLog {
             let format = log.access_log_format.map(|format| match format {
                 stream::stdout_access_log::AccessLogFormat::LogFormat(format) => format,
             });
-            ("/dev/stdout".to_owned(), line(format).at("typed_config.log_format")?)
+            (
+                "/dev/stdout".to_owned(),
+                line(format).at("typed_config.log_format")?,
+            )
         } else if is_type::<stream::StderrAccessLog>(config) {
             let log: stream::StderrAccessLog = unpack(config).at("typed_config")?;
             let format = log.access_log_format.map(|format| match format {
                 stream::stderr_access_log::AccessLogFormat::LogFormat(format) => format,
             });
-            ("/dev/stderr".to_owned(), line(format).at("typed_config.log_format")?)
+            (
+                "/dev/stderr".to_owned(),
+                line(format).at("typed_config.log_format")?,
+            )
         } else {
             return Err(CompileError::unknown_extension(
                 "access logger",
@@ -88,8 +95,9 @@ impl AccessLog {
                 &config.type_url,
             ));
         };
-        let sink = Sink::open(Path::new(&path))
-            .map_err(|error| CompileError::new(format!("{path}: {error}")).at("typed_config.path"))?;
+        let sink = Sink::open(Path::new(&path)).map_err(|error| {
+            CompileError::new(format!("{path}: {error}")).at("typed_config.path")
+        })?;
         Ok(Self::new(filter, line, sink))
     }
 
@@ -98,7 +106,8 @@ impl AccessLog {
     /// # Errors
     /// Those of [`AccessLog::compile`], with the index.
     pub fn compile_all(logs: &[proto::AccessLog]) -> Result<Vec<Self>, CompileError> {
-        let compile = |(index, log)| AccessLog::compile(log).at(format_args!("access_log[{index}]"));
+        let compile =
+            |(index, log)| AccessLog::compile(log).at(format_args!("access_log[{index}]"));
         logs.iter().enumerate().map(compile).collect()
     }
 
@@ -107,7 +116,11 @@ impl AccessLog {
         let connection = &session.info;
         let mut info = StreamInfo::new(session.start, connection.start_time);
         info.finish();
-        info.flags = session.flag.and_then(Flag::from_short).into_iter().collect();
+        info.flags = session
+            .flag
+            .and_then(Flag::from_short)
+            .into_iter()
+            .collect();
         info.bytes_received = session.received.get();
         info.bytes_sent = session.sent.get();
         info.wire_received = info.bytes_received;
@@ -121,7 +134,7 @@ impl AccessLog {
             stat_name: cluster.map(|cluster| Arc::clone(&cluster.stat_name)),
             remote: session.host.as_ref().map(|host| host.address()),
             local: session.upstream_local,
-            tls: session.upstream_tls.clone(),
+            tls: session.upstream_tls.clone().map(Rc::new),
             failure: session.upstream_failure.clone().map(Into::into),
             wire_received: info.bytes_sent,
             wire_sent: info.bytes_received,
@@ -164,9 +177,9 @@ fn file_line(format: Option<file::file_access_log::AccessLogFormat>) -> Result<L
         #[allow(deprecated)]
         Some(Kind::Format(text)) => text_line(&text, Absent::Dash).at("format"),
         #[allow(deprecated)]
-        Some(Kind::JsonFormat(format) | Kind::TypedJsonFormat(format)) => {
-            Ok(Line::Json(JsonFormat::compile(&format, false).at("json_format")?))
-        }
+        Some(Kind::JsonFormat(format) | Kind::TypedJsonFormat(format)) => Ok(Line::Json(
+            JsonFormat::compile(&format, false).at("json_format")?,
+        )),
     }
 }
 

@@ -3,19 +3,20 @@
 //! First a priority, then a locality by weight, then a host by the cluster's policy. The panic threshold is 0: hosts
 //! that discovery calls unhealthy never get requests.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use smallvec::SmallVec;
 
+use crate::cluster::hash_table::HashTable;
 use crate::cluster::{Host, PickContext};
 use crate::resource::cluster::LbPolicy;
 use crate::resource::endpoint::{Endpoint, Endpoints};
 
 /// How often a choice is repeated to avoid hosts that earlier attempts used.
-const AVOID_ATTEMPTS: usize = 5;
+const AVOID_ATTEMPTS: u64 = 5;
 
 /// The hosts of a cluster, prepared for choosing.
 #[derive(Debug, Default)]
@@ -50,6 +51,8 @@ struct Group {
     next: Cell<usize>,
     /// State of weighted round robin: what each host is owed.
     credits: RefCell<Vec<i64>>,
+    /// Of policies that hash; built on first use.
+    table: OnceCell<HashTable>,
 }
 
 impl HostSet {
@@ -214,7 +217,25 @@ impl Group {
             }),
             hosts,
             weights,
+            table: OnceCell::new(),
         }
+    }
+
+    /// The host for a hash; requests without one go anywhere.
+    fn hashed(
+        &self,
+        hash: Option<u64>,
+        build: impl FnOnce(&[(String, u32)]) -> HashTable,
+    ) -> Option<&Rc<Host>> {
+        let table = self.table.get_or_init(|| {
+            let hosts = self.hosts.iter();
+            let hosts: Vec<_> = hosts
+                .map(|host| (host.address().to_string(), host.endpoint.weight))
+                .collect();
+            build(&hosts)
+        });
+        let hash = hash.unwrap_or_else(|| fastrand::u64(..));
+        self.hosts.get(table.find(hash)?)
     }
 
     fn random(&self) -> Option<&Rc<Host>> {
@@ -304,17 +325,19 @@ impl LoadBalancer {
 
     /// A host that takes requests; one of `context.avoid` only when repeated draws find no other.
     pub fn pick(&self, hosts: &HostSet, context: &PickContext<'_>) -> Option<Rc<Host>> {
-        let mut host = self.draw(hosts.group()?)?;
-        for _ in 0..AVOID_ATTEMPTS {
+        let mut host = self.draw(hosts.group()?, context.hash)?;
+        for attempt in 1..=AVOID_ATTEMPTS {
             if !context.avoid.iter().any(|used| Rc::ptr_eq(used, host)) {
                 break;
             }
-            host = self.draw(hosts.group()?)?;
+            // Another hash per attempt, and the same for the same attempt, as in Envoy.
+            let hash = context.hash.map(|hash| hash ^ (u64::MAX - attempt + 1));
+            host = self.draw(hosts.group()?, hash)?;
         }
         Some(Rc::clone(host))
     }
 
-    fn draw<'a>(&self, group: &'a Group) -> Option<&'a Rc<Host>> {
+    fn draw<'a>(&self, group: &'a Group, hash: Option<u64>) -> Option<&'a Rc<Host>> {
         match self.policy {
             LbPolicy::LeastRequest {
                 choices,
@@ -322,7 +345,10 @@ impl LoadBalancer {
             } => group.least_request(choices, active_request_bias),
             LbPolicy::RoundRobin => group.round_robin(),
             LbPolicy::Random => group.random(),
-            LbPolicy::RingHash { .. } | LbPolicy::Maglev { .. } => group.random(),
+            LbPolicy::RingHash { min, max } => {
+                group.hashed(hash, |hosts| HashTable::ring(hosts, min, max))
+            }
+            LbPolicy::Maglev { size } => group.hashed(hash, |hosts| HashTable::maglev(hosts, size)),
             LbPolicy::ClusterProvided => None,
         }
     }

@@ -3,8 +3,11 @@
 //! Request counts that load balancing reads are those of this worker. Differs from Envoy, which shares them.
 
 mod connect;
+mod hash_table;
 pub mod load_balancer;
 pub mod manager;
+#[cfg(test)]
+mod tests;
 
 use std::any::Any;
 use std::cell::{Cell, OnceCell};

@@ -109,7 +109,7 @@ impl<'a> Relay<'a> {
         (upstream, upstream_preamble): (Io, Preamble),
         activity: &'a Activity,
     ) -> Self {
-        Self {
+        let mut relay = Self {
             downstream,
             upstream,
             forward: Direction::new(
@@ -124,7 +124,10 @@ impl<'a> Relay<'a> {
                 activity,
                 &activity.sent,
             ),
-        }
+        };
+        // A client that waits to see whether its server speaks first must not take a frame for an answer.
+        relay.backward.hold = true;
+        relay
     }
 
     /// The next event; after [`Event::Ended`] and [`Event::Failed`] there is none. Cancel safe.
@@ -187,6 +190,10 @@ struct Direction<'a> {
     state: State,
     /// Our own frame, sent before payload.
     preamble: Vec<u8>,
+    /// Keep our frame back until there is payload, or the other side spoke.
+    hold: bool,
+    /// Something was read.
+    heard: bool,
     /// Start of the stream while a frame is expected in it.
     frame: Option<Vec<u8>>,
     buffer: Option<Box<[u8]>>,
@@ -208,6 +215,8 @@ impl<'a> Direction<'a> {
         Self {
             state: State::Open,
             preamble: preamble.unwrap_or_default(),
+            hold: false,
+            heard: false,
             frame: expect.then(Vec::new),
             buffer: None,
             start: 0,
@@ -264,6 +273,14 @@ impl<'a> Direction<'a> {
         if let Err(error) = ready!(from.poll_readable(cx)) {
             return Poll::Ready(ended(error));
         }
+        if self
+            .buffer
+            .as_ref()
+            .is_some_and(|buffer| buffer.len() != BUFFER_SIZE)
+        {
+            // What a frame left was of its own size.
+            self.release();
+        }
         let buffer = self.buffer.get_or_insert_with(take_buffer);
         let mut read = ReadBuf::new(buffer);
         if let Err(error) = ready!(Pin::new(from).poll_read(cx, &mut read)) {
@@ -271,6 +288,7 @@ impl<'a> Direction<'a> {
         }
         self.start = 0;
         self.end = read.filled().len();
+        self.heard = true;
         Poll::Ready(Ok(self.end))
     }
 
@@ -308,7 +326,8 @@ impl<'a> Direction<'a> {
 
     /// Writes all that is buffered.
     fn poll_drain(&mut self, cx: &mut Context<'_>, to: &mut Io) -> Poll<io::Result<()>> {
-        while !self.preamble.is_empty() {
+        self.hold &= self.start == self.end && self.state == State::Open;
+        while !self.preamble.is_empty() && !self.hold {
             let written = ready!(Pin::new(&mut *to).poll_write(cx, &self.preamble))?;
             self.preamble.drain(..written.min(self.preamble.len()));
             self.unflushed = true;

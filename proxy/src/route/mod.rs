@@ -244,7 +244,8 @@ impl VirtualHost {
         let mut routes = Vec::with_capacity(host.routes.len());
         for (number, route) in host.routes.iter().enumerate() {
             let name = format!("routes[{number}]");
-            let compiled = Route::compile(route, host, mirrors, &filters, scope.max_body).at(&name)?;
+            let compiled =
+                Route::compile(route, host, mirrors, &filters, scope.max_body).at(&name)?;
             scope
                 .warnings
                 .extend(compiled.1.map(|warning| warning.at(&name).at(field)));
@@ -317,9 +318,14 @@ impl Route {
             }
             None => return Err(CompileError::new("names no action")),
         };
-        let limit = buffer_limit(&route.request_body_buffer_limit, &route.per_request_buffer_limit_bytes);
-        let host_limit =
-            buffer_limit(&host.request_body_buffer_limit, &host.per_request_buffer_limit_bytes);
+        let limit = buffer_limit(
+            &route.request_body_buffer_limit,
+            &route.per_request_buffer_limit_bytes,
+        );
+        let host_limit = buffer_limit(
+            &host.request_body_buffer_limit,
+            &host.per_request_buffer_limit_bytes,
+        );
         let compiled = Self {
             name: route.name.as_str().into(),
             matcher,

@@ -335,7 +335,10 @@ impl Reports {
         let mut messages = LabelWriter::new(removed);
         messages.add("request_protocol", protocol);
         own.add("response_code", &variant.code.to_string());
-        own.add("grpc_response_status", status.as_deref().unwrap_or_default());
+        own.add(
+            "grpc_response_status",
+            status.as_deref().unwrap_or_default(),
+        );
         own.add("response_flags", &flags.to_short());
         let (base, security) = (&dimensions.base, &dimensions.security);
         let histogram = || Histogram::new(Arc::clone(&self.bounds));
@@ -473,7 +476,10 @@ impl Keep {
             _peer: call.peer.cloned(),
             _cluster: Arc::clone(call.cluster),
             _service: call.service.map(|service| Arc::clone(&service.host)),
-            _principals: [call.source_principal.cloned(), call.destination_principal.cloned()],
+            _principals: [
+                call.source_principal.cloned(),
+                call.destination_principal.cloned(),
+            ],
         }
     }
 }

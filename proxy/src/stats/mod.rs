@@ -178,7 +178,9 @@ impl Shard {
 
     /// The counters of a cluster, by its name in statistics; cheap when always asked for with the same `Arc`.
     pub fn cluster(&self, stat_name: &Arc<str>) -> Rc<ClusterStats> {
-        scope(&self.clusters, stat_name, || ClusterStats::new(self, stat_name))
+        scope(&self.clusters, stat_name, || {
+            ClusterStats::new(self, stat_name)
+        })
     }
 
     /// The counters of an HTTP connection manager, by its stat prefix; cheap when always asked for with the same `Arc`.
@@ -190,7 +192,6 @@ impl Shard {
     pub fn report_request(&self, report: &RequestReport<'_>, now: Instant) {
         self.reports.request(report, now);
     }
-
 }
 
 impl std::fmt::Debug for Shard {

@@ -3,8 +3,8 @@ use std::time::{Duration, Instant};
 
 use super::labels::LabelText;
 use super::{
-    Call, CallRef, DEFAULT_BOUNDS, Dropped, Filter, StatsSettings, Registry, Reporter, RequestProtocol,
-    RequestReport, Service, prometheus_name,
+    Call, CallRef, DEFAULT_BOUNDS, Dropped, Filter, Registry, Reporter, RequestProtocol,
+    RequestReport, Service, StatsSettings, prometheus_name,
 };
 use crate::access_log::{Flag, ResponseFlags};
 use crate::peer::PeerMetadata;
@@ -112,12 +112,20 @@ fn prometheus_text() {
         destination_principal: Some(&fixture.destination),
         mutual_tls: true,
     };
-    let series = shard.reports.tcp(&fixture.settings, &tcp, ResponseFlags::default());
+    let series = shard
+        .reports
+        .tcp(&fixture.settings, &tcp, ResponseFlags::default());
     series.opened();
     series.bytes(10, 20);
-    shard.cluster(&"inbound|9080||".into()).upstream_rq_total.inc();
+    shard
+        .cluster(&"inbound|9080||".into())
+        .upstream_rq_total
+        .inc();
     shard.cluster(&"inbound|9080||".into()).response(503);
-    shard.http(&"inbound_0.0.0.0_9080;".into()).downstream_cx_active.inc();
+    shard
+        .http(&"inbound_0.0.0.0_9080;".into())
+        .downstream_cx_active
+        .inc();
     fixture.registry.shared("server.live").set(1);
     let filter = Filter {
         used_only: true,
@@ -238,7 +246,11 @@ fn unused_series_expire() {
     shard.report_request(&failed, start + Duration::from_secs(90));
     let lines = fixture.lines("istio_requests_total");
     assert_eq!(lines.len(), 1);
-    assert!(lines.iter().all(|line| line.contains("response_code=\"500\"") && line.ends_with(" 2")));
+    assert!(
+        lines
+            .iter()
+            .all(|line| line.contains("response_code=\"500\"") && line.ends_with(" 2"))
+    );
 }
 
 #[test]
@@ -254,7 +266,10 @@ fn label_values_are_escaped_and_cut() {
 #[test]
 fn names_become_labels() {
     let check = |name: &str, family: &str, labels: &str| {
-        assert_eq!(prometheus_name(name), (family.to_owned(), labels.to_owned()));
+        assert_eq!(
+            prometheus_name(name),
+            (family.to_owned(), labels.to_owned())
+        );
     };
     check("server.live", "envoy_server_live", "");
     check(
@@ -276,5 +291,8 @@ fn names_become_labels() {
 
 #[test]
 fn default_bounds_are_ascending() {
-    assert_eq!(super::Bounds::new(DEFAULT_BOUNDS).texts().len(), DEFAULT_BOUNDS.len());
+    assert_eq!(
+        super::Bounds::new(DEFAULT_BOUNDS).texts().len(),
+        DEFAULT_BOUNDS.len()
+    );
 }

@@ -1,5 +1,7 @@
 //! TLS of connections: secrets, contexts, verification.
 
 pub mod secret;
+#[cfg(test)]
+mod tests;
 pub mod tls;
 pub mod verify;

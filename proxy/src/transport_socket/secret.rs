@@ -164,6 +164,28 @@ pub struct Secrets {
 }
 
 impl Secrets {
+    /// Whether all secrets are the very same.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        let workload = match (&self.workload, &other.workload) {
+            (None, None) => true,
+            (Some(a), Some(b)) => {
+                Arc::ptr_eq(&a.certificate, &b.certificate) && Arc::ptr_eq(&a.roots, &b.roots)
+            }
+            _ => false,
+        };
+        let same = |a: &AdsSecret, b: &AdsSecret| match (a, b) {
+            (AdsSecret::Certificate(a), AdsSecret::Certificate(b)) => Arc::ptr_eq(a, b),
+            (AdsSecret::Roots(a), AdsSecret::Roots(b)) => Arc::ptr_eq(a, b),
+            _ => false,
+        };
+        workload
+            && self.ads.len() == other.ads.len()
+            && self
+                .ads
+                .iter()
+                .all(|(name, secret)| other.ads.get(name).is_some_and(|other| same(secret, other)))
+    }
+
     pub(crate) fn ads_certificate(&self, name: &str) -> Option<&Arc<CertificateKey>> {
         match self.ads.get(name) {
             Some(AdsSecret::Certificate(certificate)) => Some(certificate),

@@ -286,7 +286,11 @@ impl ServerContext {
             &built.without_alpn
         };
         let stream = start.into_stream(Arc::clone(config)).await?;
-        let info = info(stream.get_ref().1, built.inputs.local_uri_sans());
+        let session = stream.get_ref().1;
+        let mut info = info(session, built.inputs.local_uri_sans());
+        info.server_name = session
+            .server_name()
+            .map(|name| name.to_ascii_lowercase().into());
         Ok((stream, info))
     }
 
@@ -377,6 +381,7 @@ fn info(state: &CommonState, local_uri_sans: Arc<[Arc<str>]>) -> TlsInfo {
     TlsInfo {
         peer: peer.and_then(verify::describe).map(Arc::new),
         local_uri_sans,
+        server_name: None,
         alpn: state.alpn_protocol().map(Arc::from),
         version: match state.protocol_version() {
             Some(rustls::ProtocolVersion::TLSv1_2) => "TLSv1.2",

@@ -32,9 +32,12 @@ fn plugged(key_usages: Vec<KeyUsagePurpose>, signer_days: i64) -> Material {
         CertifiedIssuer::signed_by(authority("middle", sign(), 900), key(), &root).expect("middle");
     let signer_key = key();
     let key_pem = signer_key.serialize_pem();
-    let signer =
-        CertifiedIssuer::signed_by(authority("signer", key_usages, signer_days), signer_key, &middle)
-            .expect("signer");
+    let signer = CertifiedIssuer::signed_by(
+        authority("signer", key_usages, signer_days),
+        signer_key,
+        &middle,
+    )
+    .expect("signer");
     Material {
         certificate: signer.pem(),
         key: key_pem,
@@ -62,7 +65,13 @@ fn identity() -> Identity {
 }
 
 fn sign(authority: &Authority, ttl: Duration) -> Result<Vec<String>, SignError> {
-    authority.sign_workload(&request(false), &identity(), ttl, TtlPolicy::default(), now())
+    authority.sign_workload(
+        &request(false),
+        &identity(),
+        ttl,
+        TtlPolicy::default(),
+        now(),
+    )
 }
 
 #[track_caller]
@@ -78,15 +87,27 @@ fn the_name_is_the_callers_and_nothing_else() {
     assert_eq!(chain[1], authority.roots_pem());
     let der = leaf_of(&chain);
     let (_, leaf) = X509Certificate::from_der(&der).expect("parses");
-    let names = leaf.subject_alternative_name().expect("one").expect("there");
+    let names = leaf
+        .subject_alternative_name()
+        .expect("one")
+        .expect("there");
     // A subject without a name needs its alternative name to be critical: RFC 5280 section 4.2.1.6.
     assert!(names.critical);
-    let names: Vec<String> = names.value.general_names.iter().map(|n| n.to_string()).collect();
+    let names: Vec<String> = names
+        .value
+        .general_names
+        .iter()
+        .map(|n| n.to_string())
+        .collect();
     assert_eq!(names, ["URI(spiffe://cluster.local/ns/shop/sa/web)"]);
     assert_eq!(leaf.subject().iter().count(), 0);
     let usage = leaf.key_usage().expect("one").expect("there").value;
     assert!(usage.digital_signature() && usage.key_encipherment() && !usage.key_cert_sign());
-    let extended = leaf.extended_key_usage().expect("one").expect("there").value;
+    let extended = leaf
+        .extended_key_usage()
+        .expect("one")
+        .expect("there")
+        .value;
     assert!(extended.server_auth && extended.client_auth);
     assert!(!leaf.is_ca());
     let validity = leaf.validity();
@@ -98,7 +119,13 @@ fn the_name_is_the_callers_and_nothing_else() {
 fn a_common_name_is_the_identity() {
     let authority = Authority::new(&self_signed(), now()).expect("usable");
     let chain = authority
-        .sign_workload(&request(true), &identity(), Duration::HOUR, TtlPolicy::default(), now())
+        .sign_workload(
+            &request(true),
+            &identity(),
+            Duration::HOUR,
+            TtlPolicy::default(),
+            now(),
+        )
         .expect("signed");
     let der = leaf_of(&chain);
     let (_, leaf) = X509Certificate::from_der(&der).expect("parses");
@@ -108,7 +135,8 @@ fn a_common_name_is_the_identity() {
 
 #[test]
 fn lifetimes() {
-    let authority = Authority::new(&plugged(vec![KeyUsagePurpose::KeyCertSign], 10), now()).expect("usable");
+    let authority =
+        Authority::new(&plugged(vec![KeyUsagePurpose::KeyCertSign], 10), now()).expect("usable");
     let seconds = |ttl: Duration| {
         let chain = sign(&authority, ttl).expect("signed");
         let der = leaf_of(&chain);
@@ -124,7 +152,13 @@ fn lifetimes() {
         Err(SignError::TtlTooLong { .. })
     ));
     let late = now() + Duration::days(11);
-    let expired = authority.sign_workload(&request(false), &identity(), Duration::ZERO, TtlPolicy::default(), late);
+    let expired = authority.sign_workload(
+        &request(false),
+        &identity(),
+        Duration::ZERO,
+        TtlPolicy::default(),
+        late,
+    );
     assert!(matches!(expired, Err(SignError::Expired(_))));
 }
 
@@ -153,19 +187,42 @@ fn what_does_not_fit_is_refused() {
         change(&mut material);
         Authority::new(&material, at).expect_err("unusable")
     };
-    assert!(matches!(check(&|m| m.key = other.key.clone(), now()), AuthorityError::Mismatch));
-    assert!(matches!(check(&|m| m.key = "junk".to_owned(), now()), AuthorityError::Key(_)));
-    assert!(matches!(check(&|m| m.roots = other.roots.clone(), now()), AuthorityError::Untrusted(_)));
-    assert!(matches!(check(&|m| m.chain = "junk".to_owned(), now()), AuthorityError::Parse { .. }));
-    assert!(matches!(check(&|m| m.chain = String::new(), now()), AuthorityError::Untrusted(_)));
-    assert!(matches!(check(&|_| {}, now() + Duration::days(200)), AuthorityError::Untrusted(_)));
+    assert!(matches!(
+        check(&|m| m.key = other.key.clone(), now()),
+        AuthorityError::Mismatch
+    ));
+    assert!(matches!(
+        check(&|m| m.key = "junk".to_owned(), now()),
+        AuthorityError::Key(_)
+    ));
+    assert!(matches!(
+        check(&|m| m.roots = other.roots.clone(), now()),
+        AuthorityError::Untrusted(_)
+    ));
+    assert!(matches!(
+        check(&|m| m.chain = "junk".to_owned(), now()),
+        AuthorityError::Parse { .. }
+    ));
+    assert!(matches!(
+        check(&|m| m.chain = String::new(), now()),
+        AuthorityError::Untrusted(_)
+    ));
+    assert!(matches!(
+        check(&|_| {}, now() + Duration::days(200)),
+        AuthorityError::Untrusted(_)
+    ));
     let not_a_signer = plugged(vec![KeyUsagePurpose::DigitalSignature], 100);
-    assert!(matches!(Authority::new(&not_a_signer, now()), Err(AuthorityError::NotAuthority)));
+    assert!(matches!(
+        Authority::new(&not_a_signer, now()),
+        Err(AuthorityError::NotAuthority)
+    ));
 }
 
 #[test]
 fn rsa_requests_and_rsa_authorities_work() {
-    let rsa = || KeyPair::generate_rsa_for(&rcgen::PKCS_RSA_SHA256, rcgen::RsaKeySize::_2048).expect("a key");
+    let rsa = || {
+        KeyPair::generate_rsa_for(&rcgen::PKCS_RSA_SHA256, rcgen::RsaKeySize::_2048).expect("a key")
+    };
     let key = rsa();
     let mut params = CertificateParams::default();
     params.is_ca = IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
@@ -185,7 +242,13 @@ fn rsa_requests_and_rsa_authorities_work() {
         .expect("a request");
     let request = SigningRequest::from_pem(&pem).expect("valid");
     authority
-        .sign_workload(&request, &identity(), Duration::ZERO, TtlPolicy::default(), now())
+        .sign_workload(
+            &request,
+            &identity(),
+            Duration::ZERO,
+            TtlPolicy::default(),
+            now(),
+        )
         .expect("signed");
 }
 
@@ -195,7 +258,13 @@ fn serial_numbers_differ() {
     let request = request(false);
     let serial = || {
         let chain = authority
-            .sign_workload(&request, &identity(), Duration::ZERO, TtlPolicy::default(), now())
+            .sign_workload(
+                &request,
+                &identity(),
+                Duration::ZERO,
+                TtlPolicy::default(),
+                now(),
+            )
             .expect("signed");
         let der = leaf_of(&chain);
         let (_, leaf) = X509Certificate::from_der(&der).expect("parses");

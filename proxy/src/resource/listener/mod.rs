@@ -136,6 +136,12 @@ impl ListenerConfig {
         self.chains.iter().chain(&self.default_chain)
     }
 
+    /// Whether the destination from before redirection is of interest.
+    pub fn restores_destination(&self) -> bool {
+        let filter = |filter: &ListenerFilter| filter.kind == ListenerFilterKind::OriginalDst;
+        self.use_original_dst || self.filters.iter().any(filter)
+    }
+
     /// The main address.
     pub fn address(&self) -> Option<SocketAddr> {
         self.addresses.first().copied()

@@ -1,0 +1,4 @@
+//! Inputs from YAML, and resources as trees that can be printed and compared.
+
+pub mod input;
+pub mod tree;

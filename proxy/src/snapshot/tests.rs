@@ -1,0 +1,331 @@
+use super::*;
+
+use std::path::PathBuf;
+
+use ironsail_xds::discovery::DiscoveryResponse;
+use ironsail_xds::type_url;
+use prost::Message;
+
+use crate::resource::cluster::{Discovery, UpstreamProtocol};
+use crate::resource::listener::{Terminal, TrafficDirection};
+use crate::testing::{
+    Authority, assignment, common_tls, downstream_tls, eds_cluster, listener, static_cluster,
+    tcp_chain, update,
+};
+use crate::xds::{Rejected, Resource, Sink, Update};
+
+fn store() -> Store {
+    Store::new(StoreOptions::default())
+}
+
+#[track_caller]
+fn accept(store: &mut Store, update: Update) {
+    assert_eq!(store.apply(update), Vec::<Rejected>::new());
+}
+
+fn names<T>(map: &BTreeMap<Arc<str>, T>) -> Vec<&str> {
+    map.keys().map(|name| &**name).collect()
+}
+
+/// Where the captured configuration lies; tests that need it are skipped without.
+fn reference(proxy: &str) -> Option<PathBuf> {
+    let root = std::env::var_os("IRONSAIL_REFERENCE").map_or_else(
+        || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../shared/reference"),
+        PathBuf::from,
+    );
+    let folder = root.join("xds").join(proxy);
+    if folder.is_dir() {
+        return Some(folder);
+    }
+    eprintln!("skipped: no captured configuration at {}", folder.display());
+    None
+}
+
+fn captured(folder: &std::path::Path, file: &str) -> Update {
+    let bytes = std::fs::read(folder.join(file)).expect("a readable file");
+    let response = DiscoveryResponse::decode(bytes.as_slice()).expect("a discovery response");
+    let added = response.resources.into_iter().map(|any| Resource {
+        name: resource_name(&any),
+        version: response.version_info.clone(),
+        body: any.value.into(),
+        type_url: any.type_url,
+    });
+    Update {
+        added: added.collect(),
+        removed: Vec::new(),
+        full: [type_url::CLUSTER, type_url::LISTENER].contains(&response.type_url.as_str()),
+        type_url: response.type_url,
+    }
+}
+
+/// All resource messages carry their name in field 1.
+fn resource_name(any: &ironsail_xds::Any) -> String {
+    let fields = crate::resource::parse::wire_fields(&any.value).expect("well formed");
+    let name = fields.into_iter().find(|(tag, _)| *tag == 1);
+    String::from_utf8(name.expect("a name").1.to_vec()).expect("UTF-8")
+}
+
+#[tokio::test]
+async fn captured_sidecar_loads_without_rejects() {
+    let Some(folder) = reference("bookinfo-productpage-sidecar") else {
+        return;
+    };
+    let mut store = store();
+    accept(&mut store, captured(&folder, "clusters.pb"));
+    assert_eq!(store.wanted().endpoints.len(), 23);
+    assert!(store.snapshot().listeners.is_empty());
+    accept(&mut store, captured(&folder, "listeners.pb"));
+    let wanted: Vec<_> = store.wanted().routes.into_iter().collect();
+    assert_eq!(wanted.len(), 6);
+    accept(&mut store, captured(&folder, "endpoints.pb"));
+    accept(&mut store, captured(&folder, "routes.pb"));
+    let status = store.warming();
+    assert!(status.initialized, "{status:?}");
+    let snapshot = store.snapshot();
+    assert_eq!(snapshot.clusters.len(), 27);
+    assert_eq!(snapshot.listeners.len(), 12);
+    assert_eq!(names(&snapshot.routes), wanted);
+
+    let inbound = &snapshot.listeners["virtualInbound"].config;
+    assert_eq!(inbound.direction, TrafficDirection::Inbound);
+    assert_eq!(inbound.chains.len(), 8);
+    assert_eq!(inbound.filters.len(), 3);
+    assert_eq!(inbound.filters_timeout, None);
+    let outbound = &snapshot.listeners["0.0.0.0_9080"].config;
+    assert!(!outbound.bind_to_port);
+    let Terminal::Http(manager) = &outbound.chains[0].terminal else {
+        panic!("not HTTP");
+    };
+    assert_eq!(manager.rds_name().map(|name| &**name), Some("9080"));
+    assert!(
+        snapshot.listeners["virtualOutbound"]
+            .config
+            .use_original_dst
+    );
+
+    let app = &snapshot.clusters["inbound|9080||"].config;
+    assert_eq!(app.discovery, Discovery::OriginalDst { port: None });
+    assert_eq!(app.bind.v4, Some([127, 0, 0, 6].into()));
+    assert_eq!(&*app.stat_name, "inbound|9080||");
+    let reviews = &snapshot.clusters["outbound|9080|v1|reviews.default.svc.cluster.local"];
+    assert_eq!(reviews.config.istio.subset.as_deref(), Some("v1"));
+    assert_eq!(&*reviews.config.istio.services[0].name, "reviews");
+    assert!(reviews.config.metadata_exchange);
+    let passthrough = &snapshot.clusters["PassthroughCluster"].config;
+    assert_eq!(passthrough.http.protocol, UpstreamProtocol::UseDownstream);
+}
+
+#[tokio::test]
+async fn captured_gateway_loads_without_rejects() {
+    let Some(folder) = reference("bookinfo-ingress-gateway") else {
+        return;
+    };
+    let mut store = store();
+    for file in ["clusters.pb", "endpoints.pb", "listeners.pb", "routes.pb"] {
+        accept(&mut store, captured(&folder, file));
+    }
+    let snapshot = store.snapshot();
+    assert_eq!(snapshot.clusters.len(), 24);
+    assert_eq!(names(&snapshot.listeners), ["0.0.0.0_8080"]);
+    // A second push of the same changes nothing.
+    for file in ["clusters.pb", "endpoints.pb", "listeners.pb", "routes.pb"] {
+        accept(&mut store, captured(&folder, file));
+    }
+    assert_eq!(store.snapshot().version, snapshot.version);
+}
+
+#[tokio::test]
+async fn clusters_wait_for_endpoints_and_listeners_for_clusters() {
+    let mut store = store();
+    accept(&mut store, update(&[("a", eds_cluster("a"))]));
+    accept(
+        &mut store,
+        update(&[("l", listener("l", "0.0.0.0:80", vec![tcp_chain("a")]))]),
+    );
+    let snapshot = store.snapshot();
+    assert!(snapshot.clusters.is_empty() && snapshot.listeners.is_empty());
+    assert_eq!(store.warming().clusters, ["a"]);
+
+    accept(
+        &mut store,
+        update(&[("a", assignment("a", &["10.0.0.1:80"]))]),
+    );
+    let snapshot = store.snapshot();
+    assert_eq!(names(&snapshot.clusters), ["a"]);
+    assert_eq!(names(&snapshot.listeners), ["l"]);
+    assert!(store.warming().initialized);
+
+    // Once everything was ready, a new cluster holds up nothing but itself.
+    accept(
+        &mut store,
+        update(&[("a", eds_cluster("a")), ("b", eds_cluster("b"))]),
+    );
+    let snapshot = store.snapshot();
+    assert_eq!(names(&snapshot.clusters), ["a"]);
+    assert_eq!(names(&snapshot.listeners), ["l"]);
+}
+
+#[tokio::test]
+async fn a_bad_resource_is_rejected_alone_and_its_last_version_stays() {
+    let mut store = store();
+    accept(
+        &mut store,
+        update(&[("a", static_cluster("a", &["10.0.0.1:80"]))]),
+    );
+    let before = store.snapshot();
+
+    let mut bad = static_cluster("a", &["10.0.0.1:80"]);
+    bad.lb_policy = 99;
+    let both = update(&[("a", bad), ("b", static_cluster("b", &["10.0.0.2:80"]))]);
+    let rejected = store.apply(both);
+    assert_eq!(rejected.len(), 1);
+    assert_eq!(rejected[0].name, "a");
+    assert!(
+        rejected[0].error.starts_with("lb_policy: "),
+        "{}",
+        rejected[0].error
+    );
+    let snapshot = store.snapshot();
+    assert_eq!(names(&snapshot.clusters), ["a", "b"]);
+    let config = |snapshot: &Snapshot| Arc::clone(&snapshot.clusters["a"].config);
+    assert!(Arc::ptr_eq(&config(&before), &config(&snapshot)));
+    let raw = store.raw(type_url::CLUSTER);
+    assert!(raw[0].error.is_some() && !raw[0].body.is_empty());
+    assert!(raw[1].error.is_none());
+}
+
+#[tokio::test]
+async fn state_of_the_world_removes_what_is_missing() {
+    let mut store = store();
+    let (a, b) = (static_cluster("a", &[]), static_cluster("b", &[]));
+    accept(&mut store, update(&[("a", a.clone()), ("b", b)]));
+    accept(&mut store, update(&[("a", a)]));
+    assert_eq!(names(&store.snapshot().clusters), ["a"]);
+}
+
+#[tokio::test]
+async fn unchanged_chains_are_taken_over() {
+    let mut store = store();
+    accept(&mut store, update(&[("a", static_cluster("a", &[]))]));
+    let with_ports = |ports: &[u32]| {
+        let chains = ports.iter().map(|port| {
+            let mut chain = tcp_chain("a");
+            chain.filter_chain_match = Some(ironsail_xds::listener::FilterChainMatch {
+                destination_port: Some(ironsail_xds::protobuf::UInt32Value { value: *port }),
+                ..Default::default()
+            });
+            chain
+        });
+        update(&[("l", listener("l", "0.0.0.0:15006", chains.collect()))])
+    };
+    accept(&mut store, with_ports(&[80, 81]));
+    let before = Arc::clone(&store.snapshot().listeners["l"].config);
+    accept(&mut store, with_ports(&[81, 82]));
+    let after = Arc::clone(&store.snapshot().listeners["l"].config);
+    assert_eq!(before.base_hash, after.base_hash);
+    assert!(Arc::ptr_eq(&before.chains[1], &after.chains[0]));
+    assert_ne!(before.hash, after.hash);
+}
+
+#[tokio::test]
+async fn unknown_filters_are_named() {
+    let mut store = store();
+    let mut chain = tcp_chain("a");
+    let config = ironsail_xds::rbac::Policy::default();
+    chain.filters.insert(0, crate::testing::filter(&config));
+    let rejected = store.apply(update(&[("l", listener("l", "0.0.0.0:80", vec![chain]))]));
+    let error = &rejected[0].error;
+    assert!(
+        error.starts_with("filter_chains[0].filters[0]: unknown network filter"),
+        "{error}"
+    );
+    assert!(error.contains("envoy.config.rbac.v3.Policy"), "{error}");
+}
+
+#[tokio::test]
+async fn tls_contexts_that_repeat_are_shared() {
+    let mut store = store();
+    let tls = downstream_tls(common_tls(&["h2"], &["spiffe://cluster.local/*"]));
+    let chain = |port: u32| {
+        let mut chain = tcp_chain("a");
+        chain.transport_socket = Some(tls.clone());
+        chain.filter_chain_match = Some(ironsail_xds::listener::FilterChainMatch {
+            destination_port: Some(ironsail_xds::protobuf::UInt32Value { value: port }),
+            ..Default::default()
+        });
+        chain
+    };
+    accept(&mut store, update(&[("a", static_cluster("a", &[]))]));
+    let config = listener("l", "0.0.0.0:15006", vec![chain(1), chain(2)]);
+    accept(&mut store, update(&[("l", config)]));
+    let config = Arc::clone(&store.snapshot().listeners["l"].config);
+    let contexts: Vec<_> = config
+        .chains
+        .iter()
+        .map(|chain| match &chain.transport {
+            crate::resource::transport_socket::DownstreamSocket::Tls { context, .. } => context,
+            other => panic!("not TLS: {other:?}"),
+        })
+        .collect();
+    assert!(Arc::ptr_eq(contexts[0], contexts[1]));
+}
+
+#[tokio::test]
+async fn keys_are_redacted_in_dumps() {
+    use ironsail_xds::core::{DataSource, data_source::Specifier};
+    use ironsail_xds::ext::transport_sockets::tls::v3::{Secret, TlsCertificate, secret::Type};
+    let mut store = store();
+    let key = "-----BEGIN PRIVATE KEY-----";
+    let source = |text: &str| DataSource {
+        specifier: Some(Specifier::InlineString(text.to_owned())),
+        ..Default::default()
+    };
+    let secret = Secret {
+        name: "kubernetes://web".to_owned(),
+        r#type: Some(Type::TlsCertificate(TlsCertificate {
+            certificate_chain: Some(source("no certificate")),
+            private_key: Some(source(key)),
+            ..Default::default()
+        })),
+    };
+    let rejected = store.apply(update(&[("kubernetes://web", secret)]));
+    assert_eq!(rejected.len(), 1);
+    assert!(!rejected[0].error.contains(key));
+    let raw = store.raw(type_url::SECRET);
+    assert!(
+        raw.iter()
+            .all(|raw| !String::from_utf8_lossy(&raw.body).contains(key))
+    );
+}
+
+#[tokio::test]
+async fn a_new_workload_certificate_is_published() {
+    let store = store();
+    let authority = Authority::new();
+    assert!(store.snapshot().secrets.workload.is_none());
+    store.set_workload(Some(authority.workload("spiffe://cluster.local/ns/a/sa/b")));
+    let snapshot = store.snapshot();
+    assert!(snapshot.secrets.workload.is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn routes_outlive_their_listener_by_the_drain_time() {
+    use ironsail_xds::route::RouteConfiguration;
+    let Some(folder) = reference("bookinfo-ingress-gateway") else {
+        return;
+    };
+    let mut store = store();
+    for file in ["clusters.pb", "endpoints.pb", "listeners.pb", "routes.pb"] {
+        accept(&mut store, captured(&folder, file));
+    }
+    accept(&mut store, update::<ironsail_xds::listener::Listener>(&[]));
+    assert!(store.snapshot().listeners.is_empty());
+    assert_eq!(
+        store.snapshot().routes.len(),
+        1,
+        "draining connections still look it up"
+    );
+    tokio::time::advance(std::time::Duration::from_secs(46)).await;
+    accept(&mut store, update::<RouteConfiguration>(&[]));
+    assert!(store.snapshot().routes.is_empty());
+}
