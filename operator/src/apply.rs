@@ -15,7 +15,6 @@ use kube::api::{Api, DynamicObject, Patch, PatchParams};
 use serde_json::Value;
 
 use crate::object::{Kind, Manifest, ObjectKey};
-use crate::plan::hash;
 use fingerprint::{Fingerprint, changed_by, is_applied_by};
 use memory::{Left, Memory};
 
@@ -96,8 +95,8 @@ pub async fn ensure(
     seen: Option<&Fingerprint>,
     memory: &mut Memory,
 ) -> Result<Outcome, ApplyError> {
-    let key = desired.key();
-    let desired_hash = hash(&desired.body);
+    let key = desired.key().clone();
+    let desired_hash = desired.hash();
     if let Some(left) = memory.left(&key)
         && left.desired == desired_hash
         && Some(&left.fingerprint) == seen
@@ -146,7 +145,7 @@ async fn send(
     live: Option<&DynamicObject>,
     dry_run: bool,
 ) -> Result<DynamicObject, kube::Error> {
-    let mut body = (*desired.body).clone();
+    let mut body = desired.body().into_owned();
     if let Some(live) = live {
         follow::adopt(&mut body, live);
     }

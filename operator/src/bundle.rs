@@ -163,7 +163,7 @@ fn granted(context: &Context, kind: &str) -> BTreeSet<Right> {
             .filter(|object| object.kind().kind == kind);
         roles
             .flat_map(|role| {
-                let rules = role.body.get("rules").cloned().unwrap_or(json!([]));
+                let rules = role.body().get("rules").cloned().unwrap_or(json!([]));
                 serde_json::from_value::<Vec<PolicyRule>>(rules).expect("rendered from rules")
             })
             .collect::<Vec<_>>()

@@ -11,6 +11,7 @@ use futures::{Stream, StreamExt as _, TryStreamExt as _};
 use ironsail_runtime::readiness::Condition;
 use ironsail_runtime::signal::Shutdown;
 use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Client;
 use kube::api::{Api, DynamicObject, PartialObjectMeta};
 use kube::core::ApiResource;
@@ -78,18 +79,37 @@ impl Owned {
         let mut seen = Seen::default();
         for (kind, store) in &self.metadata {
             for object in store.state() {
-                seen.add(kind, &object.metadata, Fingerprint::of(&object.metadata));
+                seen.add(kind, &object.metadata, kept_fingerprint(&object.metadata));
             }
         }
         let kind = deployment_kind();
         for deployment in self.deployments.state() {
             let metadata = &deployment.metadata;
-            seen.add(kind, metadata, Fingerprint::of(metadata));
+            seen.add(kind, metadata, kept_fingerprint(metadata));
             seen.deployments
                 .insert(key(kind, metadata), (*deployment).clone());
         }
         seen
     }
+}
+
+/// Where a cached object keeps its fingerprint; never in the cluster.
+const FINGERPRINT: &str = "fingerprint";
+
+/// Replaces what only the fingerprint is made of: it is most of a cached object.
+fn keep_fingerprint(metadata: &mut ObjectMeta) {
+    let fingerprint = Fingerprint::of(metadata).to_string();
+    metadata.managed_fields = None;
+    metadata.annotations = Some([(FINGERPRINT.to_owned(), fingerprint)].into());
+}
+
+fn kept_fingerprint(metadata: &ObjectMeta) -> Fingerprint {
+    let kept = metadata
+        .annotations
+        .as_ref()
+        .and_then(|all| all.get(FINGERPRINT));
+    kept.and_then(|text| text.parse().ok())
+        .unwrap_or_else(|| Fingerprint::of(metadata))
 }
 
 fn deployment_kind() -> &'static Kind {
@@ -181,6 +201,7 @@ fn primary(
         });
     watcher(api, watcher::Config::default())
         .default_backoff()
+        .modify(|object| object.metadata.managed_fields = None)
         .reflect(writer)
         .touched_objects()
         .predicate_filter(changed, Default::default())
@@ -207,6 +228,7 @@ fn watch_owned(client: &Client, wake: &Wake, watches: &mut JoinSet<()>) -> Owned
         let api: Api<Metadata> = Api::all_with(client.clone(), &resource);
         let stream = watcher(api, config.clone())
             .default_backoff()
+            .modify(|object| keep_fingerprint(&mut object.metadata))
             .reflect(writer);
         let owners = stream
             .touched_objects()
@@ -218,6 +240,7 @@ fn watch_owned(client: &Client, wake: &Wake, watches: &mut JoinSet<()>) -> Owned
     let stream = watcher(Api::<Deployment>::all(client.clone()), config)
         .default_backoff()
         .modify(|deployment| {
+            keep_fingerprint(&mut deployment.metadata);
             // The template is large, and nothing reads it here.
             if let Some(spec) = &mut deployment.spec {
                 spec.template = Default::default();
@@ -234,9 +257,7 @@ fn watch_owned(client: &Client, wake: &Wake, watches: &mut JoinSet<()>) -> Owned
     }
 }
 
-fn owner_reference(
-    metadata: &k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta,
-) -> Option<ObjectRef<DynamicObject>> {
+fn owner_reference(metadata: &ObjectMeta) -> Option<ObjectRef<DynamicObject>> {
     let owner = owner_of(metadata)?;
     Some(ObjectRef::new_with(&owner.name, operator_resource()).within(&owner.namespace))
 }

@@ -16,9 +16,6 @@ use ironsail_runtime::log::{self, LogConfig};
 use ironsail_runtime::version::{self, Format};
 use serde_json::Value;
 
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 /// Installs and keeps service meshes that IstioOperator objects describe.
 #[derive(Parser)]
 #[command(name = "operator", disable_version_flag = true)]
@@ -205,7 +202,7 @@ fn render(flags: RenderFlags) -> anyhow::Result<()> {
                 eprintln!("Warning: {warning}");
             }
             for object in &rendered.objects {
-                print!("---\n{}", serde_yaml_ng::to_string(&*object.body)?);
+                print!("---\n{}", serde_yaml_ng::to_string(&object.body())?);
             }
             Ok(())
         }

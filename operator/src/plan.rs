@@ -55,9 +55,10 @@ pub struct Fresh {
 impl Fresh {
     /// Makes a plan of a rendering of `spec`.
     pub fn new(rendered: Rendered, spec: &Value) -> Self {
-        let is_definition = |object: &Manifest| object.kind().kind == "CustomResourceDefinition";
-        let (definitions, objects): (Vec<_>, Vec<_>) =
-            rendered.objects.into_iter().partition(is_definition);
+        let (definitions, objects): (Vec<_>, Vec<_>) = rendered
+            .objects
+            .into_iter()
+            .partition(Manifest::is_definition);
         let components = rendered.components;
         Self {
             plan: Plan {
@@ -77,7 +78,10 @@ impl Fresh {
 }
 
 fn content_hash(components: &[Component], objects: &[Manifest]) -> String {
-    let content: Vec<Value> = objects.iter().map(|object| sorted(&object.body)).collect();
+    let content: Vec<Value> = objects
+        .iter()
+        .map(|object| sorted(&object.body()))
+        .collect();
     hash(&json!([components, content]))
 }
 
@@ -173,7 +177,7 @@ mod tests {
         );
         assert_eq!(desired[0].kind().kind, "CustomResourceDefinition");
         for object in &desired {
-            let labels = &object.body["metadata"]["labels"];
+            let labels = &object.body()["metadata"]["labels"];
             assert_eq!(labels[label::OWNING_RESOURCE], "mesh", "{}", object.key());
             assert_eq!(labels[label::MANAGED], MANAGED);
         }
@@ -181,7 +185,7 @@ mod tests {
         let deployment = desired
             .iter()
             .find(|o| o.key().to_string() == "Deployment istio-system/istiod");
-        let template = &deployment.expect("there").body["spec"]["template"]["metadata"]["labels"];
+        let template = &deployment.expect("there").body()["spec"]["template"]["metadata"]["labels"];
         assert_eq!(template[label::OWNING_RESOURCE], "unknown");
     }
 }

@@ -443,7 +443,7 @@ impl Reconciler {
         seen: &Seen,
     ) -> Result<(), crate::apply::ApplyError> {
         for (key, unwanted) in seen.owned(owner) {
-            if unwanted.deleting || desired.iter().any(|wanted| wanted.key() == *key) {
+            if unwanted.deleting || desired.iter().any(|wanted| wanted.key() == key) {
                 continue;
             }
             if delete::one(&self.client, unwanted.kind, key, &unwanted.uid).await? {

@@ -177,12 +177,15 @@ fn check_objects(sink: &mut Sink) {
     let mut findings = Vec::new();
     for object in &sink.objects {
         let path = format!("spec.components ({})", object.component);
-        let key = object.key();
+        let key = object.key().clone();
         if let Some(other) = seen.insert(key.clone(), object.component) {
             let message = format!("{key} is rendered twice; the other one belongs to {other}");
             findings.push(Diagnostic::error(&path, message));
         }
-        let bytes = object.body.to_string().len();
+        let bytes = match object.is_definition() {
+            true => 0,
+            false => object.body().to_string().len(),
+        };
         if bytes > MAX_OBJECT_BYTES {
             let message =
                 format!("{key} would have {bytes} bytes, at most {MAX_OBJECT_BYTES} can be stored");

@@ -137,7 +137,7 @@ impl Rolling<'_> {
             let seen = self
                 .seen
                 .objects
-                .get(&object.key())
+                .get(object.key())
                 .map(|seen| &seen.fingerprint);
             match apply::ensure(self.client, object, seen, self.memory).await {
                 Ok(Outcome::Unchanged) => {}
@@ -177,7 +177,7 @@ impl Rolling<'_> {
     }
 
     async fn deployment(&self, object: &Manifest) -> Health {
-        let Some(deployment) = self.seen.deployments.get(&object.key()) else {
+        let Some(deployment) = self.seen.deployments.get(object.key()) else {
             return Health::Waiting(format!("Deployment {} is new", object.name()));
         };
         match health::deployment(deployment) {

@@ -1,6 +1,9 @@
 //! How an object looks from its metadata alone.
 
+use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::num::ParseIntError;
+use std::str::FromStr;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ManagedFieldsEntry, ObjectMeta};
 
@@ -27,6 +30,20 @@ impl Fingerprint {
             fields.hash(&mut hasher);
         }
         Self(hasher.finish())
+    }
+}
+
+impl fmt::Display for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl FromStr for Fingerprint {
+    type Err = ParseIntError;
+
+    fn from_str(text: &str) -> Result<Self, ParseIntError> {
+        text.parse().map(Self)
     }
 }
 

@@ -69,7 +69,7 @@ fn the_operator_holds_what_it_grants() {
                 "Role" => &watched,
                 _ => continue,
             };
-            let rules = object.body["rules"].clone();
+            let rules = object.body()["rules"].clone();
             let rules: Vec<PolicyRule> = serde_json::from_value(rules).expect("rules");
             for right in rules.iter().flat_map(rights) {
                 assert!(contains(held, &right), "{} grants {right:?}", object.key());

@@ -33,7 +33,7 @@ fn warnings(spec: Value) -> String {
 #[track_caller]
 fn object(rendered: &Rendered, name: &str) -> Value {
     let find = |object: &&Manifest| format!("{} {}", object.kind().kind, object.name()) == name;
-    (*rendered.objects.iter().find(find).expect(name).body).clone()
+    (*rendered.objects.iter().find(find).expect(name).body()).clone()
 }
 
 fn keys(rendered: &Rendered) -> Vec<String> {
@@ -100,7 +100,7 @@ fn check_reference(profile: &str) {
         .into_iter()
         .map(|body| {
             let manifest = Manifest::new(Component::Base, body).expect("a known kind");
-            (manifest.key().to_string(), comparable(&manifest.body))
+            (manifest.key().to_string(), comparable(&manifest.body()))
         })
         .collect();
     let original = get(
@@ -118,8 +118,8 @@ fn check_reference(profile: &str) {
     let ours: BTreeMap<String, Value> = ours
         .objects
         .iter()
-        .filter(|object| object.kind().kind != "CustomResourceDefinition")
-        .map(|object| (object.key().to_string(), comparable(&object.body)))
+        .filter(|object| !object.is_definition())
+        .map(|object| (object.key().to_string(), comparable(&object.body())))
         .collect();
     assert_eq!(
         ours.keys().collect::<Vec<_>>(),
@@ -176,7 +176,7 @@ fn definitions_are_the_peers_but_for_absent_kinds() {
     let mut ours: Vec<String> = rendered(json!({}))
         .objects
         .iter()
-        .filter(|object| object.kind().kind == "CustomResourceDefinition")
+        .filter(|object| object.is_definition())
         .map(|object| object.name().to_owned())
         .chain(ABSENT_CRDS.map(str::to_owned))
         .collect();
@@ -190,8 +190,8 @@ fn golden(spec: Value) -> String {
     let bodies = rendered
         .objects
         .iter()
-        .filter(|object| object.kind().kind != "CustomResourceDefinition")
-        .map(|object| serde_yaml_ng::to_string(&*object.body).expect("YAML"));
+        .filter(|object| !object.is_definition())
+        .map(|object| serde_yaml_ng::to_string(&object.body()).expect("YAML"));
     bodies.collect::<Vec<_>>().join("---\n")
 }
 
