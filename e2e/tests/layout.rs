@@ -17,7 +17,9 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("proxy", &["mesh", "xds", "runtime"]),
     (
         "controlplane",
-        &["mesh", "xds", "runtime", "leader", "crds", "inject", "analysis"],
+        &[
+            "mesh", "xds", "runtime", "leader", "crds", "inject", "analysis",
+        ],
     ),
     ("operator", &["mesh", "runtime", "leader", "crds"]),
     ("apps", &["runtime"]),

@@ -96,6 +96,7 @@ impl Configurations {
         let api: Api<K> = Api::all(self.client.clone());
         while !shutdown.is_triggered() {
             let mut bundle = self.ca_bundle.clone();
+            bundle.mark_unchanged();
             let selector = format!("{}={}", label::REVISION, self.revision.label());
             let config = watcher::Config::default().labels(&selector);
             let mut events = watcher::watcher(api.clone(), config).boxed();
