@@ -96,6 +96,7 @@ impl Configurations {
         let api: Api<K> = Api::all(self.client.clone());
         while !shutdown.is_triggered() {
             let mut bundle = self.ca_bundle.clone();
+            // A clone has seen as little as its original; without this every round would end at once.
             bundle.mark_unchanged();
             let selector = format!("{}={}", label::REVISION, self.revision.label());
             let config = watcher::Config::default().labels(&selector);
