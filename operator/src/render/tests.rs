@@ -440,3 +440,27 @@ fn an_empty_profile_renders_nothing() {
     assert_eq!(keys(&rendered), Vec::<String>::new());
     assert_eq!(rendered.components, []);
 }
+
+/// What people are told to apply has no errors and no settings without effect.
+#[test]
+fn samples_are_valid() {
+    let samples = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../deploy/samples");
+    let mut count = 0;
+    for entry in std::fs::read_dir(samples).expect("readable") {
+        let path = entry.expect("readable").path();
+        let name = path
+            .file_name()
+            .expect("a file")
+            .to_string_lossy()
+            .into_owned();
+        if !name.starts_with("iop-") {
+            continue;
+        }
+        let text = std::fs::read_to_string(&path).expect("readable");
+        let object: Value = serde_yaml_ng::from_str(&text).expect("YAML");
+        let rendered = render_object(&object, &Context::default()).expect(&name);
+        assert_eq!(rendered.warnings, [], "{name}");
+        count += 1;
+    }
+    assert_eq!(count, 2);
+}
