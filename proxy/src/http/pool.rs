@@ -22,7 +22,7 @@ use super::message::{RequestHead, Version};
 use super::stream::Upstream;
 use crate::cluster::{Cluster, ConnectError, ConnectOptions, ConnectionGuard, Host, HostPools};
 use crate::conn::{Io, TlsInfo};
-use crate::resource::cluster::{HttpOptions, Http2Options, UpstreamProtocol};
+use crate::resource::cluster::{Http2Options, HttpOptions, UpstreamProtocol};
 use crate::stats::ClusterStats;
 
 /// How often idle connections are looked at.
@@ -181,7 +181,9 @@ pub struct Lease {
 impl Drop for Lease {
     fn drop(&mut self) {
         let connection = &self.connection;
-        connection.active.set(connection.active.get().saturating_sub(1));
+        connection
+            .active
+            .set(connection.active.get().saturating_sub(1));
         connection.idle_since.set(Instant::now());
         if connection.draining.get() && connection.active.get() == 0 {
             connection.ended.notify_one();
@@ -229,11 +231,8 @@ impl Channel {
                 Ok(Upstream::H1(pooled))
             }
             Channel::H2(lease) => {
-                let opened = ClientStream::open(
-                    &mut lease.connection.send.borrow_mut(),
-                    head,
-                    limits,
-                );
+                let opened =
+                    ClientStream::open(&mut lease.connection.send.borrow_mut(), head, limits);
                 if matches!(opened, Err(OpenError::H2(_))) {
                     lease.connection.drain();
                 }
@@ -248,7 +247,9 @@ impl HostPools for Pools {
         self.0.closed.set(true);
         self.0.h1.take();
         for (_, pool) in self.0.h2.take() {
-            pool.connections.iter().for_each(|connection| connection.drain());
+            pool.connections
+                .iter()
+                .for_each(|connection| connection.drain());
         }
     }
 }
@@ -413,7 +414,8 @@ impl Inner {
                     connection.drain();
                 }
             }
-            pool.connections.retain(|connection| !connection.draining.get());
+            pool.connections
+                .retain(|connection| !connection.draining.get());
             left |= !pool.connections.is_empty();
         }
         left
@@ -583,7 +585,8 @@ impl Attempt {
 
 impl Drop for Attempt {
     fn drop(&mut self) {
-        self.inner.with_h2(&self.options, |pool| pool.connecting = None);
+        self.inner
+            .with_h2(&self.options, |pool| pool.connecting = None);
         self.shared.done.notify_waiters();
     }
 }
@@ -664,7 +667,9 @@ fn h2_settings(options: &Http2Options) -> H2Settings {
         max_concurrent_streams: options
             .max_concurrent_streams
             .unwrap_or(default.max_concurrent_streams),
-        stream_window: options.initial_stream_window.unwrap_or(default.stream_window),
+        stream_window: options
+            .initial_stream_window
+            .unwrap_or(default.stream_window),
         connection_window: options
             .initial_connection_window
             .unwrap_or(default.connection_window),

@@ -197,7 +197,10 @@ impl<S: Sink> Client<S> {
     async fn stream(&mut self) -> Result<std::convert::Infallible, StreamError> {
         let connected = self.connection.open(&self.config).await?;
         let (requests, outgoing) = mpsc::unbounded_channel();
-        send_all(&requests, self.subscriptions.on_connect(&self.sink.wanted()))?;
+        send_all(
+            &requests,
+            self.subscriptions.on_connect(&self.sink.wanted()),
+        )?;
         let mut incoming = Incoming::open(connected, self.config.protocol, outgoing).await?;
         info!(address = self.config.address, protocol = ?self.config.protocol, "xDS stream is open");
         self.status.send_modify(|status| {
@@ -222,11 +225,20 @@ impl<S: Sink> Client<S> {
     fn take(&mut self, response: Response) -> Vec<Request> {
         let type_url = response.type_url().to_owned();
         let Some((update, pending)) = self.subscriptions.on_response(response) else {
-            debug!(type_url, "Response of a type that was not asked for is ignored");
+            debug!(
+                type_url,
+                "Response of a type that was not asked for is ignored"
+            );
             return Vec::new();
         };
         let (added, removed) = (update.added.len(), update.removed.len());
-        debug!(type_url, added, removed, full = update.full, "Update received");
+        debug!(
+            type_url,
+            added,
+            removed,
+            full = update.full,
+            "Update received"
+        );
         let rejected = self.sink.apply(update);
         self.count(&pending, &join(pending.malformed().iter().chain(&rejected)));
         let wanted = pending.kind().refers().then(|| self.sink.wanted());

@@ -191,11 +191,12 @@ impl HttpConnectionManager {
                 .and_then(|common| common.max_headers_count.as_ref())
                 .map_or(HeadLimits::default().max_headers, |max| max.value as usize),
         };
-        let underscores = match common.map(core::HttpProtocolOptions::headers_with_underscores_action) {
-            Some(HeadersWithUnderscoresAction::RejectRequest) => Underscores::Reject,
-            Some(HeadersWithUnderscoresAction::DropHeader) => Underscores::Drop,
-            Some(HeadersWithUnderscoresAction::Allow) | None => Underscores::Allow,
-        };
+        let underscores =
+            match common.map(core::HttpProtocolOptions::headers_with_underscores_action) {
+                Some(HeadersWithUnderscoresAction::RejectRequest) => Underscores::Reject,
+                Some(HeadersWithUnderscoresAction::DropHeader) => Underscores::Drop,
+                Some(HeadersWithUnderscoresAction::Allow) | None => Underscores::Allow,
+            };
         let upgrades = upgrades(config)?;
         Ok(Self {
             stat_prefix: config.stat_prefix.as_str().into(),
@@ -241,7 +242,9 @@ impl HttpConnectionManager {
                 "" => DEFAULT_SERVER_NAME.into(),
                 name => name.into(),
             },
-            via: Some(config.via.as_str()).filter(|via| !via.is_empty()).map(Into::into),
+            via: Some(config.via.as_str())
+                .filter(|via| !via.is_empty())
+                .map(Into::into),
             request_id: RequestIdPolicy::compile(config)?,
             client_cert: ClientCertPolicy::compile(config),
             upgrades,
@@ -268,12 +271,16 @@ impl HttpConnectionManager {
 fn refuse_unsupported(config: &proto::HttpConnectionManager) -> Result<(), CompileError> {
     let unsupported = |field: &str| Err(CompileError::new("is not supported").at(field));
     if let Some(extension) = config.original_ip_detection_extensions.first() {
-        return Err(CompileError::unknown_extension("IP detection", &extension.name, "")
-            .at("original_ip_detection_extensions[0]"));
+        return Err(
+            CompileError::unknown_extension("IP detection", &extension.name, "")
+                .at("original_ip_detection_extensions[0]"),
+        );
     }
     if let Some(extension) = config.early_header_mutation_extensions.first() {
-        return Err(CompileError::unknown_extension("header mutation", &extension.name, "")
-            .at("early_header_mutation_extensions[0]"));
+        return Err(
+            CompileError::unknown_extension("header mutation", &extension.name, "")
+                .at("early_header_mutation_extensions[0]"),
+        );
     }
     if config.local_reply_config.is_some() {
         return unsupported("local_reply_config");
@@ -291,7 +298,10 @@ fn refuse_unsupported(config: &proto::HttpConnectionManager) -> Result<(), Compi
 }
 
 fn max_head_bytes(config: &proto::HttpConnectionManager) -> Result<usize, CompileError> {
-    let kb = config.max_request_headers_kb.as_ref().map_or(60, |max| max.value);
+    let kb = config
+        .max_request_headers_kb
+        .as_ref()
+        .map_or(60, |max| max.value);
     if kb == 0 || kb > MAX_KB {
         return Err(CompileError::new(format!("{kb} is not from 1 to {MAX_KB}"))
             .at("max_request_headers_kb"));
@@ -323,13 +333,17 @@ fn h1_settings(
 ) -> Result<H1Settings, CompileError> {
     use core::http1_protocol_options::header_key_format::HeaderFormat;
     let options = config.http_protocol_options.clone().unwrap_or_default();
-    let format = options.header_key_format.and_then(|format| format.header_format);
+    let format = options
+        .header_key_format
+        .and_then(|format| format.header_format);
     let preserve_case = match format {
         None => false,
         Some(HeaderFormat::StatefulFormatter(extension)) if is_preserve_case(&extension) => true,
         Some(HeaderFormat::StatefulFormatter(extension)) => {
-            return Err(CompileError::unknown_extension("header formatter", &extension.name, "")
-                .at("http_protocol_options.header_key_format"));
+            return Err(
+                CompileError::unknown_extension("header formatter", &extension.name, "")
+                    .at("http_protocol_options.header_key_format"),
+            );
         }
         Some(HeaderFormat::ProperCaseWords(_)) => {
             return Err(CompileError::new("is not supported")
@@ -409,7 +423,10 @@ impl Timeouts {
             None => default,
             Some(value) => Some(to_std(value)).filter(|limit| !limit.is_zero()),
         };
-        let common = config.common_http_protocol_options.clone().unwrap_or_default();
+        let common = config
+            .common_http_protocol_options
+            .clone()
+            .unwrap_or_default();
         Self {
             idle: limit(&common.idle_timeout, Some(DEFAULT_IDLE)),
             max_connection: limit(&common.max_connection_duration, None),
@@ -438,7 +455,10 @@ impl AddressPolicy {
                     CompileError::new(format!("{:?} is not an address", range.address_prefix))
                         .at(format_args!("internal_address_config.cidr_ranges[{index}]"))
                 })?;
-                Ok((address, range.prefix_len.as_ref().map_or(0, |len| len.value)))
+                Ok((
+                    address,
+                    range.prefix_len.as_ref().map_or(0, |len| len.value),
+                ))
             });
         Ok(Self {
             use_remote_address: config.use_remote_address.is_some_and(|use_it| use_it.value),
@@ -478,7 +498,9 @@ fn contains(network: IpAddr, len: u32, address: IpAddr) -> bool {
 impl PathPolicy {
     fn compile(config: &proto::HttpConnectionManager) -> Self {
         Self {
-            normalize: config.normalize_path.is_some_and(|normalize| normalize.value),
+            normalize: config
+                .normalize_path
+                .is_some_and(|normalize| normalize.value),
             merge_slashes: config.merge_slashes,
             escaped_slashes: match config.path_with_escaped_slashes_action() {
                 PathWithEscapedSlashesAction::ImplementationSpecificDefault
@@ -581,7 +603,10 @@ mod tests {
         assert_eq!(hcm.timeouts.idle, Some(DEFAULT_IDLE));
         assert_eq!(hcm.timeouts.request, None);
         assert!(hcm.request_id.generate && hcm.request_id.pack_trace_reason);
-        assert!(!hcm.addresses.is_internal("10.0.0.1".parse().expect("an address")));
+        assert!(
+            !hcm.addresses
+                .is_internal("10.0.0.1".parse().expect("an address"))
+        );
         assert!(hcm.rds_name().is_none());
     }
 }

@@ -17,7 +17,9 @@ thread_local! {
 
 /// Gives `use_it` the text for a moment, RFC 9110 section 5.6.7.
 pub fn with_date<T>(now: SystemTime, use_it: impl FnOnce(&[u8]) -> T) -> T {
-    let since_epoch = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let since_epoch = now
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default();
     let second = Duration::from_secs(since_epoch.as_secs());
     CACHE.with_borrow_mut(|(cached, text)| {
         if *cached != second || text.is_empty() {

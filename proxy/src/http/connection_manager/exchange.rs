@@ -109,8 +109,7 @@ pub fn fresh_heads() -> (RequestHead, ResponseHead) {
 
 fn keep_heads(mut request: RequestHead, mut response: ResponseHead) {
     let mut kept = HEADS.take();
-    let small =
-        request.headers.memory() <= KEPT_MEMORY && response.headers.memory() <= KEPT_MEMORY;
+    let small = request.headers.memory() <= KEPT_MEMORY && response.headers.memory() <= KEPT_MEMORY;
     if small && kept.len() < KEPT_HEADS {
         request.reset();
         response.reset();
@@ -151,7 +150,9 @@ impl Exchange {
         let mut info = StreamInfo::new(start, context.connection.start_time + since);
         info.protocol = Some(request.version);
         info.wire_received = request.wire_size as u64;
-        context.requests.set(context.requests.get().saturating_add(1));
+        context
+            .requests
+            .set(context.requests.get().saturating_add(1));
         let stats = &context.stats;
         stats.downstream_rq_total.inc();
         stats.downstream_rq_active.inc();
@@ -247,8 +248,7 @@ impl Exchange {
                 None
             }
             Action::Direct(direct) => {
-                let reply =
-                    LocalReply::new(direct.status, direct.body.clone(), "direct_response");
+                let reply = LocalReply::new(direct.status, direct.body.clone(), "direct_response");
                 self.reply(downstream, reply, Some(chosen)).await;
                 None
             }
@@ -346,10 +346,18 @@ impl Exchange {
         let Some(protocol) = self.request.upgrade.as_deref() else {
             return self.request.method != Method::Connect;
         };
-        let by_route = forward.upgrades.iter().find(|(name, _)| &**name == protocol);
+        let by_route = forward
+            .upgrades
+            .iter()
+            .find(|(name, _)| &**name == protocol);
         match by_route {
             Some((_, enabled)) => *enabled,
-            None => self.context.hcm.upgrades.iter().any(|name| &**name == protocol),
+            None => self
+                .context
+                .hcm
+                .upgrades
+                .iter()
+                .any(|name| &**name == protocol),
         }
     }
 
@@ -512,7 +520,11 @@ impl Exchange {
         let stats = &context.stats;
         stats.downstream_rq_active.dec();
         stats.response(self.info.response_code);
-        if self.info.flags.contains(Flag::DownstreamConnectionTermination) {
+        if self
+            .info
+            .flags
+            .contains(Flag::DownstreamConnectionTermination)
+        {
             stats.downstream_rq_rx_reset.inc();
         }
         for log in &context.hcm.access_logs {

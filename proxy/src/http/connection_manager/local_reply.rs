@@ -118,7 +118,10 @@ mod tests {
         let body = LocalReply::no_healthy_upstream().into_response(false, &mut head);
         assert_eq!(body, "no healthy upstream");
         assert_eq!((head.status, head.body), (503, BodyLength::Exactly(19)));
-        assert_eq!(head.headers.get(Known::ContentType), Some(&b"text/plain"[..]));
+        assert_eq!(
+            head.headers.get(Known::ContentType),
+            Some(&b"text/plain"[..])
+        );
     }
 
     #[test]

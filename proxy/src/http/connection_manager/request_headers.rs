@@ -68,7 +68,12 @@ pub fn prepare(
         head.headers.remove(Known::EnvoyPeerMetadataId);
     }
     let replace = edge && !hcm.request_id.preserve_external;
-    request_id::apply(&mut head.headers, &hcm.request_id, hcm.tracing.as_ref(), replace);
+    request_id::apply(
+        &mut head.headers,
+        &hcm.request_id,
+        hcm.tracing.as_ref(),
+        replace,
+    );
     if let Some(via) = &hcm.via {
         head.headers.append(Known::Via, via.as_bytes());
     }
@@ -87,7 +92,9 @@ fn normalize_path(head: &mut RequestHead, hcm: &HttpConnectionManager) -> Result
         return Err(LocalReply::new(404, "", "absolute_path_rejected"));
     }
     let new = match path::normalize(head.path(), &hcm.paths) {
-        Normalized::Forward(std::borrow::Cow::Borrowed(same)) if same.len() == head.path().len() => {
+        Normalized::Forward(std::borrow::Cow::Borrowed(same))
+            if same.len() == head.path().len() =>
+        {
             return Ok(());
         }
         Normalized::Forward(path) => path.into_owned(),
@@ -145,7 +152,8 @@ fn remove_hop_by_hop(head: &mut RequestHead) {
         headers.remove(name);
     }
     let keeps_trailers = headers.get_all(Known::Te).any(|value| {
-        crate::http::header_block::tokens(value).any(|token| token.eq_ignore_ascii_case(b"trailers"))
+        crate::http::header_block::tokens(value)
+            .any(|token| token.eq_ignore_ascii_case(b"trailers"))
     });
     if headers.contains(Known::Te) {
         if keeps_trailers {
@@ -188,7 +196,11 @@ struct Trust {
     internal: bool,
 }
 
-fn trust(head: &mut RequestHead, hcm: &HttpConnectionManager, connection: &ConnectionInfo) -> Trust {
+fn trust(
+    head: &mut RequestHead,
+    hcm: &HttpConnectionManager,
+    connection: &ConnectionInfo,
+) -> Trust {
     let policy = &hcm.addresses;
     let remote = connection.remote;
     let secure = connection.tls.is_some();
@@ -204,7 +216,8 @@ fn trust(head: &mut RequestHead, hcm: &HttpConnectionManager, connection: &Conne
             append_forwarded_for(&mut head.headers, remote.ip());
         }
         if policy.trusted_hops == 0 || !head.headers.contains(Known::ForwardedProto) {
-            head.headers.set(Known::ForwardedProto, proto.as_str().as_bytes());
+            head.headers
+                .set(Known::ForwardedProto, proto.as_str().as_bytes());
         }
         (address, internal)
     } else {
@@ -214,7 +227,8 @@ fn trust(head: &mut RequestHead, hcm: &HttpConnectionManager, connection: &Conne
         (address, internal)
     };
     if !head.headers.contains(Known::ForwardedProto) {
-        head.headers.append(Known::ForwardedProto, proto.as_str().as_bytes());
+        head.headers
+            .append(Known::ForwardedProto, proto.as_str().as_bytes());
     }
     if hcm.append_forwarded_port && !head.headers.contains(Known::ForwardedPort) {
         let port = connection.local.port().to_string();
@@ -230,7 +244,8 @@ fn trust(head: &mut RequestHead, hcm: &HttpConnectionManager, connection: &Conne
         remove_internal_only(&mut head.headers, hcm);
         if policy.use_remote_address {
             let address = address.unwrap_or(remote.ip()).to_string();
-            head.headers.set(Known::EnvoyExternalAddress, address.as_bytes());
+            head.headers
+                .set(Known::EnvoyExternalAddress, address.as_bytes());
         }
     }
     Trust {

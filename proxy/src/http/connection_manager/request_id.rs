@@ -85,7 +85,9 @@ fn parse(id: &[u8]) -> Option<[u8; LENGTH]> {
 
 /// A number below 10000 from the first eight digits, the same on every proxy that sees the request.
 fn sample(id: &[u8; LENGTH]) -> u32 {
-    let digits = id.get(..8).and_then(|digits| std::str::from_utf8(digits).ok());
+    let digits = id
+        .get(..8)
+        .and_then(|digits| std::str::from_utf8(digits).ok());
     let number = digits.and_then(|digits| u32::from_str_radix(digits, 16).ok());
     number.map_or(u32::MAX, |number| number % 10_000)
 }

@@ -24,7 +24,10 @@ impl AlpnFilter {
     pub fn compile(config: &AlpnFilterConfig) -> Self {
         let mut filter = Self::default();
         for entry in &config.alpn_override {
-            let protocols = entry.alpn_override.iter().map(|name| name.as_bytes().into());
+            let protocols = entry
+                .alpn_override
+                .iter()
+                .map(|name| name.as_bytes().into());
             let slot = match entry.upstream_protocol() {
                 AlpnProtocol::Http10 => &mut filter.http10,
                 AlpnProtocol::Http11 => &mut filter.http11,

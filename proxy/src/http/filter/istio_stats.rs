@@ -52,10 +52,7 @@ pub(super) fn report(settings: &Arc<StatsSettings>, exchange: &Exchange) {
         request_messages: messages.request.messages(),
         response_messages: messages.response.messages(),
     };
-    context
-        .worker
-        .stats
-        .report_request(&report, Instant::now());
+    context.worker.stats.report_request(&report, Instant::now());
 }
 
 fn grpc_status(exchange: &Exchange) -> Option<u32> {

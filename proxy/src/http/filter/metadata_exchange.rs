@@ -114,7 +114,11 @@ impl PeerAsks {
 /// The settings of the method `istio_headers` in a list of methods, when it is there.
 fn headers<'c>(config: &'c Struct, field: &str) -> Result<Option<&'c Struct>, CompileError> {
     let wrong = || CompileError::new("is not a list of methods").at(field.to_owned());
-    let methods = match config.fields.get(field).and_then(|value| value.kind.as_ref()) {
+    let methods = match config
+        .fields
+        .get(field)
+        .and_then(|value| value.kind.as_ref())
+    {
         None | Some(Kind::Null(_)) => return Ok(None),
         Some(Kind::List(methods)) => &methods.values,
         Some(_) => return Err(wrong()),
@@ -189,9 +193,7 @@ fn own(node: &Arc<LocalNode>) -> OwnHeaders {
 /// Outside the mesh: pass-through traffic, and clusters marked so.
 fn is_external(exchange: &Exchange) -> bool {
     match &exchange.cluster {
-        Some(cluster) => {
-            *cluster.config.name == *PASSTHROUGH_CLUSTER
-        }
+        Some(cluster) => *cluster.config.name == *PASSTHROUGH_CLUSTER,
         None => false,
     }
 }
@@ -202,11 +204,15 @@ mod tests {
 
     fn methods(skip: bool) -> Value {
         let settings: Struct = if skip {
-            [("skip_external_clusters", Value::from(true))].into_iter().collect()
+            [("skip_external_clusters", Value::from(true))]
+                .into_iter()
+                .collect()
         } else {
             Struct::default()
         };
-        let headers: Struct = [("istio_headers", Value::from(settings))].into_iter().collect();
+        let headers: Struct = [("istio_headers", Value::from(settings))]
+            .into_iter()
+            .collect();
         let workload: Struct = [("workload_discovery", Value::from(Struct::default()))]
             .into_iter()
             .collect();
@@ -229,8 +235,12 @@ mod tests {
                 ..MetadataExchange::default()
             }
         );
-        let odd: Struct = [("upstream_discovery", Value::from("x"))].into_iter().collect();
-        let error = MetadataExchange::compile(&odd).expect_err("not a list").to_string();
+        let odd: Struct = [("upstream_discovery", Value::from("x"))]
+            .into_iter()
+            .collect();
+        let error = MetadataExchange::compile(&odd)
+            .expect_err("not a list")
+            .to_string();
         assert_eq!(error, "upstream_discovery: is not a list of methods");
     }
 

@@ -97,7 +97,8 @@ impl Filters {
                 Err(error) => return Err(error.at(field)),
             }
         }
-        let router = router.ok_or_else(|| CompileError::new("lacks the router").at("http_filters"))?;
+        let router =
+            router.ok_or_else(|| CompileError::new("lacks the router").at("http_filters"))?;
         Ok(Self { list, router })
     }
 
@@ -137,12 +138,16 @@ fn compile_filter(filter: &proto::HttpFilter) -> Result<Compiled, CompileError> 
     let config = match &filter.config_type {
         Some(ConfigType::TypedConfig(config)) => config,
         Some(ConfigType::ConfigDiscovery(_)) => {
-            return Err(CompileError::new(format!("{:?} by discovery is not supported", filter.name))
-                .at("config_discovery"));
+            return Err(CompileError::new(format!(
+                "{:?} by discovery is not supported",
+                filter.name
+            ))
+            .at("config_discovery"));
         }
         None => {
-            return Err(CompileError::unknown_extension("HTTP filter", &filter.name, "")
-                .at("typed_config"));
+            return Err(
+                CompileError::unknown_extension("HTTP filter", &filter.name, "").at("typed_config"),
+            );
         }
     };
     let name = &filter.name;
@@ -169,11 +174,19 @@ fn compile_config(name: &str, config: &Any) -> Result<Compiled, CompileError> {
                 MetadataExchange::compile(&value.value.unwrap_or_default())?,
             ),
             _ => {
-                return Err(CompileError::unknown_extension("HTTP filter", name, &value.type_url));
+                return Err(CompileError::unknown_extension(
+                    "HTTP filter",
+                    name,
+                    &value.type_url,
+                ));
             }
         }
     } else {
-        return Err(CompileError::unknown_extension("HTTP filter", name, &config.type_url));
+        return Err(CompileError::unknown_extension(
+            "HTTP filter",
+            name,
+            &config.type_url,
+        ));
     };
     Ok(Compiled::Filter(filter))
 }
@@ -252,8 +265,7 @@ fn inject(fault: &Fault, exchange: &mut Exchange) -> Step {
             AbortStatus::Http(status) => status,
             AbortStatus::Grpc(status) => super::grpc::status_to_http(status),
         };
-        let mut reply =
-            LocalReply::new(http, body, "fault_filter_abort").flag(Flag::FaultInjected);
+        let mut reply = LocalReply::new(http, body, "fault_filter_abort").flag(Flag::FaultInjected);
         if let AbortStatus::Grpc(status) = status {
             reply.grpc_status = Some(status);
         }

@@ -15,5 +15,8 @@ pub fn filter(name: &str, config: Any) -> proto::HttpFilter {
 
 /// The shortest valid list.
 pub fn router_only() -> Vec<proto::HttpFilter> {
-    vec![filter("envoy.filters.http.router", pack(&Router::default()))]
+    vec![filter(
+        "envoy.filters.http.router",
+        pack(&Router::default()),
+    )]
 }

@@ -103,8 +103,8 @@ impl Connection {
             }
         };
         let channel = connecting.map_err(|error| StreamError::Connect(chain(&error)))?;
-        let client = AggregatedDiscoveryServiceClient::new(channel)
-            .max_decoding_message_size(MAX_RESPONSE);
+        let client =
+            AggregatedDiscoveryServiceClient::new(channel).max_decoding_message_size(MAX_RESPONSE);
         Ok(Connected { client, metadata })
     }
 }
@@ -127,7 +127,8 @@ fn uri(scheme: &str, address: &str) -> Result<Uri, ConfigError> {
         address: address.to_owned(),
         source,
     };
-    let uri = Uri::from_str(&format!("{scheme}://{address}")).map_err(|error| failed(Some(error)))?;
+    let uri =
+        Uri::from_str(&format!("{scheme}://{address}")).map_err(|error| failed(Some(error)))?;
     let complete = uri.host().is_some_and(|host| !host.is_empty())
         && uri.port().is_some()
         && uri.path_and_query().is_none_or(|path| path == "/");
@@ -147,7 +148,10 @@ fn parse_server_name(name: &str) -> Result<ServerName<'static>, ConfigError> {
 fn fixed_metadata(config: &ClientConfig) -> Result<MetadataMap, ConfigError> {
     let mut metadata = MetadataMap::new();
     let cluster_id = (!config.cluster_id.is_empty()).then_some(("clusterid", &config.cluster_id));
-    let headers = config.headers.iter().map(|(name, value)| (name.as_str(), value));
+    let headers = config
+        .headers
+        .iter()
+        .map(|(name, value)| (name.as_str(), value));
     for (name, value) in cluster_id.into_iter().chain(headers) {
         let failed = || ConfigError::Metadata {
             name: name.to_owned(),
@@ -160,8 +164,10 @@ fn fixed_metadata(config: &ClientConfig) -> Result<MetadataMap, ConfigError> {
 }
 
 fn bearer(token: &str) -> Result<AsciiMetadataValue, StreamError> {
-    let mut value = AsciiMetadataValue::try_from(format!("Bearer {}", token.trim()))
-        .map_err(|_| StreamError::Connect("token holds characters that cannot be sent".to_owned()))?;
+    let mut value =
+        AsciiMetadataValue::try_from(format!("Bearer {}", token.trim())).map_err(|_| {
+            StreamError::Connect("token holds characters that cannot be sent".to_owned())
+        })?;
     value.set_sensitive(true);
     Ok(value)
 }
@@ -181,7 +187,10 @@ async fn client_config(
 
 async fn server_only(roots: &Roots) -> Result<rustls::ClientConfig, StreamError> {
     let unusable = |error: tls::TlsError| {
-        StreamError::Connect(format!("root certificates cannot be used: {}", chain(&error)))
+        StreamError::Connect(format!(
+            "root certificates cannot be used: {}",
+            chain(&error)
+        ))
     };
     let store = match roots {
         Roots::Pem(pem) => tls::roots_from_pem(pem),

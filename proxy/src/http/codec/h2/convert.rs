@@ -4,7 +4,9 @@ use http::header::{HeaderMap, HeaderName, HeaderValue};
 use http::uri::{Authority, PathAndQuery, Scheme as UriScheme};
 use http::{StatusCode, Uri};
 
-use crate::http::codec::h1::{HeadLimits, ProtocolError, Underscores, check_authority, parse_length};
+use crate::http::codec::h1::{
+    HeadLimits, ProtocolError, Underscores, check_authority, parse_length,
+};
 use crate::http::header_block::HeaderBlock;
 use crate::http::header_name::Known;
 use crate::http::message::{BodyLength, Method, RequestHead, ResponseHead, Scheme, Version};
@@ -38,7 +40,10 @@ pub fn read_request(
     if request.uri.scheme() == Some(&UriScheme::HTTPS) {
         head.scheme = Scheme::Https;
     }
-    let path = request.uri.path_and_query().map_or("", PathAndQuery::as_str);
+    let path = request
+        .uri
+        .path_and_query()
+        .map_or("", PathAndQuery::as_str);
     let authority = match request.uri.authority() {
         Some(authority) => authority.as_str().as_bytes(),
         None => request
@@ -193,7 +198,10 @@ pub fn write_request(head: &RequestHead) -> Result<(http::Request<()>, usize), N
         .authority()
         .parse()
         .map_err(|_| NotExpressible("the authority"))?;
-    let path: PathAndQuery = head.path().parse().map_err(|_| NotExpressible("the path"))?;
+    let path: PathAndQuery = head
+        .path()
+        .parse()
+        .map_err(|_| NotExpressible("the path"))?;
     let uri = Uri::builder()
         .scheme(scheme)
         .authority(authority)
@@ -273,7 +281,10 @@ mod tests {
         let read = |request, rules: H2HeadRules| {
             read_request(&parts(request), true, &rules, &mut RequestHead::default())
         };
-        assert_eq!(read(many, H2HeadRules::default()), Err(ProtocolError::TOO_MANY_HEADERS));
+        assert_eq!(
+            read(many, H2HeadRules::default()),
+            Err(ProtocolError::TOO_MANY_HEADERS)
+        );
         let underscore = || http::Request::get("https://a/").header("x_y", "1");
         let rules = |underscores| H2HeadRules {
             underscores,

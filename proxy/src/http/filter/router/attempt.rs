@@ -26,7 +26,10 @@ pub enum Ended {
     /// The response's head is in the exchange.
     Head(Upstream),
     /// Nothing of a response arrived; `reply` is for the case that there is no other attempt.
-    Failed { failure: Failure, reply: LocalReply },
+    Failed {
+        failure: Failure,
+        reply: LocalReply,
+    },
     /// There is no time for another attempt.
     TimedOut(LocalReply),
     ClientGone,
@@ -104,7 +107,11 @@ impl<'a, 'r> Attempt<'a, 'r> {
 
     fn server_name(&self, exchange: &Exchange) -> Option<std::sync::Arc<str>> {
         let auto = self.forwarding.cluster.config.http.auto_sni;
-        auto.then(|| crate::route::split_port(exchange.request.authority()).0.into())
+        auto.then(|| {
+            crate::route::split_port(exchange.request.authority())
+                .0
+                .into()
+        })
     }
 
     /// Connects while the client stays and there is time.
@@ -183,7 +190,8 @@ impl<'a, 'r> Attempt<'a, 'r> {
     ) -> Ended {
         let sent_before = upstream.traffic().1;
         let result = poll_fn(|cx| self.poll_head(cx, exchange, downstream, &mut upstream)).await;
-        self.facts.sent = upstream.traffic().1 > sent_before || matches!(upstream, Upstream::H2(..));
+        self.facts.sent =
+            upstream.traffic().1 > sent_before || matches!(upstream, Upstream::H2(..));
         match result {
             Ok(()) => Ended::Head(upstream),
             Err(Stop::ClientGone) => {
@@ -192,11 +200,8 @@ impl<'a, 'r> Attempt<'a, 'r> {
             }
             Err(Stop::Expired(Expired::PerTry)) => {
                 self.forwarding.stats.upstream_rq_per_try_timeout.inc();
-                let reply = LocalReply::new(
-                    504,
-                    "upstream request timeout",
-                    "upstream_per_try_timeout",
-                );
+                let reply =
+                    LocalReply::new(504, "upstream request timeout", "upstream_per_try_timeout");
                 Ended::Failed {
                     failure: Failure::PerTryTimeout,
                     reply: reply.flag(Flag::UpstreamRequestTimeout),
@@ -267,7 +272,9 @@ impl<'a, 'r> Attempt<'a, 'r> {
         if downstream.is_request_done() && downstream.poll_closed(cx).is_ready() {
             return Poll::Ready(Err(Stop::ClientGone));
         }
-        deadlines.poll(cx).map(|expired| Err(Stop::Expired(expired)))
+        deadlines
+            .poll(cx)
+            .map(|expired| Err(Stop::Expired(expired)))
     }
 
     fn failed(&self, error: &StreamError) -> Ended {
@@ -289,7 +296,12 @@ impl<'a, 'r> Attempt<'a, 'r> {
             StreamError::H2(error)
                 if error.reason() == Some(Reason::REFUSED_STREAM) || error.is_go_away() =>
             {
-                (Failure::RefusedStream, refused, 503, Flag::UpstreamRemoteReset)
+                (
+                    Failure::RefusedStream,
+                    refused,
+                    503,
+                    Flag::UpstreamRemoteReset,
+                )
             }
             StreamError::H2(error) if error.is_reset() => (
                 Failure::Reset { sent },
@@ -343,15 +355,11 @@ fn timed_out(expired: Expired) -> Ended {
         }
         Expired::Idle => LocalReply::new(408, "stream timeout", "stream_idle_timeout")
             .flag(Flag::StreamIdleTimeout),
-        Expired::Stream => LocalReply::new(
-            408,
-            "downstream duration timeout",
-            "max_duration_timeout",
-        )
-        .flag(Flag::DurationTimeout),
-        Expired::Request => {
-            LocalReply::new(408, "request timeout", "request_overall_timeout")
+        Expired::Stream => {
+            LocalReply::new(408, "downstream duration timeout", "max_duration_timeout")
+                .flag(Flag::DurationTimeout)
         }
+        Expired::Request => LocalReply::new(408, "request timeout", "request_overall_timeout"),
     };
     Ended::TimedOut(LocalReply {
         close: matches!(expired, Expired::Idle | Expired::Request),

@@ -44,9 +44,15 @@ impl Deadlines {
         let general = &exchange.context.hcm.timeouts;
         let idle = forward.idle_timeout.unwrap_or(general.stream_idle);
         let stream = forward.max_stream_duration.unwrap_or(general.max_stream);
-        let any = [idle, stream, general.request, timeouts.whole, timeouts.per_try]
-            .iter()
-            .any(Option::is_some);
+        let any = [
+            idle,
+            stream,
+            general.request,
+            timeouts.whole,
+            timeouts.per_try,
+        ]
+        .iter()
+        .any(Option::is_some);
         if !any && timeouts.per_try_idle.is_none() {
             return Self::default();
         }

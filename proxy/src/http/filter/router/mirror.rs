@@ -108,7 +108,9 @@ impl Copy {
         self.send_body(&mut upstream).await?;
         let mut response = ResponseHead::default();
         loop {
-            poll_fn(|cx| upstream.poll_head(cx, &mut response)).await.ok()?;
+            poll_fn(|cx| upstream.poll_head(cx, &mut response))
+                .await
+                .ok()?;
             if !response.is_informational() {
                 break;
             }

@@ -47,8 +47,10 @@ impl RouterConfig {
         if let Some(filter) = config.upstream_http_filters.first() {
             let known = filter.name == "envoy.filters.http.upstream_codec";
             if !known || config.upstream_http_filters.len() > 1 {
-                return Err(CompileError::unknown_extension("upstream filter", &filter.name, "")
-                    .at("upstream_http_filters[0]"));
+                return Err(
+                    CompileError::unknown_extension("upstream filter", &filter.name, "")
+                        .at("upstream_http_filters[0]"),
+                );
             }
         }
         Ok(Self {
@@ -98,7 +100,11 @@ pub async fn forward(
     let Some(cluster) = exchange.cluster.clone() else {
         return Outcome::Reply(LocalReply::no_cluster(forward.cluster_not_found));
     };
-    let stats = exchange.context.worker.stats.cluster(&cluster.config.stat_name);
+    let stats = exchange
+        .context
+        .worker
+        .stats
+        .cluster(&cluster.config.stat_name);
     let thresholds = cluster.config.breakers.of(forward.priority);
     let Ok(_permit) = thresholds.requests.acquire() else {
         stats.upstream_rq_pending_overflow.inc();
@@ -145,9 +151,13 @@ pub async fn forward(
 
 fn overflow() -> LocalReply {
     let body = "upstream connect error or disconnect/reset before headers. reset reason: overflow";
-    LocalReply::new(503, body, "upstream_reset_before_response_started{overflow}")
-        .flag(Flag::UpstreamOverflow)
-        .header(Known::EnvoyOverloaded, b"true")
+    LocalReply::new(
+        503,
+        body,
+        "upstream_reset_before_response_started{overflow}",
+    )
+    .flag(Flag::UpstreamOverflow)
+    .header(Known::EnvoyOverloaded, b"true")
 }
 
 impl Forwarding<'_> {
@@ -167,23 +177,21 @@ impl Forwarding<'_> {
             let mut attempt = Attempt::new(self, &host);
             let ended = attempt.run(exchange, downstream).await;
             let attempted = attempt.finish();
-            let again = match ended {
+            match ended {
                 Ended::Head(upstream) => {
-                    match self.response(exchange, downstream, upstream, &host).await {
-                        Some(outcome) => {
-                            drop(active);
-                            return outcome;
-                        }
-                        None => true,
+                    let passed = self.response(exchange, downstream, upstream, &host).await;
+                    if let Some(outcome) = passed {
+                        return outcome;
                     }
                 }
                 Ended::ClientGone => return Outcome::ClientGone,
                 Ended::Failed { failure, reply } => {
-                    host.stats.rq_error.set(host.stats.rq_error.get().wrapping_add(1));
+                    host.stats
+                        .rq_error
+                        .set(host.stats.rq_error.get().wrapping_add(1));
                     let stale = attempted.was_stale(failure, &exchange.request);
-                    match self.may_repeat(failure, stale) {
-                        true => true,
-                        false => return Outcome::Reply(self.explain(exchange, reply)),
+                    if !self.may_repeat(failure, stale) {
+                        return Outcome::Reply(self.explain(exchange, reply));
                     }
                 }
                 Ended::TimedOut(reply) => {
@@ -192,8 +200,7 @@ impl Forwarding<'_> {
                     self.stats.upstream_rq_timeout.inc();
                     return Outcome::Reply(reply);
                 }
-            };
-            debug_assert!(again);
+            }
             drop(active);
             self.tried.push(host);
             if let Some(wait) = self.pause()
@@ -332,9 +339,9 @@ impl Forwarding<'_> {
             &host.stats.rq_success
         };
         counter.set(counter.get().wrapping_add(1));
-        let retriable = self
-            .retry
-            .is_some_and(|retry| self.body.can_repeat() && retry.covers_response(&exchange.response));
+        let retriable = self.retry.is_some_and(|retry| {
+            self.body.can_repeat() && retry.covers_response(&exchange.response)
+        });
         if retriable {
             if self.take_retry() {
                 attempt::abandon(upstream);
@@ -348,7 +355,9 @@ impl Forwarding<'_> {
             self.stats.upstream_rq_retry_success.inc();
         }
         self.retry_permit = None;
-        self.body.forget();
+        if self.forward.mirrors.is_empty() {
+            self.body.forget();
+        }
         Some(self.pass_on(exchange, downstream, upstream, host).await)
     }
 
@@ -366,9 +375,14 @@ impl Forwarding<'_> {
         if exchange.response.status == 101 {
             self.body.become_tunnel();
         }
-        let passed =
-            body::pass(exchange, downstream, &mut upstream, &mut self.body, &mut self.deadlines)
-                .await;
+        let passed = body::pass(
+            exchange,
+            downstream,
+            &mut upstream,
+            &mut self.body,
+            &mut self.deadlines,
+        )
+        .await;
         attempt::note_traffic(exchange, &upstream);
         exchange.info.timing.upstream_last_received = Some(exchange.info.elapsed());
         attempt::give_back(upstream, host, &self.cluster);

@@ -73,7 +73,10 @@ pub(super) fn prepare(
     timeouts: &RequestTimeouts,
     config: &RouterConfig,
 ) -> Option<u64> {
-    let source = exchange.info.remote.unwrap_or(exchange.context.connection.remote);
+    let source = exchange
+        .info
+        .remote
+        .unwrap_or(exchange.context.connection.remote);
     let hash = forward.hash(&exchange.request, source.ip());
     exchange.set_cookie = hash.set_cookie;
     if !config.suppress_envoy_headers
