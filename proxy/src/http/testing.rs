@@ -4,7 +4,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use prost::Message;
+
 use crate::conn::{ConnectionInfo, Drain, PeerCertificate, TlsInfo, TransportProtocol};
+use crate::resource::intern::Interner;
 use crate::resource::listener::{ListenerConfig, TrafficDirection};
 
 /// A plaintext connection from 10.0.0.9:4000 to 10.0.0.1:9080.
@@ -19,17 +22,29 @@ pub fn connection(direction: TrafficDirection) -> ConnectionInfo {
         transport: TransportProtocol::RawBuffer,
         server_name: None,
         tls: None,
-        listener: Arc::new(ListenerConfig {
-            name: "virtualInbound".into(),
-            addresses: Vec::new(),
-            direction,
-            buffer_limit: 1 << 20,
-        }),
+        listener: listener(direction),
         filter_chain_name: "chain".into(),
         start: Instant::now(),
         start_time: SystemTime::UNIX_EPOCH + Duration::from_millis(1_715_065_689_012),
         drain: Drain::new(),
     }
+}
+
+fn listener(direction: TrafficDirection) -> Arc<ListenerConfig> {
+    use ironsail_xds::core::TrafficDirection as Wire;
+    let mut config = crate::testing::listener(
+        "virtualInbound",
+        "0.0.0.0:15006",
+        vec![crate::testing::tcp_chain("c")],
+    );
+    config.traffic_direction = match direction {
+        TrafficDirection::Inbound => Wire::Inbound,
+        TrafficDirection::Outbound => Wire::Outbound,
+        TrafficDirection::Unspecified => Wire::Unspecified,
+    }
+    .into();
+    let compiled = ListenerConfig::compile(&config.encode_to_vec(), None, &mut Interner::default());
+    Arc::new(compiled.expect("valid"))
 }
 
 /// The same with mutual TLS of `client` and `server`.
@@ -51,6 +66,7 @@ pub fn mutual_tls(direction: TrafficDirection, client: &str, server: &str) -> Co
             alpn: None,
             version: "TLSv1.3",
             cipher: "TLS_AES_256_GCM_SHA384".to_owned(),
+            server_name: None,
         }),
         ..connection(direction)
     }

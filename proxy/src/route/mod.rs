@@ -287,6 +287,7 @@ impl VirtualHost {
 }
 
 impl Route {
+    #[allow(deprecated)]
     fn compile(
         route: &proto::Route,
         host: &proto::VirtualHost,

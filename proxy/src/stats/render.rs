@@ -82,7 +82,7 @@ impl Istio {
             }
         }
         for (labels, sums) in requests {
-            let mut put = |family: &mut Family<Snapshot>, value: Option<Snapshot>| {
+            let put = |family: &mut Family<Snapshot>, value: Option<Snapshot>| {
                 if let Some(value) = value {
                     family.insert(labels.clone(), value);
                 }

@@ -37,7 +37,7 @@ fn element(
     connection: &ConnectionInfo,
 ) -> Vec<u8> {
     let mut out = Vec::with_capacity(256);
-    let mut key = |name: &str, out: &mut Vec<u8>| {
+    let key = |name: &str, out: &mut Vec<u8>| {
         if !out.is_empty() {
             out.push(b';');
         }

@@ -68,11 +68,9 @@ impl RequestBody {
         self.sent
     }
 
-    /// There will be no other attempt. Mirrors still want what was kept.
+    /// There will be no other attempt: what comes from now on need not be kept.
     pub fn forget(&mut self) {
-        if self.limit.is_some() && !self.read {
-            self.limit = self.limit.filter(|_| !self.kept.is_empty() || !self.lost);
-        }
+        self.limit = None;
     }
 
     /// The body as far as it was kept; `None` when it is not complete.

@@ -177,14 +177,11 @@ impl Forwarding<'_> {
             let mut attempt = Attempt::new(self, &host);
             let ended = attempt.run(exchange, downstream).await;
             let attempted = attempt.finish();
-            let again = match ended {
+            match ended {
                 Ended::Head(upstream) => {
-                    match self.response(exchange, downstream, upstream, &host).await {
-                        Some(outcome) => {
-                            drop(active);
-                            return outcome;
-                        }
-                        None => true,
+                    let passed = self.response(exchange, downstream, upstream, &host).await;
+                    if let Some(outcome) = passed {
+                        return outcome;
                     }
                 }
                 Ended::ClientGone => return Outcome::ClientGone,
@@ -193,9 +190,8 @@ impl Forwarding<'_> {
                         .rq_error
                         .set(host.stats.rq_error.get().wrapping_add(1));
                     let stale = attempted.was_stale(failure, &exchange.request);
-                    match self.may_repeat(failure, stale) {
-                        true => true,
-                        false => return Outcome::Reply(self.explain(exchange, reply)),
+                    if !self.may_repeat(failure, stale) {
+                        return Outcome::Reply(self.explain(exchange, reply));
                     }
                 }
                 Ended::TimedOut(reply) => {
@@ -204,8 +200,7 @@ impl Forwarding<'_> {
                     self.stats.upstream_rq_timeout.inc();
                     return Outcome::Reply(reply);
                 }
-            };
-            debug_assert!(again);
+            }
             drop(active);
             self.tried.push(host);
             if let Some(wait) = self.pause()
@@ -360,7 +355,9 @@ impl Forwarding<'_> {
             self.stats.upstream_rq_retry_success.inc();
         }
         self.retry_permit = None;
-        self.body.forget();
+        if self.forward.mirrors.is_empty() {
+            self.body.forget();
+        }
         Some(self.pass_on(exchange, downstream, upstream, host).await)
     }
 
