@@ -8,6 +8,7 @@ use ironsail_crds::networking::gateway::{Server, ServerTlsMode, ServerTlsSetting
 use ironsail_mesh::host::matches;
 use ironsail_mesh::port::Protocol;
 
+use crate::generate::tcp::is_server_name;
 use crate::model::gateway::{Gateway, ServerHost};
 use crate::model::proxy::Proxy;
 use crate::model::snapshot::Snapshot;
@@ -185,7 +186,9 @@ fn keep_names_once(servers: &mut Vec<GatewayServer>) {
         if !server.kind.has_tls() || server.kind == ServerKind::Passthrough {
             return true;
         }
-        server.hosts.retain(|host| seen.insert(host.host.clone()));
+        server
+            .hosts
+            .retain(|host| is_server_name(&host.host) && seen.insert(host.host.clone()));
         !server.hosts.is_empty()
     });
 }

@@ -117,6 +117,18 @@ fn string_matcher(pattern: matcher::string_matcher::MatchPattern) -> matcher::St
     }
 }
 
+/// Whether a proxy accepts a text as a header's value, or as a part of the request line.
+pub fn is_header_value(text: &str) -> bool {
+    !text.contains(['\0', '\r', '\n'])
+}
+
+/// Whether a proxy accepts a text as a header's name; pseudo-headers begin with a colon.
+pub fn is_header_name(text: &str) -> bool {
+    let name = text.strip_prefix(':').unwrap_or(text);
+    let is_token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
+    !name.is_empty() && name.bytes().all(is_token)
+}
+
 /// Metadata `istio.config`: where a route comes from. One key, so its encoding is stable.
 pub fn config_metadata(path: &str) -> Option<core::Metadata> {
     let text = ironsail_xds::protobuf::value::Kind::StringValue(path.to_owned());

@@ -1,5 +1,6 @@
 //! Route tables.
 
+pub mod action;
 pub mod gateway;
 pub mod headers;
 pub mod matcher;

@@ -174,7 +174,11 @@ pub fn tls_chains(
                 .map(|name| name.to_ascii_lowercase());
             let subnets = condition.destination_subnets.join(",");
             let mut names: Vec<String> = names
-                .filter(|name| is_wanted(name) && seen.insert(format!("{name} {subnets}")))
+                .filter(|name| {
+                    is_server_name(name)
+                        && is_wanted(name)
+                        && seen.insert(format!("{name} {subnets}"))
+                })
                 .collect();
             if names.is_empty() {
                 continue;
@@ -194,6 +198,12 @@ pub fn tls_chains(
         }
     }
     chains
+}
+
+/// Whether proxies can match a server name: exact, `*.suffix` or `*`. They refuse the listener for others.
+pub fn is_server_name(name: &str) -> bool {
+    let rest = name.strip_prefix("*.").unwrap_or(name);
+    name == "*" || (!rest.is_empty() && !rest.contains('*'))
 }
 
 /// Chains of the TCP rules, up to the first that takes everything.

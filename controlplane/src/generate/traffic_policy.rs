@@ -27,10 +27,18 @@ use crate::generate::message;
 
 /// Least entries of a hash ring when a rule names none.
 const DEFAULT_RING_SIZE: u64 = 1024;
+/// Most entries that proxies accept.
+const MAX_RING_SIZE: u64 = 8 << 20;
+const MAX_MAGLEV_SIZE: u64 = 5_000_011;
 
 /// A duration text of a rule; one that cannot be read counts as absent, as validation reports.
 pub fn read(text: Option<&DurationString>) -> Option<Duration> {
     text.and_then(|text| text.parse().ok())
+}
+
+/// As [`read`], for fields that proxies refuse to be zero.
+fn read_positive(text: Option<&DurationString>) -> Option<Duration> {
+    read(text).filter(|duration| !duration.is_zero())
 }
 
 fn positive(value: i32) -> Option<u32> {
@@ -57,7 +65,7 @@ pub fn circuit_breakers(pool: Option<&ConnectionPoolSettings>) -> CircuitBreaker
 /// Connect timeout and TCP keep-alive.
 pub fn apply_tcp(cluster: &mut Cluster, tcp: Option<&TcpSettings>) {
     let Some(tcp) = tcp else { return };
-    if let Some(timeout) = read(tcp.connect_timeout.as_ref()) {
+    if let Some(timeout) = read_positive(tcp.connect_timeout.as_ref()) {
         cluster.connect_timeout = message::duration(timeout);
     }
     if let Some(keepalive) = &tcp.tcp_keepalive {
@@ -109,8 +117,8 @@ pub fn http2(http: Option<&HttpSettings>) -> Http2ProtocolOptions {
         connection_keepalive: http
             .and_then(|http| http.http2_keep_alive.as_ref())
             .map(|ping| KeepaliveSettings {
-                interval: read(ping.interval.as_ref()).and_then(message::duration),
-                timeout: read(ping.timeout.as_ref()).and_then(message::duration),
+                interval: read_positive(ping.interval.as_ref()).and_then(message::duration),
+                timeout: read_positive(ping.timeout.as_ref()).and_then(message::duration),
                 ..Default::default()
             }),
         ..Default::default()
@@ -164,11 +172,14 @@ pub fn apply_load_balancer(cluster: &mut Cluster, settings: Option<&LoadBalancer
 fn apply_consistent_hash(cluster: &mut Cluster, hash: &ConsistentHashLb) {
     if let Some(maglev) = &hash.maglev {
         cluster.lb_policy = LbPolicy::Maglev.into();
-        cluster.lb_config = maglev.table_size.map(|value| {
-            LbConfig::MaglevLbConfig(MaglevLbConfig {
-                table_size: Some(UInt64Value { value }),
-            })
-        });
+        cluster.lb_config = maglev
+            .table_size
+            .filter(|size| is_table_size(*size))
+            .map(|value| {
+                LbConfig::MaglevLbConfig(MaglevLbConfig {
+                    table_size: Some(UInt64Value { value }),
+                })
+            });
         return;
     }
     let size = hash
@@ -176,12 +187,19 @@ fn apply_consistent_hash(cluster: &mut Cluster, hash: &ConsistentHashLb) {
         .as_ref()
         .and_then(|ring| ring.minimum_ring_size)
         .or(hash.minimum_ring_size)
-        .unwrap_or(DEFAULT_RING_SIZE);
+        .unwrap_or(DEFAULT_RING_SIZE)
+        .min(MAX_RING_SIZE);
     cluster.lb_policy = LbPolicy::RingHash.into();
     cluster.lb_config = Some(LbConfig::RingHashLbConfig(RingHashLbConfig {
         minimum_ring_size: Some(UInt64Value { value: size }),
         ..Default::default()
     }));
+}
+
+/// Proxies refuse sizes that are not prime, or larger than theirs.
+fn is_table_size(size: u64) -> bool {
+    let mut divisors = (2..).take_while(|divisor| divisor * divisor <= size);
+    (2..=MAX_MAGLEV_SIZE).contains(&size) && divisors.all(|divisor| !size.is_multiple_of(divisor))
 }
 
 fn slow_start(settings: &LoadBalancerSettings) -> Option<SlowStartConfig> {
@@ -200,6 +218,7 @@ fn slow_start(settings: &LoadBalancerSettings) -> Option<SlowStartConfig> {
             }),
         min_weight_percent: warmup
             .and_then(|warmup| warmup.minimum_percent)
+            .map(|percent| percent.clamp(0.0, 100.0))
             .and_then(message::percent),
     })
 }
@@ -220,9 +239,12 @@ pub fn apply_outlier_detection(
         enforcing_consecutive_5xx: enforcing(settings.consecutive_5xx_errors),
         consecutive_gateway_failure: count(settings.consecutive_gateway_errors),
         enforcing_consecutive_gateway_failure: enforcing(settings.consecutive_gateway_errors),
-        interval: read(settings.interval.as_ref()).and_then(message::duration),
-        base_ejection_time: read(settings.base_ejection_time.as_ref()).and_then(message::duration),
-        max_ejection_percent: positive(settings.max_ejection_percent).and_then(message::uint32),
+        interval: read_positive(settings.interval.as_ref()).and_then(message::duration),
+        base_ejection_time: read_positive(settings.base_ejection_time.as_ref())
+            .and_then(message::duration),
+        max_ejection_percent: positive(settings.max_ejection_percent)
+            .map(|percent| percent.min(100))
+            .and_then(message::uint32),
         // Success rates compare endpoints with each other, which few endpoints cannot bear.
         enforcing_success_rate: message::uint32(0),
         ..Default::default()
@@ -241,7 +263,7 @@ pub fn apply_outlier_detection(
     cluster.outlier_detection = Some(detection);
     let common = cluster.common_lb_config.get_or_insert_default();
     if let Some(percent) = positive(settings.min_health_percent) {
-        common.healthy_panic_threshold = message::percent(percent.into());
+        common.healthy_panic_threshold = message::percent(f64::from(percent.min(100)));
     }
     if is_locality_enabled {
         common.locality_config_specifier = Some(LocalityConfigSpecifier::LocalityWeightedLbConfig(

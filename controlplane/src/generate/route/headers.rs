@@ -6,6 +6,8 @@ use ironsail_crds::networking::virtual_service::{HeaderOperations, Headers};
 use ironsail_xds::core::header_value_option::HeaderAppendAction;
 use ironsail_xds::core::{HeaderValue, HeaderValueOption};
 
+use crate::generate::message;
+
 /// Operations in the forms that routes and weighted clusters take.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Operations {
@@ -28,7 +30,7 @@ pub fn translate(headers: Option<&Headers>) -> Operations {
             .set
             .iter()
             .chain(&request.add)
-            .find(|(name, _)| is_authority(name))
+            .find(|(name, value)| is_authority(name) && message::is_header_value(value))
             .map(|(_, value)| value.clone());
         operations.request_add = additions(request);
         operations.request_remove = removals(request);
@@ -44,16 +46,22 @@ fn is_authority(name: &str) -> bool {
     name.eq_ignore_ascii_case("host") || name.eq_ignore_ascii_case(":authority")
 }
 
-/// Pseudo-headers and Host cannot be changed this way; proxies refuse the whole table for them.
+/// Pseudo-headers and Host cannot be changed this way. Proxies refuse the whole table for them, and
+/// for what is no name.
 fn is_plain(name: &str) -> bool {
-    !name.starts_with(':') && !name.eq_ignore_ascii_case("host")
+    message::is_header_name(name) && !name.starts_with(':') && !name.eq_ignore_ascii_case("host")
+}
+
+/// Whether a proxy can make the value: `%` begins and ends the name of a command, or stands twice.
+fn is_format(value: &str) -> bool {
+    message::is_header_value(value) && value.matches('%').count().is_multiple_of(2)
 }
 
 fn additions(operations: &HeaderOperations) -> Vec<HeaderValueOption> {
     let options = |headers: &BTreeMap<String, String>, action: HeaderAppendAction| {
         headers
             .iter()
-            .filter(|(name, _)| is_plain(name))
+            .filter(|(name, value)| is_plain(name) && is_format(value))
             .map(|(name, value)| HeaderValueOption {
                 header: Some(HeaderValue {
                     key: name.clone(),

@@ -10,7 +10,8 @@ use ironsail_xds::route::{HeaderMatcher, QueryParameterMatcher, RouteMatch};
 use crate::generate::message;
 use crate::model::virtual_service::VirtualService;
 
-/// A part of a match that can never match, such as an expression that does not compile.
+/// A part of a match that can never match, such as an expression that does not compile or what is
+/// no header's name. Proxies would refuse the whole table for it.
 #[derive(Debug, PartialEq, Eq)]
 pub struct NeverMatches;
 
@@ -86,6 +87,8 @@ fn path(rule: &VirtualService, uri: Option<&StringMatch>) -> Result<PathSpecifie
         None | Some(StringMatchKind::Present) => PathSpecifier::Prefix("/".to_owned()),
         Some(StringMatchKind::Exact(path)) => PathSpecifier::Path(path.to_owned()),
         Some(StringMatchKind::Prefix(prefix)) => PathSpecifier::Prefix(prefix.to_owned()),
+        // It matches the empty path only, which no request has.
+        Some(StringMatchKind::Regex("")) => return Err(NeverMatches),
         Some(StringMatchKind::Regex("*")) => PathSpecifier::Prefix("/".to_owned()),
         Some(StringMatchKind::Regex(expression)) => {
             PathSpecifier::SafeRegex(message::regex_matcher(valid(rule, expression)?))
@@ -121,6 +124,9 @@ fn header(
     name: &str,
     value: &StringMatch,
 ) -> Result<HeaderMatcher, NeverMatches> {
+    if !message::is_header_name(name) {
+        return Err(NeverMatches);
+    }
     let specifier = match text(rule, value)? {
         None => HeaderMatchSpecifier::PresentMatch(true),
         Some(matcher) => HeaderMatchSpecifier::StringMatch(matcher),
@@ -137,6 +143,9 @@ fn query_parameter(
     name: &str,
     value: &StringMatch,
 ) -> Result<QueryParameterMatcher, NeverMatches> {
+    if name.is_empty() {
+        return Err(NeverMatches);
+    }
     let specifier = match (value.kind(), text(rule, value)?) {
         // An empty value of a parameter is a value.
         (StringMatchKind::Exact(""), _) => {

@@ -58,7 +58,8 @@ fn translate_fault(fault: &HttpFaultInjection) -> HttpFault {
     let abort = fault.abort.as_ref().and_then(|abort| {
         let http = abort
             .http_status
-            .and_then(|status| u32::try_from(status).ok());
+            .and_then(|status| u32::try_from(status).ok())
+            .filter(|status| (200..600).contains(status));
         let grpc = abort.grpc_status.as_deref().and_then(grpc_status);
         let error = http
             .map(fault_abort::ErrorType::HttpStatus)
@@ -151,33 +152,39 @@ pub fn mirror(cluster: String, percent: f64) -> Option<RequestMirrorPolicy> {
 
 /// What of a request is hashed.
 pub fn hash_policy(hash: &ConsistentHashLb) -> Option<HashPolicy> {
-    let specifier = if let Some(header_name) = &hash.http_header_name {
-        PolicySpecifier::Header(Header {
-            header_name: header_name.clone(),
-            ..Default::default()
-        })
-    } else if let Some(cookie) = &hash.http_cookie {
-        let ttl = cookie
-            .ttl
-            .as_deref()
-            .and_then(|text| ironsail_mesh::duration::parse(text).ok());
-        let attributes = cookie.attributes.iter().map(|attribute| CookieAttribute {
-            name: attribute.name.clone(),
-            value: attribute.value.clone(),
-        });
-        PolicySpecifier::Cookie(Cookie {
-            name: cookie.name.clone(),
-            path: cookie.path.clone(),
-            ttl: ttl.and_then(|ttl: Duration| message::duration(ttl)),
-            attributes: attributes.collect(),
-        })
-    } else if hash.use_source_ip == Some(true) {
-        PolicySpecifier::ConnectionProperties(ConnectionProperties { source_ip: true })
-    } else {
-        PolicySpecifier::QueryParameter(QueryParameter {
-            name: hash.http_query_parameter_name.clone()?,
-        })
-    };
+    let header_name = hash.http_header_name.as_ref();
+    let cookie = hash.http_cookie.as_ref();
+    let specifier =
+        if let Some(header_name) = header_name.filter(|name| message::is_header_name(name)) {
+            PolicySpecifier::Header(Header {
+                header_name: header_name.clone(),
+                ..Default::default()
+            })
+        } else if let Some(cookie) = cookie.filter(|cookie| !cookie.name.is_empty()) {
+            let ttl = cookie
+                .ttl
+                .as_deref()
+                .and_then(|text| ironsail_mesh::duration::parse(text).ok());
+            let attributes = cookie.attributes.iter().map(|attribute| CookieAttribute {
+                name: attribute.name.clone(),
+                value: attribute.value.clone(),
+            });
+            PolicySpecifier::Cookie(Cookie {
+                name: cookie.name.clone(),
+                path: cookie.path.clone(),
+                ttl: ttl.and_then(|ttl: Duration| message::duration(ttl)),
+                attributes: attributes.collect(),
+            })
+        } else if hash.use_source_ip == Some(true) {
+            PolicySpecifier::ConnectionProperties(ConnectionProperties { source_ip: true })
+        } else {
+            PolicySpecifier::QueryParameter(QueryParameter {
+                name: hash
+                    .http_query_parameter_name
+                    .clone()
+                    .filter(|name| !name.is_empty())?,
+            })
+        };
     Some(HashPolicy {
         policy_specifier: Some(specifier),
         ..Default::default()

@@ -54,10 +54,12 @@ pub fn policy(settings: Option<&HttpRetry>, is_hashed: bool) -> Option<RetryPoli
     let mut policy = RetryPolicy {
         num_retries: message::uint32(retries),
         per_try_timeout: read(settings.per_try_timeout.as_ref()).and_then(message::duration),
-        retry_back_off: read(settings.backoff.as_ref()).map(|base| RetryBackOff {
-            base_interval: message::duration(base),
-            max_interval: None,
-        }),
+        retry_back_off: read(settings.backoff.as_ref())
+            .filter(|base| !base.is_zero())
+            .map(|base| RetryBackOff {
+                base_interval: message::duration(base),
+                max_interval: None,
+            }),
         ..Default::default()
     };
     (policy.retry_on, policy.retriable_status_codes) = conditions(&settings.retry_on);

@@ -13,13 +13,11 @@ use prost::Message;
 use std::time::Duration;
 
 use crate::generate::destination::{RouteClient, RouteScope};
+use crate::generate::route::action::MAX_DIRECT_RESPONSE_BYTES;
 use crate::generate::route::virtual_service::EncodedRoute;
 use crate::generate::route::{matcher, policy, retry};
 use crate::generate::{Resource, message};
 use crate::model::service::Service;
-
-/// Largest body that a rule may answer with.
-const MAX_DIRECT_RESPONSE_BYTES: u32 = 1 << 20;
 
 /// A virtual host in the making.
 #[derive(Clone, Debug)]
@@ -66,7 +64,7 @@ pub fn table(name: &str, hosts: impl IntoIterator<Item = Host>) -> Resource {
         name: name.to_owned(),
         virtual_hosts: hosts.into_iter().map(Host::encode).collect(),
         validate_clusters: message::boolean(false),
-        max_direct_response_body_size_bytes: message::uint32(MAX_DIRECT_RESPONSE_BYTES),
+        max_direct_response_body_size_bytes: message::uint32(MAX_DIRECT_RESPONSE_BYTES as u32),
         ignore_port_in_host_matching: true,
     };
     Resource::encode(name, &table)
@@ -80,13 +78,22 @@ pub struct Domains {
 }
 
 impl Domains {
-    /// The domains that are still free.
+    /// The domains that are still free, without those that proxies refuse.
     pub fn claim(&mut self, domains: Vec<String>) -> Vec<String> {
         domains
             .into_iter()
-            .filter(|domain| self.seen.insert(domain.to_ascii_lowercase()))
+            .filter(|domain| is_domain(domain) && self.seen.insert(domain.to_ascii_lowercase()))
             .collect()
     }
+}
+
+/// Whether a wildcard, if there is one, is the first or the last letter.
+fn is_domain(domain: &str) -> bool {
+    let inner = domain
+        .strip_prefix('*')
+        .or(domain.strip_suffix('*'))
+        .unwrap_or(domain);
+    !domain.is_empty() && !inner.contains('*') && message::is_header_value(domain)
 }
 
 /// Host names by which clients of a namespace may call a service, most specific first, and its addresses.

@@ -2,33 +2,23 @@
 
 use std::time::Duration;
 
-use base64::Engine;
 use bytes::Bytes;
 use ironsail_crds::networking::virtual_service::{
-    HttpDirectResponse, HttpMatchRequest, HttpRedirect, HttpRoute, HttpRouteDestination,
-    RedirectPortSelection,
+    HttpMatchRequest, HttpRoute, HttpRouteDestination,
 };
 use ironsail_mesh::xds_name::ClusterName;
-use ironsail_xds::core::{DataSource, data_source};
-use ironsail_xds::matcher::RegexMatchAndSubstitute;
 use ironsail_xds::ordered::RouteFilterConfig;
-use ironsail_xds::route::redirect_action::{
-    PathRewriteSpecifier, RedirectResponseCode, SchemeRewriteSpecifier,
-};
 use ironsail_xds::route::route::Action;
 use ironsail_xds::route::route_action::{ClusterSpecifier, HostRewriteSpecifier};
 use ironsail_xds::route::route_match::PathSpecifier;
 use ironsail_xds::route::weighted_cluster::{self, ClusterWeight};
-use ironsail_xds::route::{
-    Decorator, DirectResponseAction, RedirectAction, Route, RouteAction, RouteMatch,
-    WeightedCluster,
-};
+use ironsail_xds::route::{Decorator, Route, RouteAction, RouteMatch, WeightedCluster};
 use prost::Message;
 
 use crate::generate::destination::{ClientMatch, RouteScope};
 use crate::generate::message;
 use crate::generate::route::headers::{self, Operations};
-use crate::generate::route::{matcher, policy, retry};
+use crate::generate::route::{action, matcher, policy, retry};
 use crate::generate::traffic_policy::read;
 use crate::model::virtual_service::VirtualService;
 
@@ -111,12 +101,10 @@ fn translate(
     let authority = operations.authority.clone();
     add_headers(&mut route, operations);
     if let Some(redirect) = &http.redirect {
-        route.action = Some(Action::Redirect(translate_redirect(
-            redirect,
-            scope.listen_port,
-        )));
+        let redirect = action::redirect(redirect, scope.listen_port)?;
+        route.action = Some(Action::Redirect(redirect));
     } else if let Some(response) = &http.direct_response {
-        route.action = Some(Action::DirectResponse(translate_direct_response(response)));
+        route.action = Some(Action::DirectResponse(action::direct_response(response)?));
     } else {
         let mut action = forward(scope, rule, http, authority)?;
         apply_destinations(scope, rule, http, &mut route, &mut action)?;
@@ -176,23 +164,7 @@ fn forward(
     {
         action.max_grpc_timeout = timeout;
     }
-    let mut authority = authority;
-    if let Some(rewrite) = &http.rewrite {
-        if let Some(by_regex) = &rewrite.uri_regex_rewrite {
-            if !rule.is_valid_regex(&by_regex.pattern) {
-                return None;
-            }
-            action.regex_rewrite = Some(RegexMatchAndSubstitute {
-                pattern: Some(message::regex_matcher(by_regex.pattern.as_str())),
-                substitution: by_regex.rewrite.clone(),
-            });
-        } else {
-            action.prefix_rewrite.clone_from(&rewrite.uri);
-        }
-        if !rewrite.authority.is_empty() {
-            authority = Some(rewrite.authority.clone());
-        }
-    }
+    let authority = action::rewrite(rule, http.rewrite.as_ref(), &mut action)?.or(authority);
     action.host_rewrite_specifier = authority.map(HostRewriteSpecifier::HostRewriteLiteral);
     let old = http
         .mirror
@@ -238,6 +210,9 @@ fn apply_destinations(
         weighted.push((cluster_text(&cluster), weight, destination));
     }
     action.retry_policy = retry::policy(http.retries.as_ref(), is_hashed);
+    // Proxies refuse the whole table for a sum that does not fit.
+    let mut weights = weighted.iter().map(|(_, weight, _)| *weight);
+    weights.try_fold(0, u32::checked_add)?;
     match weighted.as_slice() {
         [] => return None,
         [(cluster, _, destination)] => {
@@ -286,60 +261,6 @@ fn cluster_weight(cluster: &str, weight: u32, destination: &HttpRouteDestination
         host_rewrite_specifier: operations
             .authority
             .map(weighted_cluster::cluster_weight::HostRewriteSpecifier::HostRewriteLiteral),
-        ..Default::default()
-    }
-}
-
-fn translate_redirect(redirect: &HttpRedirect, listen_port: u16) -> RedirectAction {
-    let code = match redirect.redirect_code {
-        Some(302) => RedirectResponseCode::Found,
-        Some(303) => RedirectResponseCode::SeeOther,
-        Some(307) => RedirectResponseCode::TemporaryRedirect,
-        Some(308) => RedirectResponseCode::PermanentRedirect,
-        _ => RedirectResponseCode::MovedPermanently,
-    };
-    let path = match (redirect.uri.as_str(), redirect.prefix_rewrite.as_str()) {
-        ("", "") => None,
-        ("", prefix) => Some(PathRewriteSpecifier::PrefixRewrite(prefix.to_owned())),
-        (uri, _) => Some(PathRewriteSpecifier::PathRedirect(uri.to_owned())),
-    };
-    let scheme = match redirect.scheme.as_str() {
-        "" => None,
-        scheme => Some(SchemeRewriteSpecifier::SchemeRedirect(scheme.to_owned())),
-    };
-    let port = match (redirect.port, &redirect.derive_port) {
-        (Some(port), _) => port,
-        (None, Some(RedirectPortSelection::FromRequestPort)) => listen_port.into(),
-        (None, _) => 0,
-    };
-    RedirectAction {
-        host_redirect: redirect.authority.clone(),
-        port_redirect: port,
-        response_code: code.into(),
-        path_rewrite_specifier: path,
-        scheme_rewrite_specifier: scheme,
-        ..Default::default()
-    }
-}
-
-fn translate_direct_response(response: &HttpDirectResponse) -> DirectResponseAction {
-    let body = response
-        .body
-        .as_ref()
-        .and_then(|body| match (&body.string, &body.bytes) {
-            (Some(text), _) => Some(data_source::Specifier::InlineString(text.clone())),
-            (None, Some(encoded)) => base64::engine::general_purpose::STANDARD
-                .decode(encoded)
-                .ok()
-                .map(data_source::Specifier::InlineBytes),
-            (None, None) => None,
-        });
-    DirectResponseAction {
-        status: response.status,
-        body: body.map(|specifier| DataSource {
-            specifier: Some(specifier),
-            ..Default::default()
-        }),
         ..Default::default()
     }
 }
