@@ -5,6 +5,7 @@
 
 pub mod authentication;
 pub mod change;
+pub mod delegate;
 pub mod destination_rule;
 pub mod endpoint;
 pub mod export;

@@ -11,7 +11,7 @@ version=k8s.io/component-base/version
 ldflags="-s -w -X $version.gitVersion=$kubernetes -X $version.gitMajor=$major -X $version.gitMinor=$minor -X $version.gitTreeState=clean"
 export CGO_ENABLED=0 GOFLAGS="-trimpath -buildvcs=false" GOWORK=off
 
-sources="$(find . -type f \( -name '*.go' -o -path '*/internal/kube/*' -o -name 'go.*' -o -name build.sh \) -print0 | sort -z | xargs -0 sha256sum)"
+sources="$(find . -type f ! -name '*_test.go' ! -path './verify/*' \( -name '*.go' -o -path '*/internal/kube/*' -o -name 'go.*' -o -name build.sh \) -print0 | sort -z | xargs -0 sha256sum)"
 stamp="$(printf '%s\n%s\n' "$sources" "$(go version)" | sha256sum | cut -d' ' -f1)"
 if [[ -x "$bin/ironsail-node" && "$(cat "$bin/.ironsail-node.stamp" 2>/dev/null)" == "$stamp" ]]; then
 	echo "$bin/ironsail-node is current"

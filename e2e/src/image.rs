@@ -11,11 +11,14 @@ use anyhow::Context;
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
-/// User and group of proxies, and of every other program where nothing speaks against it.
-const PROXY_UID: u64 = 1337;
+/// User and group of the mesh's programs.
+const PROXY_UID: u32 = 1337;
 
-const PASSWD: &str = "root:x:0:0::/:/\nistio-proxy:x:1337:1337::/:/\n";
-const GROUP: &str = "root:x:0:\nistio-proxy:x:1337:\n";
+/// User and group of applications: traffic of the proxy's own user is not captured.
+const APP_UID: u32 = 1000;
+
+const PASSWD: &str = "root:x:0:0::/:/\napp:x:1000:1000::/:/\nistio-proxy:x:1337:1337::/:/\n";
+const GROUP: &str = "root:x:0:\napp:x:1000:\nistio-proxy:x:1337:\n";
 
 /// Where binaries are found by name in pods.
 const BIN: &str = "usr/local/bin";
@@ -32,6 +35,8 @@ pub struct Image {
     pub links: &'static [&'static str],
     pub entrypoint: &'static [&'static str],
     pub command: &'static [&'static str],
+    /// User and group.
+    pub uid: u32,
 }
 
 /// All images: names, entry points and links are the peer's where it has them.
@@ -42,6 +47,7 @@ pub const IMAGES: &[Image] = &[
         links: &[],
         entrypoint: &["/usr/local/bin/operator"],
         command: &["server"],
+        uid: PROXY_UID,
     },
     Image {
         name: "pilot",
@@ -49,6 +55,7 @@ pub const IMAGES: &[Image] = &[
         links: &[],
         entrypoint: &["/usr/local/bin/pilot-discovery"],
         command: &[],
+        uid: PROXY_UID,
     },
     Image {
         name: "proxyv2",
@@ -56,6 +63,7 @@ pub const IMAGES: &[Image] = &[
         links: &["istio-iptables", "istio-clean-iptables"],
         entrypoint: &["/usr/local/bin/pilot-agent"],
         command: &[],
+        uid: PROXY_UID,
     },
     Image {
         name: "apps",
@@ -63,6 +71,7 @@ pub const IMAGES: &[Image] = &[
         links: &[],
         entrypoint: &["/usr/local/bin/apps"],
         command: &["echo"],
+        uid: APP_UID,
     },
 ];
 
@@ -86,7 +95,7 @@ impl Image {
                 "Entrypoint": self.entrypoint,
                 "Cmd": self.command,
                 "Env": [format!("PATH=/{BIN}")],
-                "User": format!("{PROXY_UID}:{PROXY_UID}"),
+                "User": format!("{uid}:{uid}", uid = self.uid),
                 "WorkingDir": "/",
             },
             "rootfs": {"type": "layers", "diff_ids": [format!("sha256:{digest}")]},

@@ -10,15 +10,18 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("mesh", &[]),
     ("xds", &[]),
     ("runtime", &["mesh"]),
+    ("leader", &["runtime"]),
     ("crds", &["mesh"]),
     ("inject", &["mesh"]),
     ("analysis", &["crds", "mesh"]),
     ("proxy", &["mesh", "xds", "runtime"]),
     (
         "controlplane",
-        &["mesh", "xds", "runtime", "crds", "inject", "analysis"],
+        &[
+            "mesh", "xds", "runtime", "leader", "crds", "inject", "analysis",
+        ],
     ),
-    ("operator", &["mesh", "runtime", "crds"]),
+    ("operator", &["mesh", "runtime", "leader", "crds"]),
     ("apps", &["runtime"]),
 ];
 

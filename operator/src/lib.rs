@@ -4,14 +4,31 @@
 //! [`render`] is pure and shared with the command line; everything from [`controller`] on talks to
 //! an API server.
 
+pub mod apply;
+pub mod bundle;
+pub mod client;
 pub mod component;
+pub mod controller;
+pub mod delete;
+pub mod events;
+pub mod health;
+pub mod metrics;
+pub mod namespace;
 pub mod object;
+pub mod observe;
 pub mod overlay;
+pub mod plan;
 pub mod profile;
+pub mod reconcile;
 pub mod render;
+pub mod rollout;
+pub mod server;
 pub mod settings;
+pub mod status;
 pub mod strict;
+#[cfg(test)]
+mod testing;
 pub mod value;
 pub mod values;
 
-pub use render::{Context, Rendered, render};
+pub use render::{Context, Rendered, render, render_object};

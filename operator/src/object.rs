@@ -1,13 +1,16 @@
 //! The kinds of objects that components consist of, and one rendered object.
 
+use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::Arc;
 
 use kube::core::{ApiResource, GroupVersionKind};
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use crate::component::Component;
+use crate::plan::hash;
+use crate::value::set;
 
 /// A kind that the operator renders.
 #[derive(Debug, PartialEq, Eq)]
@@ -133,6 +136,16 @@ impl Kind {
         ApiResource::from_gvk_with_plural(&gvk, self.plural)
     }
 
+    /// Names an object of this kind.
+    pub fn key(&self, namespace: &str, name: &str) -> ObjectKey {
+        ObjectKey {
+            group: self.group.to_owned(),
+            kind: self.kind.to_owned(),
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+        }
+    }
+
     /// Position in [`KINDS`].
     pub fn rank(&self) -> usize {
         KINDS
@@ -166,10 +179,47 @@ impl fmt::Display for ObjectKey {
 
 /// A rendered object.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "Stored", into = "Stored")]
 pub struct Manifest {
     pub component: Component,
-    /// The whole object as it is sent, without status; shared, because definitions are large.
-    pub body: Arc<Value>,
+    kind: &'static Kind,
+    key: ObjectKey,
+    body: Body,
+}
+
+/// The whole object as it is sent, without status.
+#[derive(Clone, Debug, PartialEq)]
+enum Body {
+    Object(Value),
+    /// A built-in definition of a kind. It is large and hardly ever sent, so it is read only then.
+    Definition {
+        text: &'static str,
+        labels: BTreeMap<String, String>,
+    },
+}
+
+/// How a manifest is kept in a plan.
+#[derive(Serialize, Deserialize)]
+struct Stored {
+    component: Component,
+    body: Value,
+}
+
+impl From<Manifest> for Stored {
+    fn from(manifest: Manifest) -> Self {
+        Self {
+            component: manifest.component,
+            body: manifest.body().into_owned(),
+        }
+    }
+}
+
+impl TryFrom<Stored> for Manifest {
+    type Error = String;
+
+    fn try_from(stored: Stored) -> Result<Self, String> {
+        Self::new(stored.component, stored.body)
+    }
 }
 
 impl Manifest {
@@ -177,82 +227,130 @@ impl Manifest {
     ///
     /// # Errors
     /// The text says what the object lacks or that its kind is not one the operator handles.
-    pub fn new(component: Component, body: impl Into<Arc<Value>>) -> Result<Self, String> {
-        let body = body.into();
-        let manifest = Self { component, body };
-        if manifest.name().is_empty() {
+    pub fn new(component: Component, body: Value) -> Result<Self, String> {
+        let Some(kind) = Kind::of(&body) else {
+            let text = |key: &str| body.get(key).and_then(Value::as_str).unwrap_or("");
+            let (version, kind) = (text("apiVersion"), text("kind"));
+            return Err(format!("{version} {kind} is no kind that can be rendered"));
+        };
+        let text = |key: &str| crate::value::text(&body, &["metadata", key]).unwrap_or("");
+        let namespace = if kind.namespaced {
+            text("namespace")
+        } else {
+            ""
+        };
+        let key = kind.key(namespace, text("name"));
+        if key.name.is_empty() {
             return Err("an object has no metadata.name".to_owned());
         }
-        match Kind::of(&manifest.body) {
-            Some(_) => Ok(manifest),
-            None => {
-                let text = |key: &str| manifest.body.get(key).and_then(Value::as_str).unwrap_or("");
-                Err(format!(
-                    "{} {} is no kind that can be rendered",
-                    text("apiVersion"),
-                    text("kind")
-                ))
-            }
+        Ok(Self {
+            component,
+            kind,
+            key,
+            body: Body::Object(body),
+        })
+    }
+
+    /// A built-in definition with labels of its own.
+    pub fn definition(name: &str, text: &'static str, labels: BTreeMap<String, String>) -> Self {
+        let kind = &KINDS[0];
+        Self {
+            component: Component::Base,
+            kind,
+            key: kind.key("", name),
+            body: Body::Definition { text, labels },
         }
     }
 
-    /// The kind; every manifest has one.
-    pub fn kind(&self) -> &'static Kind {
-        Kind::of(&self.body).unwrap_or(&KINDS[0])
+    pub fn is_definition(&self) -> bool {
+        self.kind == &KINDS[0]
     }
 
-    fn metadata(&self, key: &str) -> &str {
-        let metadata = self.body.get("metadata");
-        metadata
-            .and_then(|metadata| metadata.get(key))
-            .and_then(Value::as_str)
-            .unwrap_or("")
+    /// The object. Reading a definition takes some milliseconds.
+    pub fn body(&self) -> Cow<'_, Value> {
+        match &self.body {
+            Body::Object(body) => Cow::Borrowed(body),
+            Body::Definition { text, labels } => Cow::Owned(read_definition(text, labels)),
+        }
+    }
+
+    /// The object, to be changed; its kind and name stay.
+    pub fn body_mut(&mut self) -> &mut Value {
+        if let Body::Definition { text, labels } = &self.body {
+            self.body = Body::Object(read_definition(text, labels));
+        }
+        match &mut self.body {
+            Body::Object(body) => body,
+            Body::Definition { .. } => unreachable!("it was read just before"),
+        }
+    }
+
+    /// Names the content, without reading a definition.
+    pub fn hash(&self) -> String {
+        match &self.body {
+            Body::Object(body) => hash(body),
+            Body::Definition { text, labels } => hash(&serde_json::json!([text, labels])),
+        }
+    }
+
+    pub fn kind(&self) -> &'static Kind {
+        self.kind
     }
 
     pub fn name(&self) -> &str {
-        self.metadata("name")
+        &self.key.name
     }
 
     /// Empty for objects of the cluster.
     pub fn namespace(&self) -> &str {
-        match self.kind().namespaced {
-            true => self.metadata("namespace"),
-            false => "",
-        }
+        &self.key.namespace
     }
 
-    pub fn key(&self) -> ObjectKey {
-        ObjectKey {
-            group: self.kind().group.to_owned(),
-            kind: self.kind().kind.to_owned(),
-            namespace: self.namespace().to_owned(),
-            name: self.name().to_owned(),
-        }
+    pub fn key(&self) -> &ObjectKey {
+        &self.key
     }
 
     /// Lays labels over the object's own.
-    pub fn add_labels<'a>(&mut self, labels: impl IntoIterator<Item = (&'a str, &'a str)>) {
-        let body = Arc::make_mut(&mut self.body);
-        let Some(metadata) = body.get_mut("metadata").and_then(Value::as_object_mut) else {
-            return;
-        };
-        let own = metadata.entry("labels").or_insert(Value::Null);
-        if !own.is_object() {
-            *own = Value::Object(Map::new());
-        }
-        if let Some(own) = own.as_object_mut() {
-            for (key, value) in labels {
-                own.insert(key.to_owned(), value.into());
+    pub fn add_labels<'a>(&mut self, more: impl IntoIterator<Item = (&'a str, &'a str)>) {
+        match &mut self.body {
+            Body::Definition { labels, .. } => {
+                labels.extend(
+                    more.into_iter()
+                        .map(|(key, value)| (key.to_owned(), value.to_owned())),
+                );
+            }
+            Body::Object(body) => {
+                for (key, value) in more {
+                    set(body, &["metadata", "labels", key], value.into());
+                }
             }
         }
     }
 
     /// Where it stands among all objects: by wave, component, kind and name.
     pub fn order(&self) -> (usize, Component, usize, String, String) {
-        let kind = self.kind().rank();
-        let (namespace, name) = (self.namespace().to_owned(), self.name().to_owned());
-        (self.component.wave(), self.component, kind, namespace, name)
+        let (namespace, name) = (self.key.namespace.clone(), self.key.name.clone());
+        (
+            self.component.wave(),
+            self.component,
+            self.kind.rank(),
+            namespace,
+            name,
+        )
     }
+}
+
+fn read_definition(text: &str, labels: &BTreeMap<String, String>) -> Value {
+    let mut body: Value = serde_yaml_ng::from_str(text).expect("a test reads every definition");
+    set(
+        &mut body,
+        &["metadata", "labels"],
+        serde_json::json!(labels),
+    );
+    // Deleting the operator's bundle with Helm must not take the users' objects.
+    let annotations = serde_json::json!({"helm.sh/resource-policy": "keep"});
+    set(&mut body, &["metadata", "annotations"], annotations);
+    body
 }
 
 #[cfg(test)]
@@ -270,7 +368,7 @@ mod tests {
         let mut manifest = Manifest::new(Component::Pilot, body).expect("known kind");
         assert_eq!(manifest.key().to_string(), "Deployment istio-system/istiod");
         manifest.add_labels([("a", "b")]);
-        assert_eq!(manifest.body["metadata"]["labels"], json!({"a": "b"}));
+        assert_eq!(manifest.body()["metadata"]["labels"], json!({"a": "b"}));
     }
 
     #[test]

@@ -47,7 +47,7 @@ fn one(path: &Path, value: &serde_json::Value, matches: &[usize], at: &str, sink
         let Some(object) = sink.objects.get_mut(*index) else {
             continue;
         };
-        let mut body = (*object.body).clone();
+        let mut body = object.body().into_owned();
         let outcome = patch::apply(&mut body, path, value).map_err(|error| error.to_string());
         match outcome {
             Err(error) => sink.warning(format!("{at}.path"), format!("no effect: {error}")),

@@ -86,6 +86,33 @@ pub fn render(spec: &Value, context: &Context) -> Result<Rendered, Vec<Diagnosti
     })
 }
 
+/// Validates and renders a whole IstioOperator object.
+///
+/// # Errors
+/// Everything that is wrong with the object, with its path; as [`render`].
+pub fn render_object(object: &Value, context: &Context) -> Result<Rendered, Vec<Diagnostic>> {
+    let mut findings = ironsail_crds::validate::operator::validate(object);
+    if findings.iter().any(Diagnostic::is_error) {
+        return Err(findings);
+    }
+    let empty = Value::Object(serde_json::Map::new());
+    let spec = object
+        .get("spec")
+        .filter(|spec| !spec.is_null())
+        .unwrap_or(&empty);
+    match render(spec, context) {
+        Ok(mut rendered) => {
+            findings.append(&mut rendered.warnings);
+            rendered.warnings = findings;
+            Ok(rendered)
+        }
+        Err(mut errors) => {
+            findings.append(&mut errors);
+            Err(findings)
+        }
+    }
+}
+
 fn enabled(resolved: &Resolved) -> Vec<Component> {
     let on = |component: Component| match component {
         Component::Base => resolved.base(),
@@ -150,12 +177,15 @@ fn check_objects(sink: &mut Sink) {
     let mut findings = Vec::new();
     for object in &sink.objects {
         let path = format!("spec.components ({})", object.component);
-        let key = object.key();
+        let key = object.key().clone();
         if let Some(other) = seen.insert(key.clone(), object.component) {
             let message = format!("{key} is rendered twice; the other one belongs to {other}");
             findings.push(Diagnostic::error(&path, message));
         }
-        let bytes = object.body.to_string().len();
+        let bytes = match object.is_definition() {
+            true => 0,
+            false => object.body().to_string().len(),
+        };
         if bytes > MAX_OBJECT_BYTES {
             let message =
                 format!("{key} would have {bytes} bytes, at most {MAX_OBJECT_BYTES} can be stored");

@@ -2,8 +2,6 @@
 
 pub mod merge;
 
-use std::sync::Arc;
-
 use ironsail_crds::operator::KubernetesResourcesSpec;
 use k8s_openapi::api::apps::v1::DeploymentStrategy;
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscalerSpec;
@@ -89,7 +87,7 @@ impl Settings<'_> {
             .iter_mut()
             .find(|object| object.kind().kind == kind && object.name() == name);
         match object {
-            Some(object) => strategic_merge(Arc::make_mut(&mut object.body), patch),
+            Some(object) => strategic_merge(object.body_mut(), patch),
             None => {
                 let message = format!("no effect: there is no {kind} {name}");
                 sink.warning(format!("{}.{field}", self.path), message);

@@ -1,9 +1,59 @@
-//! Strict reading of Kubernetes types: wrong types and unknown fields, with their paths.
+//! Strict reading of documents: wrong types and unknown fields, with their paths.
 
 use ironsail_crds::Diagnostic;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
+
+/// Reads a document whose type has a default for every field; the error is (path, message), the
+/// path like `a.b[0].c`, or empty.
+///
+/// # Errors
+/// A value has the wrong type.
+pub fn read<T: DeserializeOwned>(value: &Value) -> Result<T, (String, String)> {
+    T::deserialize(value).map_err(|error| {
+        let mut path = String::new();
+        locate::<T>(value, &|part| part, &mut path);
+        (path, error.to_string())
+    })
+}
+
+/// Finds the value that can't be read: the smallest part of the document that fails alone.
+///
+/// Readers that tell the path themselves exist, but each type that is read with them brings
+/// another copy of all its code.
+fn locate<T: DeserializeOwned>(value: &Value, wrap: &dyn Fn(Value) -> Value, path: &mut String) {
+    let parts: Vec<(String, Value, bool)> = match value {
+        Value::Object(map) => map
+            .iter()
+            .map(|(key, part)| (key.clone(), part.clone(), true))
+            .collect(),
+        Value::Array(items) => {
+            let items = items.iter().enumerate();
+            items
+                .map(|(index, part)| (index.to_string(), part.clone(), false))
+                .collect()
+        }
+        _ => return,
+    };
+    for (name, part, is_field) in parts {
+        let outer = |part: Value| {
+            wrap(match is_field {
+                true => Value::Object(Map::from_iter([(name.clone(), part)])),
+                false => Value::Array(vec![part]),
+            })
+        };
+        if T::deserialize(outer(part.clone())).is_ok() {
+            continue;
+        }
+        match (is_field, path.is_empty()) {
+            (true, true) => path.push_str(&name),
+            (true, false) => path.push_str(&format!(".{name}")),
+            (false, _) => path.push_str(&format!("[{name}]")),
+        }
+        return locate::<T>(&part, &outer, path);
+    }
+}
 
 /// What keeps a document from being a `T`; `null` and merge directives (`$patch`) are allowed.
 ///
@@ -11,11 +61,10 @@ use serde_json::{Map, Value};
 /// and compared: what got lost was unknown.
 pub fn check<T: DeserializeOwned + Serialize>(value: &Value, path: &str) -> Vec<Diagnostic> {
     let value = plain(value);
-    let typed: T = match serde_path_to_error::deserialize(&value) {
+    let typed: T = match read(&value) {
         Ok(typed) => typed,
-        Err(error) => {
-            let path = join(path, &error.path().to_string());
-            return vec![Diagnostic::error(path, error.into_inner().to_string())];
+        Err((below, message)) => {
+            return vec![Diagnostic::error(join(path, &below), message)];
         }
     };
     let again = serde_json::to_value(typed).expect("Kubernetes types become JSON");
@@ -24,10 +73,10 @@ pub fn check<T: DeserializeOwned + Serialize>(value: &Value, path: &str) -> Vec<
     findings
 }
 
-/// A path below another; serde's path of the root is a dot, and lists start with a bracket.
+/// A path below another; lists start with a bracket.
 fn join(path: &str, below: &str) -> String {
     match below {
-        "." => path.to_owned(),
+        "" => path.to_owned(),
         below if below.starts_with('[') => format!("{path}{below}"),
         below => format!("{path}.{below}"),
     }
@@ -69,7 +118,7 @@ fn lost(before: &Value, after: &Value, path: &str, findings: &mut Vec<Diagnostic
 
 #[cfg(test)]
 mod tests {
-    use k8s_openapi::api::core::v1::{Affinity, Toleration};
+    use k8s_openapi::api::core::v1::{Affinity, EnvVar, Toleration};
     use serde_json::json;
 
     use super::*;
@@ -77,11 +126,8 @@ mod tests {
     #[track_caller]
     fn finding<T: DeserializeOwned + Serialize>(value: Value) -> String {
         let findings = check::<T>(&value, "spec.x");
-        findings
-            .iter()
-            .map(Diagnostic::to_string)
-            .collect::<Vec<_>>()
-            .join("; ")
+        let findings: Vec<String> = findings.iter().map(Diagnostic::to_string).collect();
+        findings.join("; ")
     }
 
     #[test]
@@ -95,8 +141,18 @@ mod tests {
             "spec.x.keys: unknown field"
         );
         assert_eq!(
-            finding::<Vec<Toleration>>(json!([{"key": 1}])),
-            "spec.x[0].key: invalid type: integer `1`, expected a string"
+            finding::<Vec<Toleration>>(json!([{"key": "a"}, {"operator": "Exists", "key": 1}])),
+            "spec.x[1].key: invalid type: integer `1`, expected a string"
+        );
+        assert_eq!(
+            finding::<Vec<EnvVar>>(
+                json!([{"name": "a", "valueFrom": {"fieldRef": {"fieldPath": []}}}])
+            ),
+            "spec.x[0].valueFrom.fieldRef.fieldPath: invalid type: sequence, expected a string"
+        );
+        assert_eq!(
+            finding::<Affinity>(json!([])),
+            "spec.x: invalid type: sequence, expected Affinity"
         );
         let affinity = json!({"nodeAffinity": {"required": []}, "podAffinity": null});
         assert_eq!(

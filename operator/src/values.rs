@@ -21,6 +21,7 @@ use serde_json::{Map, Value, json};
 
 use crate::profile;
 use crate::render::Context;
+use crate::strict;
 use crate::value::{get, is_true, merge, scalar_text, set, sorted, text, without_nulls};
 
 static GLOBAL: LazyLock<Value> = LazyLock::new(|| yaml(include_str!("values/global.yaml")));
@@ -237,8 +238,7 @@ fn revision(values: &Value, findings: &mut Vec<Diagnostic>) -> Option<Revision> 
 
 /// Reads a typed view of a document; the error is (path, message).
 pub(crate) fn typed<T: DeserializeOwned>(value: &Value) -> Result<T, (String, String)> {
-    serde_path_to_error::deserialize(without_nulls(value.clone()))
-        .map_err(|error| (error.path().to_string(), error.into_inner().to_string()))
+    strict::read(&without_nulls(value.clone()))
 }
 
 /// Values of one component: as handed to it, and with everything below.
@@ -354,7 +354,7 @@ impl Resolved {
     }
 }
 
-/// A value at a path as serde_path_to_error prints it: `a.b[0].c`.
+/// A value at a path like `a.b[0].c`.
 fn pointer<'a>(value: &'a Value, path: &str) -> Option<&'a Value> {
     path.split(['.', '['])
         .map(|part| part.trim_end_matches(']'))

@@ -342,6 +342,11 @@ impl PeerCertificate {
         self.uri_sans.first()
     }
 
+    /// PEM of all certificates, leaf first.
+    pub fn chain_pem(&self) -> String {
+        self.chain.iter().map(|der| to_pem(der)).collect()
+    }
+
     /// PEM of the leaf, as `%DOWNSTREAM_PEER_CERT%` before URL encoding.
     pub fn pem(&self) -> &str {
         self.pem.get_or_init(|| {

@@ -6,8 +6,11 @@
 
 pub mod access_log;
 pub mod admin;
+pub mod agent;
+pub mod bootstrap;
 pub mod capture;
 pub mod cluster;
+pub mod command;
 pub mod conn;
 pub mod filter_chain;
 pub mod http;
@@ -16,6 +19,7 @@ pub mod network;
 pub mod peer;
 pub mod resource;
 pub mod route;
+pub mod run;
 pub mod snapshot;
 pub mod stats;
 pub mod status;

@@ -13,6 +13,8 @@ use rcgen::{
 };
 
 use crate::cluster::{ClusterManager, Dialer};
+use crate::peer::PeerMetadata;
+use crate::stats::{DEFAULT_BOUNDS, Registry};
 use crate::transport_socket::secret::WorkloadCertificate;
 use crate::worker::{LocalNode, Worker};
 use crate::xds::{Resource, Update};
@@ -242,6 +244,6 @@ pub(crate) fn worker(dialer: Dialer) -> Rc<Worker> {
         0,
         node,
         ClusterManager::new(dialer),
-        Rc::default(),
+        Registry::new(PeerMetadata::default(), "test", DEFAULT_BOUNDS).shard(),
     ))
 }

@@ -104,6 +104,11 @@ pub fn affects(change: &ChangeSet, proxy: &Proxy) -> Affected {
         names: services || !change.headless.is_empty(),
         ..Affected::default()
     };
+    if serves_changed(change, proxy) {
+        affected.clusters = true;
+        affected.listeners = true;
+        affected.routes |= is_router;
+    }
     let mut all_endpoints = false;
     let mut secrets = BTreeSet::new();
     for key in &change.configs {
@@ -141,4 +146,14 @@ pub fn affects(change: &ChangeSet, proxy: &Proxy) -> Affected {
         false => AffectedNames::of(std::mem::take(&mut hosts)),
     };
     affected
+}
+
+/// Whether the proxy may serve, or no longer serve, a service because of its address alone.
+fn serves_changed(change: &ChangeSet, proxy: &Proxy) -> bool {
+    let candidates = match proxy.workload.is_some() {
+        true => &change.unselected,
+        false => &change.endpoints,
+    };
+    let is_own = |host: &Arc<str>| host.split('.').nth(1) == Some(proxy.namespace());
+    candidates.iter().any(is_own)
 }

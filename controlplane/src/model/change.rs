@@ -42,6 +42,9 @@ pub struct ChangeSet {
     /// Hosts, part of `endpoints`, whose clusters differ with their endpoints: other service
     /// accounts, or the mutual TLS of a headless service.
     pub identities: BTreeSet<Arc<str>>,
+    /// Hosts of services without a selector, part of `endpoints`: a proxy with one of their
+    /// addresses serves them.
+    pub unselected: BTreeSet<Arc<str>>,
     /// Hosts of headless services, part of `endpoints`, whose addresses are listeners and names.
     pub headless: BTreeSet<Arc<str>>,
     /// Routing rules, destination rules, gateways, authentication policies, secrets.
@@ -69,6 +72,7 @@ impl ChangeSet {
         self.services.extend(later.services);
         self.endpoints.extend(later.endpoints);
         self.identities.extend(later.identities);
+        self.unselected.extend(later.unselected);
         self.headless.extend(later.headless);
         self.configs.extend(later.configs);
         self.workloads.extend(later.workloads);

@@ -31,10 +31,17 @@ impl Mesh {
         let mut findings = Vec::new();
         let connect_timeout = match config.connect_timeout.as_deref() {
             None | Some("") => CONNECT_TIMEOUT,
-            Some(text) => ironsail_mesh::duration::parse(text).unwrap_or_else(|error| {
-                findings.push(Diagnostic::error("connectTimeout", error.to_string()));
-                CONNECT_TIMEOUT
-            }),
+            Some(text) => match ironsail_mesh::duration::parse(text) {
+                Ok(timeout) if !timeout.is_zero() => timeout,
+                Ok(_) => {
+                    findings.push(Diagnostic::error("connectTimeout", "must be above zero"));
+                    CONNECT_TIMEOUT
+                }
+                Err(error) => {
+                    findings.push(Diagnostic::error("connectTimeout", error.to_string()));
+                    CONNECT_TIMEOUT
+                }
+            },
         };
         let export = |key: &str| {
             config

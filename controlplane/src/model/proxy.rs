@@ -274,7 +274,7 @@ fn targets_of_addresses(node: &ProxyNode, snapshot: &Snapshot) -> Vec<ServiceTar
     targets
 }
 
-/// As the proxy says, else its pod's label, else as its endpoints have it from the node.
+/// As the proxy says, else its pod's label, else its node's, else as its endpoints have it.
 fn locality(
     node: &ProxyNode,
     workload: Option<&Workload>,
@@ -285,6 +285,11 @@ fn locality(
         return node.locality.clone();
     }
     if let Some(locality) = workload.and_then(|workload| workload.locality.as_ref()) {
+        return locality.clone();
+    }
+    let name = workload.and_then(|workload| workload.node.as_deref());
+    let name = name.or(node.metadata.node_name.as_deref());
+    if let Some(locality) = name.and_then(|name| snapshot.nodes.get(name)) {
         return locality.clone();
     }
     let of_endpoint = targets.iter().find_map(|target| {

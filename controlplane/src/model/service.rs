@@ -101,6 +101,9 @@ pub struct ServiceIndex {
     aliases: BTreeMap<Arc<str>, Vec<Arc<Service>>>,
     by_namespace: BTreeMap<Arc<str>, Vec<Arc<Service>>>,
     default_export: ExportTo,
+    /// By port: what identifies the definitions of all services with it.
+    port_digests: BTreeMap<u16, u64>,
+    alias_digest: u64,
     /// When any definition last changed, in snapshots.
     pub generation: u64,
 }
@@ -119,9 +122,18 @@ impl ServiceIndex {
             aliases: BTreeMap::new(),
             by_namespace: BTreeMap::new(),
             default_export,
+            port_digests: BTreeMap::new(),
+            alias_digest: 0,
             generation,
         };
         for service in &ranked {
+            let digest =
+                xxhash_rust::xxh3::xxh3_64_with_seed(service.host.as_bytes(), service.generation);
+            for port in &service.ports {
+                let known = index.port_digests.entry(port.port).or_default();
+                // Order matters: the older service wins.
+                *known = known.rotate_left(7) ^ digest;
+            }
             index.by_host.insert(service.host.clone(), service.clone());
             index
                 .by_namespace
@@ -167,6 +179,13 @@ impl ServiceIndex {
 
     pub fn namespace(&self, namespace: &str) -> impl Iterator<Item = &Arc<Service>> {
         self.by_namespace.get(namespace).into_iter().flatten()
+    }
+
+    /// What route tables of a port are made of: changes when a service with that port, or another
+    /// name of a service, does.
+    pub fn port_digest(&self, port: u16) -> (u64, u64) {
+        let own = self.port_digests.get(&port).copied().unwrap_or_default();
+        (own, self.alias_digest)
     }
 
     /// Services that are other names for `host`.

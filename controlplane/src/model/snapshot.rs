@@ -60,7 +60,11 @@ pub struct Snapshot {
     pub services: Arc<ServiceIndex>,
     /// By namespace and name of the service.
     pub endpoints: Namespaced<Arc<EndpointSet>>,
+    /// When the addresses of a headless service last changed, in snapshots.
+    pub headless_generation: u64,
     pub pods: Namespaced<Arc<Workload>>,
+    /// Where each node stands.
+    pub nodes: Arc<BTreeMap<Arc<str>, Locality>>,
     pub virtual_services: Arc<VirtualServiceIndex>,
     pub destination_rules: Arc<DestinationRuleIndex>,
     pub gateways: Arc<GatewayIndex>,
@@ -94,7 +98,7 @@ pub struct SnapshotBuilder {
     services: Namespaced<Arc<Service>>,
     slices: Namespaced<Arc<Slice>>,
     pods: Namespaced<Arc<Workload>>,
-    nodes: BTreeMap<Arc<str>, Locality>,
+    nodes: Arc<BTreeMap<Arc<str>, Locality>>,
     virtual_services: Namespaced<Arc<VirtualService>>,
     destination_rules: Namespaced<Arc<DestinationRule>>,
     gateways: Namespaced<Arc<Gateway>>,
@@ -123,8 +127,10 @@ impl SnapshotBuilder {
             options: options.clone(),
             services: Arc::new(ServiceIndex::new([], everywhere(), 0)),
             endpoints: Namespaced::default(),
+            headless_generation: 0,
             pods: Namespaced::default(),
-            virtual_services: Arc::new(VirtualServiceIndex::new([], everywhere(), 0)),
+            nodes: Arc::default(),
+            virtual_services: Arc::new(VirtualServiceIndex::new([], everywhere(), "", 0)),
             destination_rules: Arc::new(DestinationRuleIndex::new([], everywhere(), 0)),
             gateways: Arc::new(GatewayIndex::new([], 0)),
             authentication: Arc::new(AuthenticationIndex::new([], mesh.root_namespace(), 0)),
@@ -138,7 +144,7 @@ impl SnapshotBuilder {
             services: Namespaced::default(),
             slices: Namespaced::default(),
             pods: Namespaced::default(),
-            nodes: BTreeMap::new(),
+            nodes: Arc::default(),
             virtual_services: Namespaced::default(),
             destination_rules: Namespaced::default(),
             gateways: Namespaced::default(),
@@ -349,19 +355,23 @@ impl SnapshotBuilder {
     }
 
     fn set_node(&mut self, name: &str, locality: Option<Locality>) {
-        let old = match locality.clone() {
-            Some(locality) => self.nodes.insert(name.into(), locality),
-            None => self.nodes.remove(name),
-        };
-        if old.unwrap_or_default() == locality.unwrap_or_default() {
+        if self.nodes.get(name) == locality.as_ref() {
             return;
         }
+        let nodes = Arc::make_mut(&mut self.nodes);
+        match locality {
+            Some(locality) => nodes.insert(name.into(), locality),
+            None => nodes.remove(name),
+        };
         for (namespace, _, slice) in self.slices.iter() {
             if slice.nodes().any(|node| &**node == name) {
                 self.dirty
                     .insert((namespace.clone(), slice.service.clone()));
             }
         }
+        // Its proxies now prefer other endpoints, of any service. Nodes that join have no pods yet.
+        let mut pods = self.pods.values();
+        self.changes.full |= pods.any(|pod| pod.node.as_deref() == Some(name));
     }
 
     fn set_secret(&mut self, namespace: &str, name: &str, secret: Option<TlsSecret>) {
@@ -550,6 +560,7 @@ impl SnapshotBuilder {
             generation,
             endpoints: self.endpoints.clone(),
             pods: self.pods.clone(),
+            nodes: self.nodes.clone(),
             secrets: self.secrets.clone(),
             ..(*self.current).clone()
         };
@@ -561,6 +572,9 @@ impl SnapshotBuilder {
                 true => self.findings.remove(&key),
                 false => self.findings.insert(key, findings.into()),
             };
+        }
+        if !changes.headless.is_empty() {
+            next.headless_generation = generation;
         }
         self.index(&mut next, &stale);
         if *next.findings != self.findings {
@@ -579,8 +593,9 @@ impl SnapshotBuilder {
         }
         if stale.virtual_services {
             let services = self.virtual_services.values().cloned();
-            let index =
-                VirtualServiceIndex::new(services, mesh.virtual_service_export.clone(), generation);
+            let export = mesh.virtual_service_export.clone();
+            let domain = &self.options.cluster_domain;
+            let index = VirtualServiceIndex::new(services, export, domain, generation);
             next.virtual_services = Arc::new(index);
         }
         if stale.destination_rules {
@@ -643,6 +658,9 @@ impl SnapshotBuilder {
         self.changes.endpoints.insert(host.clone());
         if new.identity_generation == generation {
             self.changes.identities.insert(host.clone());
+        }
+        if service.selector.is_empty() {
+            self.changes.unselected.insert(host.clone());
         }
         if service.is_headless() {
             self.changes.headless.insert(host.clone());

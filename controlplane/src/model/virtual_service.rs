@@ -8,7 +8,9 @@ use ironsail_crds::{Diagnostic, VirtualServiceSpec};
 use ironsail_mesh::host::resolve_short_name;
 
 use crate::model::change::ConfigKey;
+use crate::model::delegate;
 use crate::model::export::ExportTo;
+use crate::model::object::ObjectKind;
 
 /// The gateway name that means every sidecar.
 pub const MESH_GATEWAY: &str = "mesh";
@@ -206,6 +208,7 @@ impl VirtualServiceIndex {
     pub fn new(
         services: impl IntoIterator<Item = Arc<VirtualService>>,
         default_export: ExportTo,
+        domain: &str,
         generation: u64,
     ) -> Self {
         let mut ranked: Vec<_> = services.into_iter().collect();
@@ -223,7 +226,24 @@ impl VirtualServiceIndex {
             has_source_labels: false,
             generation,
         };
+        let delegates: BTreeMap<_, _> = ranked
+            .iter()
+            .filter(|service| service.hosts.is_empty())
+            .map(|service| (service.key.clone(), service.clone()))
+            .collect();
+        let find = |namespace: &str, name: &str| {
+            let key = ConfigKey::new(ObjectKind::VirtualService, namespace, name);
+            delegates.get(&key).cloned()
+        };
         for service in ranked {
+            // Without hosts it is there for others to delegate to.
+            if service.hosts.is_empty() {
+                continue;
+            }
+            let service = match delegate::expand(&service, &index.default_export, domain, find) {
+                Some(expanded) => Arc::new(expanded),
+                None => service,
+            };
             for gateway in &service.gateways {
                 if gateway == MESH_GATEWAY {
                     index.has_source_labels |= service.has_source_labels();
@@ -272,7 +292,6 @@ impl VirtualServiceIndex {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::object::ObjectKind;
 
     #[test]
     fn gateways_are_qualified() {

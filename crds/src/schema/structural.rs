@@ -28,10 +28,6 @@ pub(super) fn open(schema: &mut Value) {
         open(child);
         if let Value::Object(child) = child {
             child.insert("nullable".to_owned(), true.into());
-            // A map value or list item of any shape; null is in it already.
-            if child.len() == 2 && child.contains_key(PRESERVE) {
-                child.remove("nullable");
-            }
         }
     }
 }
@@ -75,6 +71,13 @@ fn rewrite(schema: &mut Value) {
     }
     if map.get("additionalProperties") == Some(&Value::Bool(true)) {
         map.remove("additionalProperties");
+        map.insert(PRESERVE.to_owned(), true.into());
+    }
+    // Only these two may stand in place of a type.
+    if !["type", PRESERVE, INT_OR_STRING]
+        .iter()
+        .any(|key| map.contains_key(*key))
+    {
         map.insert(PRESERVE.to_owned(), true.into());
     }
     integers(map);

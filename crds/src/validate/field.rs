@@ -26,6 +26,11 @@ impl Findings {
         }
     }
 
+    /// Whether there is something about this path already.
+    pub(super) fn mentions(&self, path: &str) -> bool {
+        self.0.iter().any(|diagnostic| diagnostic.path == path)
+    }
+
     /// Number of errors so far.
     pub(super) fn errors(&self) -> usize {
         self.0.iter().filter(|d| d.is_error()).count()

@@ -53,7 +53,12 @@ pub(super) fn check(block: &Value, path: &str, out: &mut Findings) {
     }
 }
 
-fn strict<T: DeserializeOwned + Serialize>(value: &Value, path: &str, out: &mut Findings) {
+/// Decodes a value as `T` and reports what `T` doesn't have.
+pub(super) fn strict<T: DeserializeOwned + Serialize>(
+    value: &Value,
+    path: &str,
+    out: &mut Findings,
+) {
     let plain = without_directives(value);
     let decoded: T = match serde_path_to_error::deserialize(&plain) {
         Ok(decoded) => decoded,
@@ -94,6 +99,8 @@ fn report_lost(given: &Value, known: &Value, path: &str, out: &mut Findings) {
                 let path = child(path, key);
                 match known.get(key) {
                     Some(known) => report_lost(value, known, &path, out),
+                    // The schema has the first level, and knows what was meant.
+                    None if out.mentions(&path) => {}
                     None => out.error(path, "unknown field"),
                 }
             }

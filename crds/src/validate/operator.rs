@@ -63,8 +63,10 @@ fn unknown(unknown: Unknown<'_>) -> Option<Diagnostic> {
             ),
         });
     }
+    // Directives of strategic merge patches, such as $patch.
+    let directive = unknown.name.starts_with('$') && path.contains(".k8s.");
     // Fields outside of the values are reported from the table.
-    if legacy::FIELDS.iter().any(|removed| removed.path == path) {
+    if directive || legacy::FIELDS.iter().any(|removed| removed.path == path) {
         return None;
     }
     let message = format!("unknown field{}", unknown.suggestion());

@@ -3,6 +3,7 @@
 //! Messages of Envoy are re-exported under the short names that the rest of the workspace uses; Istio's own
 //! extension messages are in [`istio`]. Nothing here interprets a message.
 
+pub mod ca;
 pub mod istio;
 pub mod json;
 pub mod ordered;
@@ -22,6 +23,8 @@ pub use envoy_types::pb::envoy::extensions as ext;
 pub use envoy_types::pb::envoy::service::discovery::v3 as discovery;
 pub use envoy_types::pb::envoy::service::secret::v3 as secret_service;
 pub use envoy_types::pb::envoy::r#type::matcher::v3 as matcher;
+pub use envoy_types::pb::envoy::r#type::metadata::v3 as metadata;
+pub use envoy_types::pb::envoy::r#type::tracing::v3 as tracing;
 pub use envoy_types::pb::envoy::r#type::v3 as kind;
 pub use envoy_types::pb::google::protobuf;
 pub use envoy_types::pb::google::rpc;

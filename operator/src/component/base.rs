@@ -1,19 +1,15 @@
 //! Component `Base`: the definitions of the mesh kinds, the reader's account, and the validation
 //! webhook of the default revision.
 
-use std::sync::{Arc, LazyLock};
-
 use ironsail_mesh::label;
 use k8s_openapi::api::admissionregistration::v1::ValidatingWebhookConfiguration;
 use k8s_openapi::api::core::v1::ServiceAccount;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
-use serde_json::{Value, json};
 
 use super::istiod::webhook::{ValidatingWebhookTarget, validating_webhook};
 use super::{Component, LabelSet, Labels, Sink, clustered, namespaced, pull_secrets};
 use crate::object::Manifest;
 use crate::render::Context;
-use crate::value::{get, set};
 use crate::values::istiod::Istiod;
 use crate::values::{Resolved, typed};
 
@@ -71,20 +67,15 @@ pub fn render(resolved: &Resolved, context: &Context, sink: &mut Sink) {
 }
 
 fn crds(values: &Istiod, labels: &LabelSet, sink: &mut Sink) {
-    for definition in DEFINITIONS.iter() {
-        let mut body = Arc::clone(definition);
-        let wanted = json!(definition_labels(labels));
-        if get(&body, &["metadata", "labels"]) != Some(&wanted) {
-            set(Arc::make_mut(&mut body), &["metadata", "labels"], wanted);
-        }
-        match Manifest::new(Component::Base, body) {
-            Ok(manifest) => {
-                let excluded = |name: &String| name == manifest.name();
-                if !values.base.excluded_crds.iter().any(excluded) {
-                    sink.objects.push(manifest);
-                }
-            }
-            Err(message) => sink.error("spec.components.base", message),
+    for (name, text) in &CRDS {
+        if !values
+            .base
+            .excluded_crds
+            .iter()
+            .any(|excluded| excluded == name)
+        {
+            sink.objects
+                .push(Manifest::definition(name, text, definition_labels(labels)));
         }
     }
 }
@@ -95,23 +86,6 @@ fn definition_labels(labels: &LabelSet) -> Labels {
     labels.remove(label::APP_KUBERNETES_NAME);
     labels
 }
-
-/// The committed definitions, parsed once and shared by all renderings.
-static DEFINITIONS: LazyLock<Vec<Arc<Value>>> = LazyLock::new(|| {
-    let labels = definition_labels(&label_set(&Context::default(), ""));
-    let parse = |(_, text): &(&str, &str)| {
-        let mut body: Value =
-            serde_yaml_ng::from_str(text).expect("a test parses every definition");
-        set(&mut body, &["metadata", "labels"], json!(labels));
-        set(
-            &mut body,
-            &["metadata", "annotations"],
-            json!({"helm.sh/resource-policy": "keep"}),
-        );
-        Arc::new(body)
-    };
-    CRDS.iter().map(parse).collect()
-});
 
 fn label_set(context: &Context, revision: &str) -> LabelSet {
     LabelSet {
@@ -156,6 +130,8 @@ fn default_validator(resolved: &Resolved, values: &Istiod, labels: LabelSet, sin
 
 #[cfg(test)]
 mod tests {
+    use serde_json::Value;
+
     use super::*;
 
     #[test]

@@ -33,7 +33,7 @@ fn warnings(spec: Value) -> String {
 #[track_caller]
 fn object(rendered: &Rendered, name: &str) -> Value {
     let find = |object: &&Manifest| format!("{} {}", object.kind().kind, object.name()) == name;
-    (*rendered.objects.iter().find(find).expect(name).body).clone()
+    (*rendered.objects.iter().find(find).expect(name).body()).clone()
 }
 
 fn keys(rendered: &Rendered) -> Vec<String> {
@@ -100,7 +100,7 @@ fn check_reference(profile: &str) {
         .into_iter()
         .map(|body| {
             let manifest = Manifest::new(Component::Base, body).expect("a known kind");
-            (manifest.key().to_string(), comparable(&manifest.body))
+            (manifest.key().to_string(), comparable(&manifest.body()))
         })
         .collect();
     let original = get(
@@ -118,8 +118,8 @@ fn check_reference(profile: &str) {
     let ours: BTreeMap<String, Value> = ours
         .objects
         .iter()
-        .filter(|object| object.kind().kind != "CustomResourceDefinition")
-        .map(|object| (object.key().to_string(), comparable(&object.body)))
+        .filter(|object| !object.is_definition())
+        .map(|object| (object.key().to_string(), comparable(&object.body())))
         .collect();
     assert_eq!(
         ours.keys().collect::<Vec<_>>(),
@@ -176,7 +176,7 @@ fn definitions_are_the_peers_but_for_absent_kinds() {
     let mut ours: Vec<String> = rendered(json!({}))
         .objects
         .iter()
-        .filter(|object| object.kind().kind == "CustomResourceDefinition")
+        .filter(|object| object.is_definition())
         .map(|object| object.name().to_owned())
         .chain(ABSENT_CRDS.map(str::to_owned))
         .collect();
@@ -190,8 +190,8 @@ fn golden(spec: Value) -> String {
     let bodies = rendered
         .objects
         .iter()
-        .filter(|object| object.kind().kind != "CustomResourceDefinition")
-        .map(|object| serde_yaml_ng::to_string(&*object.body).expect("YAML"));
+        .filter(|object| !object.is_definition())
+        .map(|object| serde_yaml_ng::to_string(&object.body()).expect("YAML"));
     bodies.collect::<Vec<_>>().join("---\n")
 }
 
@@ -439,4 +439,28 @@ fn an_empty_profile_renders_nothing() {
     let rendered = rendered(json!({"profile": "empty"}));
     assert_eq!(keys(&rendered), Vec::<String>::new());
     assert_eq!(rendered.components, []);
+}
+
+/// What people are told to apply has no errors and no settings without effect.
+#[test]
+fn samples_are_valid() {
+    let samples = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../deploy/samples");
+    let mut count = 0;
+    for entry in std::fs::read_dir(samples).expect("readable") {
+        let path = entry.expect("readable").path();
+        let name = path
+            .file_name()
+            .expect("a file")
+            .to_string_lossy()
+            .into_owned();
+        if !name.starts_with("iop-") {
+            continue;
+        }
+        let text = std::fs::read_to_string(&path).expect("readable");
+        let object: Value = serde_yaml_ng::from_str(&text).expect("YAML");
+        let rendered = render_object(&object, &Context::default()).expect(&name);
+        assert_eq!(rendered.warnings, [], "{name}");
+        count += 1;
+    }
+    assert_eq!(count, 2);
 }

@@ -21,7 +21,10 @@ pub enum Filter {
     Header(HeaderMatcher),
     /// Any of these flags; any at all when empty.
     Flags(ResponseFlags),
-    GrpcStatus { statuses: Vec<u32>, exclude: bool },
+    GrpcStatus {
+        statuses: Vec<u32>,
+        exclude: bool,
+    },
     All,
 }
 
@@ -56,9 +59,8 @@ impl Filter {
     /// A filter this proxy does not have, or one that is incomplete.
     pub fn compile(filter: &proto::AccessLogFilter) -> Result<Self, CompileError> {
         let all = |filters: &[proto::AccessLogFilter]| -> Result<Vec<Filter>, CompileError> {
-            let compile = |(index, filter)| {
-                Filter::compile(filter).at(format_args!("filters[{index}]"))
-            };
+            let compile =
+                |(index, filter)| Filter::compile(filter).at(format_args!("filters[{index}]"));
             filters.iter().enumerate().map(compile).collect()
         };
         Ok(match &filter.filter_specifier {
@@ -81,14 +83,22 @@ impl Filter {
                 Filter::Flags(flags(&f.flags).at("response_flag_filter.flags")?)
             }
             Some(FilterSpecifier::GrpcStatusFilter(f)) => Filter::GrpcStatus {
-                statuses: f.statuses.iter().filter_map(|s| u32::try_from(*s).ok()).collect(),
+                statuses: f
+                    .statuses
+                    .iter()
+                    .filter_map(|s| u32::try_from(*s).ok())
+                    .collect(),
                 exclude: f.exclude,
             },
             // No request carries the mark of a health check, as there is no such filter, and none is traced.
             Some(FilterSpecifier::NotHealthCheckFilter(_)) => Filter::All,
             Some(FilterSpecifier::TraceableFilter(_)) => Filter::All,
             Some(FilterSpecifier::ExtensionFilter(f)) => {
-                return Err(CompileError::unknown_extension("access log filter", &f.name, ""));
+                return Err(CompileError::unknown_extension(
+                    "access log filter",
+                    &f.name,
+                    "",
+                ));
             }
             Some(FilterSpecifier::MetadataFilter(_)) => {
                 return Err(CompileError::new("is not supported").at("metadata_filter"));

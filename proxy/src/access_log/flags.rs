@@ -93,7 +93,11 @@ impl ResponseFlags {
         self.write(out, |entry| entry.2);
     }
 
-    fn write(self, out: &mut Vec<u8>, name: impl Fn(&(Flag, &'static str, &'static str)) -> &'static str) {
+    fn write(
+        self,
+        out: &mut Vec<u8>,
+        name: impl Fn(&(Flag, &'static str, &'static str)) -> &'static str,
+    ) {
         if self.is_empty() {
             return out.push(b'-');
         }
@@ -130,9 +134,12 @@ mod tests {
 
     #[test]
     fn names_are_joined_in_envoys_order() {
-        let set: ResponseFlags = [Flag::UpstreamRetryLimitExceeded, Flag::UpstreamConnectionFailure]
-            .into_iter()
-            .collect();
+        let set: ResponseFlags = [
+            Flag::UpstreamRetryLimitExceeded,
+            Flag::UpstreamConnectionFailure,
+        ]
+        .into_iter()
+        .collect();
         assert_eq!(set.to_short(), "UF,URX");
         assert_eq!(ResponseFlags::default().to_short(), "-");
         assert_eq!(Flag::from_short("DPE"), Some(Flag::DownstreamProtocolError));

@@ -77,7 +77,9 @@ pub enum Operator {
     Protocol,
     ResponseCode,
     ResponseCodeDetails,
-    ResponseFlags { long: bool },
+    ResponseFlags {
+        long: bool,
+    },
     TerminationDetails,
     UpstreamFailure,
     BytesReceived,
@@ -87,7 +89,9 @@ pub enum Operator {
     UpstreamWireBytesReceived,
     UpstreamWireBytesSent,
     Duration(Span),
-    UpstreamCluster { raw: bool },
+    UpstreamCluster {
+        raw: bool,
+    },
     Address(Address, AddressPart),
     RequestedServerName,
     RouteName,
@@ -105,7 +109,10 @@ pub enum Operator {
     Hostname,
     Environment(Box<str>),
     /// `%FILTER_STATE(upstream_peer:FIELD:name)%` and its downstream twin.
-    Peer { upstream: bool, field: PeerField },
+    Peer {
+        upstream: bool,
+        field: PeerField,
+    },
 }
 
 /// A part of a workload's description.
@@ -256,7 +263,7 @@ impl Operator {
             return Value::Absent;
         };
         let tls = connection.tls.as_ref();
-        let upstream_tls = context.info.upstream.tls.as_ref();
+        let upstream_tls = context.info.upstream.tls.as_deref();
         match self {
             Operator::RequestedServerName => match &connection.server_name {
                 Some(name) => {
@@ -273,9 +280,10 @@ impl Operator {
                 Some(peer) => field.of(peer, out),
                 None => Value::Absent,
             },
-            Operator::DownstreamLocalUriSan => {
-                text(tls.and_then(|tls| tls.local_uri_sans.first()).map(|san| &**san))
-            }
+            Operator::DownstreamLocalUriSan => text(
+                tls.and_then(|tls| tls.local_uri_sans.first())
+                    .map(|san| &**san),
+            ),
             Operator::UpstreamPeer(field) => {
                 match upstream_tls.and_then(|tls| tls.peer.as_deref()) {
                     Some(peer) => field.of(peer, out),
@@ -378,9 +386,11 @@ fn parse_with_argument(name: &str, argument: &str) -> Result<Option<Operator>, S
         "RESP" => Operator::Response(header()?),
         "TRAILER" => Operator::Trailer(header()?),
         "GRPC_STATUS_NUMBER" | "GRPC_STATUS" => Operator::GrpcStatus,
-        "ENVIRONMENT" => {
-            Operator::Environment(std::env::var(argument).unwrap_or_else(|_| "-".into()).into())
-        }
+        "ENVIRONMENT" => Operator::Environment(
+            std::env::var(argument)
+                .unwrap_or_else(|_| "-".into())
+                .into(),
+        ),
         "FILTER_STATE" => return parse_filter_state(argument),
         _ => return Ok(None),
     }))
@@ -437,8 +447,11 @@ impl HeaderChoice {
             Some((main, alternative)) => (main, Some(alternative)),
             None => (argument, None),
         };
-        if main.is_empty() || alternative.is_some_and(|name| name.is_empty() || name.contains('?')) {
-            return Err(format!("({argument}) is not one header name, or two with ? between"));
+        if main.is_empty() || alternative.is_some_and(|name| name.is_empty() || name.contains('?'))
+        {
+            return Err(format!(
+                "({argument}) is not one header name, or two with ? between"
+            ));
         }
         Ok(Self {
             main: main.to_ascii_lowercase().into(),
@@ -499,7 +512,9 @@ fn without_query(value: &[u8]) -> Value<'_> {
 
 fn grpc_status<'a>(context: &FormatContext<'a>) -> Value<'a> {
     let name = &b"grpc-status"[..];
-    let trailer = context.trailers.and_then(|trailers| trailers.get_named(name));
+    let trailer = context
+        .trailers
+        .and_then(|trailers| trailers.get_named(name));
     bytes(trailer.or_else(|| {
         context
             .response
@@ -548,7 +563,9 @@ impl Span {
             Span::Response => timing.upstream_first_received,
             Span::ResponseSent => {
                 let end = info.duration?;
-                timing.upstream_first_received.map(|first| end.saturating_sub(first))
+                timing
+                    .upstream_first_received
+                    .map(|first| end.saturating_sub(first))
             }
         }
     }

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::net::SocketAddr;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -53,7 +54,7 @@ pub struct UpstreamInfo {
     pub stat_name: Option<Arc<str>>,
     pub remote: Option<SocketAddr>,
     pub local: Option<SocketAddr>,
-    pub tls: Option<TlsInfo>,
+    pub tls: Option<Rc<TlsInfo>>,
     /// Why the connection failed.
     pub failure: Option<Cow<'static, str>>,
     pub wire_received: u64,

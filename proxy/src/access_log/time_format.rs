@@ -19,11 +19,15 @@ enum Part {
     Year,
     YearOfCentury,
     Month,
-    MonthName { long: bool },
+    MonthName {
+        long: bool,
+    },
     Day,
     DayPadded,
     DayOfYear,
-    WeekdayName { long: bool },
+    WeekdayName {
+        long: bool,
+    },
     Hour,
     Minute,
     Second,
@@ -83,7 +87,8 @@ fn directive(
     parts: &mut Vec<Part>,
     literal: &mut String,
 ) -> Result<(), String> {
-    let unknown = |c: Option<char>| format!("time pattern %{}", c.map_or(String::new(), String::from));
+    let unknown =
+        |c: Option<char>| format!("time pattern %{}", c.map_or(String::new(), String::from));
     let dash = || Part::Literal("-".into());
     let colon = || Part::Literal(":".into());
     let c = chars.next();
@@ -128,7 +133,9 @@ fn directive(
 }
 
 fn digits(c: char) -> u8 {
-    c.to_digit(10).and_then(|d| u8::try_from(d).ok()).unwrap_or(9)
+    c.to_digit(10)
+        .and_then(|d| u8::try_from(d).ok())
+        .unwrap_or(9)
 }
 
 fn write_default(time: OffsetDateTime, out: &mut Vec<u8>) {
@@ -166,7 +173,12 @@ fn write_part(part: &Part, time: OffsetDateTime, out: &mut Vec<u8>) {
         Part::Second => padded(time.second().into(), 2, b'0', out),
         Part::Fraction(digits) => {
             let cut = 10u32.pow(9 - u32::from(*digits).min(9));
-            padded(u64::from(time.nanosecond() / cut), usize::from(*digits), b'0', out);
+            padded(
+                u64::from(time.nanosecond() / cut),
+                usize::from(*digits),
+                b'0',
+                out,
+            );
         }
         Part::Epoch => write_decimal(u64::try_from(time.unix_timestamp()).unwrap_or(0), out),
         Part::Zone => out.extend_from_slice(b"UTC"),
@@ -192,7 +204,11 @@ fn month(month: Month) -> &'static str {
 }
 
 fn name(text: &str, long: bool, out: &mut Vec<u8>) {
-    let text = if long { text } else { text.get(..3).unwrap_or(text) };
+    let text = if long {
+        text
+    } else {
+        text.get(..3).unwrap_or(text)
+    };
     out.extend_from_slice(text.as_bytes());
 }
 
@@ -226,7 +242,10 @@ mod tests {
     #[test]
     fn patterns() {
         check("", "2024-05-07T07:08:09.012Z");
-        check("%Y/%m/%dT%H:%M:%S%z %s", "2024/05/07T07:08:09+0000 1715065689");
+        check(
+            "%Y/%m/%dT%H:%M:%S%z %s",
+            "2024/05/07T07:08:09+0000 1715065689",
+        );
         check("%s.%3f", "1715065689.012");
         check("%F %T.%9f", "2024-05-07 07:08:09.012345678");
         check("%E6S|%E0S", "09.012345|09");

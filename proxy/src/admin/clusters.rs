@@ -60,7 +60,11 @@ fn as_text(clusters: &[ClusterStatus]) -> String {
             for (stat, value) in counters(host).into_iter().chain(gauges(host)) {
                 let _ = writeln!(lines, "{name}::{address}::{stat}::{value}");
             }
-            let health = if host.healthy { "healthy" } else { "/failed_eds_health" };
+            let health = if host.healthy {
+                "healthy"
+            } else {
+                "/failed_eds_health"
+            };
             let fields: [(&str, String); 6] = [
                 ("health_flags", health.to_owned()),
                 ("weight", host.weight.to_string()),
@@ -120,9 +124,11 @@ fn host_json(host: &HostStatus) -> Value {
         .into_iter()
         .map(|(name, value)| json!({"name": name, "value": value.to_string()}))
         .collect();
-    stats.extend(gauges(host).into_iter().map(
-        |(name, value)| json!({"name": name, "type": "GAUGE", "value": value.to_string()}),
-    ));
+    stats.extend(
+        gauges(host).into_iter().map(
+            |(name, value)| json!({"name": name, "type": "GAUGE", "value": value.to_string()}),
+        ),
+    );
     let health = if host.healthy { "HEALTHY" } else { "UNHEALTHY" };
     json!({
         "address": {"socket_address": {

@@ -29,7 +29,10 @@ pub async fn serve(source: Source, request: Request) -> Response {
     let names = match query.get("name_regex").map(Regex::new).transpose() {
         Ok(names) => names,
         Err(error) => {
-            return text(StatusCode::BAD_REQUEST, format!("invalid name_regex: {error}\n"));
+            return text(
+                StatusCode::BAD_REQUEST,
+                format!("invalid name_regex: {error}\n"),
+            );
         }
     };
     let sections = sections(&source, &query, names.as_ref());
@@ -63,8 +66,9 @@ pub fn print_dump(mut input: impl Read, mut output: impl Write) -> io::Result<()
         .configs
         .iter()
         .map(|section| {
-            json::to_json(section)
-                .unwrap_or_else(|error| json!({"@type": section.type_url, "error": error.to_string()}))
+            json::to_json(section).unwrap_or_else(
+                |error| json!({"@type": section.type_url, "error": error.to_string()}),
+            )
         })
         .collect();
     serde_json::to_writer_pretty(&mut output, &json!({"configs": configs}))?;
@@ -162,11 +166,14 @@ fn timestamp(at: SystemTime) -> Option<Timestamp> {
 }
 
 fn error_state(resource: &DumpResource) -> Option<admin::UpdateFailureState> {
-    resource.error.as_ref().map(|details| admin::UpdateFailureState {
-        details: details.clone(),
-        last_update_attempt: timestamp(resource.last_updated),
-        ..Default::default()
-    })
+    resource
+        .error
+        .as_ref()
+        .map(|details| admin::UpdateFailureState {
+            details: details.clone(),
+            last_update_attempt: timestamp(resource.last_updated),
+            ..Default::default()
+        })
 }
 
 fn clusters(resources: Vec<DumpResource>) -> Any {
@@ -189,13 +196,15 @@ fn clusters(resources: Vec<DumpResource>) -> Any {
 fn endpoints(resources: Vec<DumpResource>) -> Any {
     let dynamic_endpoint_configs = resources
         .iter()
-        .map(|resource| admin::endpoints_config_dump::DynamicEndpointConfig {
-            version_info: resource.version.clone(),
-            endpoint_config: any(type_url::ENDPOINT, resource),
-            last_updated: timestamp(resource.last_updated),
-            error_state: error_state(resource),
-            ..Default::default()
-        })
+        .map(
+            |resource| admin::endpoints_config_dump::DynamicEndpointConfig {
+                version_info: resource.version.clone(),
+                endpoint_config: any(type_url::ENDPOINT, resource),
+                last_updated: timestamp(resource.last_updated),
+                error_state: error_state(resource),
+                ..Default::default()
+            },
+        )
         .collect();
     pack(&admin::EndpointsConfigDump {
         dynamic_endpoint_configs,
@@ -278,17 +287,24 @@ fn secrets(source: &Source, resources: Vec<DumpResource>) -> Any {
         let packed = any(type_url::SECRET, &resource)?;
         let mut secret: Secret = unpack(&packed).ok()?;
         redact(&mut secret);
-        Some((resource.name, resource.version, resource.last_updated, secret))
+        Some((
+            resource.name,
+            resource.version,
+            resource.last_updated,
+            secret,
+        ))
     });
     let dynamic_active_secrets = own
         .chain(delivered)
-        .map(|(name, version_info, at, secret)| admin::secrets_config_dump::DynamicSecret {
-            name,
-            version_info,
-            last_updated: timestamp(at),
-            secret: Some(pack(&secret)),
-            ..Default::default()
-        })
+        .map(
+            |(name, version_info, at, secret)| admin::secrets_config_dump::DynamicSecret {
+                name,
+                version_info,
+                last_updated: timestamp(at),
+                secret: Some(pack(&secret)),
+                ..Default::default()
+            },
+        )
         .collect();
     pack(&admin::SecretsConfigDump {
         dynamic_active_secrets,
@@ -364,7 +380,10 @@ mod tests {
         print_dump(dump.encode_to_vec().as_slice(), &mut output).expect("printable");
         let json: Value = serde_json::from_slice(&output).expect("JSON");
         let section = &json["configs"][0];
-        assert_eq!(section["@type"], "type.googleapis.com/envoy.admin.v3.ClustersConfigDump");
+        assert_eq!(
+            section["@type"],
+            "type.googleapis.com/envoy.admin.v3.ClustersConfigDump"
+        );
         let cluster = &section["dynamic_active_clusters"][0];
         assert_eq!(cluster["cluster"]["name"], "a");
         assert_eq!(cluster["error_state"]["details"], "bad");

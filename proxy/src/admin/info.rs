@@ -98,7 +98,9 @@ pub fn rfc3339(at: SystemTime) -> String {
 /// `envoy.admin.v3.Memory`, as far as it means something here.
 pub async fn serve_memory(_source: Source, _request: Request) -> Response {
     let resident = process::resident_bytes().unwrap_or(0).to_string();
-    super::json(&json!({"allocated": resident, "heap_size": resident, "total_physical_bytes": resident}))
+    super::json(
+        &json!({"allocated": resident, "heap_size": resident, "total_physical_bytes": resident}),
+    )
 }
 
 pub async fn serve_logging(source: Source, request: Request) -> Response {

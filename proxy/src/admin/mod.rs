@@ -18,8 +18,9 @@ use std::time::SystemTime;
 
 use bytes::Bytes;
 use http::StatusCode;
-use ironsail_runtime::admin::{Request, Response, Router};
-use ironsail_runtime::admin::text;
+use ironsail_runtime::admin::{Request, Response, Router, text};
+
+use crate::stats::Registry;
 
 pub use config_dump::{PRINT_COMMAND, print_dump};
 pub use info::ServerInfo;
@@ -33,10 +34,7 @@ pub trait AdminSource: Send + Sync + 'static {
     fn bootstrap(&self) -> Bytes;
     fn clusters(&self) -> Answer<Vec<ClusterStatus>>;
     fn listeners(&self) -> Vec<ListenerStatus>;
-    /// All counters and gauges: Envoy's dotted names and values, sorted.
-    fn stats(&self) -> Answer<Vec<(String, u64)>>;
-    /// Everything in Prometheus text form.
-    fn prometheus(&self) -> Answer<String>;
+    fn stats(&self) -> &Registry;
     fn info(&self) -> ServerInfo;
     /// Leaf and root certificates in use: PEM, without keys.
     fn certificates(&self) -> Vec<CertificateStatus>;
@@ -144,20 +142,35 @@ pub fn router(source: Arc<dyn AdminSource>) -> Router {
     router = add_get(router, &source, "/clusters", clusters::serve);
     router = add_get(router, &source, "/listeners", clusters::serve_listeners);
     router = add_get(router, &source, "/stats", stats::serve);
-    router = add_get(router, &source, "/stats/prometheus", stats::serve_prometheus);
+    router = add_get(
+        router,
+        &source,
+        "/stats/prometheus",
+        stats::serve_prometheus,
+    );
     router = add_get(router, &source, "/server_info", info::serve);
     router = add_get(router, &source, "/ready", info::serve_ready);
     router = add_get(router, &source, "/certs", info::serve_certificates);
     router = add_get(router, &source, "/memory", info::serve_memory);
     router = add_post(router, &source, "/logging", info::serve_logging);
-    router = add_post(router, &source, "/drain_listeners", |source, request| async move {
-        source.drain(Query::of(&request).has("inboundonly"));
-        ok()
-    });
-    router = add_post(router, &source, "/healthcheck/fail", |source, _| async move {
-        source.set_healthy(false);
-        ok()
-    });
+    router = add_post(
+        router,
+        &source,
+        "/drain_listeners",
+        |source, request| async move {
+            source.drain(Query::of(&request).has("inboundonly"));
+            ok()
+        },
+    );
+    router = add_post(
+        router,
+        &source,
+        "/healthcheck/fail",
+        |source, _| async move {
+            source.set_healthy(false);
+            ok()
+        },
+    );
     router = add_post(router, &source, "/healthcheck/ok", |source, _| async move {
         source.set_healthy(true);
         ok()

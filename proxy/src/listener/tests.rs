@@ -57,8 +57,14 @@ impl Proxy {
         clusters: &[ironsail_xds::cluster::Cluster],
         listeners: &[proto::Listener],
     ) {
-        let clusters: Vec<_> = clusters.iter().map(|c| (c.name.as_str(), c.clone())).collect();
-        let listeners: Vec<_> = listeners.iter().map(|l| (l.name.as_str(), l.clone())).collect();
+        let clusters: Vec<_> = clusters
+            .iter()
+            .map(|c| (c.name.as_str(), c.clone()))
+            .collect();
+        let listeners: Vec<_> = listeners
+            .iter()
+            .map(|l| (l.name.as_str(), l.clone()))
+            .collect();
         assert_eq!(self.store.apply(update(&clusters)), vec![]);
         assert_eq!(self.store.apply(update(&listeners)), vec![]);
         self.apply();
@@ -85,7 +91,11 @@ impl Proxy {
     }
 
     async fn server(&self) -> (SocketAddr, DuplexStream) {
-        self.dialled.borrow_mut().recv().await.expect("the dialer lives")
+        self.dialled
+            .borrow_mut()
+            .recv()
+            .await
+            .expect("the dialer lives")
     }
 
     fn was_dialled(&self) -> bool {
@@ -119,7 +129,9 @@ fn original_dst_cluster(name: &str) -> ironsail_xds::cluster::Cluster {
     use ironsail_xds::cluster::cluster::{ClusterDiscoveryType, DiscoveryType, LbPolicy};
     ironsail_xds::cluster::Cluster {
         name: name.to_owned(),
-        cluster_discovery_type: Some(ClusterDiscoveryType::Type(DiscoveryType::OriginalDst as i32)),
+        cluster_discovery_type: Some(ClusterDiscoveryType::Type(
+            DiscoveryType::OriginalDst as i32,
+        )),
         lb_policy: LbPolicy::ClusterProvided as i32,
         ..Default::default()
     }
@@ -134,7 +146,11 @@ fn outbound() -> Vec<proto::Listener> {
     let guard = matching(tcp_chain("BlackHole"), |m| {
         m.destination_port = Some(UInt32Value { value: 15001 });
     });
-    let mut all = listener("virtualOutbound", "0.0.0.0:15001", vec![guard, tcp_chain("Passthrough")]);
+    let mut all = listener(
+        "virtualOutbound",
+        "0.0.0.0:15001",
+        vec![guard, tcp_chain("Passthrough")],
+    );
     all.use_original_dst = Some(BoolValue { value: true });
     let mut service = listener("10.96.0.1_443", "10.96.0.1:443", vec![tcp_chain("service")]);
     service.bind_to_port = Some(BoolValue { value: false });
@@ -252,10 +268,16 @@ async fn a_slow_client_keeps_its_protocol() {
         let mut client = proxy.connect("0.0.0.0:15006", "10.0.0.1:8000");
         let (address, mut asked) = proxy.server().await;
         assert_eq!(address.to_string(), "10.0.0.6:6");
-        client.write_all(b"GET / HTTP/1.1\r\n\r\n").await.expect("open");
+        client
+            .write_all(b"GET / HTTP/1.1\r\n\r\n")
+            .await
+            .expect("open");
         let (address, mut server) = proxy.server().await;
         assert_eq!(address.to_string(), "10.0.0.80:80");
-        assert_eq!(read_exactly(&mut server, 18).await, "GET / HTTP/1.1\r\n\r\n");
+        assert_eq!(
+            read_exactly(&mut server, 18).await,
+            "GET / HTTP/1.1\r\n\r\n"
+        );
         assert_eq!(asked.read(&mut [0; 8]).await.expect("closed"), 0);
     })
     .await;
@@ -279,12 +301,17 @@ async fn listener_filters_have_their_time() {
 async fn no_chain_closes_the_connection() {
     local(async {
         let mut proxy = Proxy::new();
-        let chain = matching(tcp_chain("tcp"), |m| m.transport_protocol = "tls".to_owned());
+        let chain = matching(tcp_chain("tcp"), |m| {
+            m.transport_protocol = "tls".to_owned()
+        });
         let mut strict = listener("strict", "0.0.0.0:15006", vec![chain]);
         strict.listener_filters = vec![tls_inspector()];
         proxy.configure(&sniffing_clusters(), &[strict]);
         let mut client = proxy.connect("0.0.0.0:15006", "10.0.0.1:80");
-        client.write_all(b"GET / HTTP/1.1\r\n\r\n").await.expect("open");
+        client
+            .write_all(b"GET / HTTP/1.1\r\n\r\n")
+            .await
+            .expect("open");
         assert_eq!(client.read(&mut [0; 8]).await.expect("closed"), 0);
         assert!(!proxy.was_dialled());
     })
@@ -298,9 +325,12 @@ async fn mutual_tls_between_two_proxies() {
         let authority = Authority::new();
         let alpn = &["istio-peer-exchange", "istio"];
         let mut cluster = static_cluster("web", &["10.0.0.9:80"]);
-        cluster.transport_socket =
-            Some(upstream_tls("outbound_.80_._.web", common_tls(alpn, &[WEB])));
-        let exchange: CommonTlsContext = common_tls(&["istio-peer-exchange"], &["spiffe://cluster.local/*"]);
+        cluster.transport_socket = Some(upstream_tls(
+            "outbound_.80_._.web",
+            common_tls(alpn, &[WEB]),
+        ));
+        let exchange: CommonTlsContext =
+            common_tls(&["istio-peer-exchange"], &["spiffe://cluster.local/*"]);
         let mut secured = matching(tcp_chain("app"), |m| {
             m.transport_protocol = "tls".to_owned();
             m.application_protocols = vec!["istio".to_owned()];
@@ -310,8 +340,13 @@ async fn mutual_tls_between_two_proxies() {
         inbound.listener_filters = vec![tls_inspector()];
 
         let mut near = Proxy::new();
-        near.store.set_workload(Some(authority.workload("spiffe://cluster.local/ns/shop/sa/api")));
-        near.configure(&[cluster], &[listener("out", "10.96.0.5:80", vec![tcp_chain("web")])]);
+        near.store.set_workload(Some(
+            authority.workload("spiffe://cluster.local/ns/shop/sa/api"),
+        ));
+        near.configure(
+            &[cluster],
+            &[listener("out", "10.96.0.5:80", vec![tcp_chain("web")])],
+        );
         let mut far = Proxy::new();
         far.store.set_workload(Some(authority.workload(WEB)));
         far.configure(&[static_cluster("app", &["10.0.0.9:8080"])], &[inbound]);
@@ -347,7 +382,11 @@ async fn changed_chains_drain_and_others_stay() {
                     m.destination_port = Some(UInt32Value { value: port });
                 })
             };
-            listener("l", "0.0.0.0:15006", vec![chain("http", 80), chain(second, 81)])
+            listener(
+                "l",
+                "0.0.0.0:15006",
+                vec![chain("http", 80), chain(second, 81)],
+            )
         };
         proxy.configure(&sniffing_clusters(), &[chains("http")]);
         let mut kept = proxy.connect("0.0.0.0:15006", "10.0.0.1:80");
@@ -360,9 +399,16 @@ async fn changed_chains_drain_and_others_stay() {
         let mut byte = [0; 1];
         let open = tokio::time::timeout(Duration::from_secs(1), drained.read(&mut byte));
         open.await.expect_err("it may finish what it does");
-        assert_eq!(drained.read(&mut byte).await.expect("closed after the drain time"), 0);
+        assert_eq!(
+            drained
+                .read(&mut byte)
+                .await
+                .expect("closed after the drain time"),
+            0
+        );
         let open = tokio::time::timeout(Duration::from_secs(100), kept.read(&mut byte));
-        open.await.expect_err("an unchanged chain keeps its connections");
+        open.await
+            .expect_err("an unchanged chain keeps its connections");
     })
     .await;
 }
@@ -376,11 +422,18 @@ fn draining_inbound_leaves_outbound() {
     proxy.configure(&sniffing_clusters(), &[inbound, outbound]);
     let draining = |port: u16| {
         let at = SocketAddr::from(([0, 0, 0, 0], port));
-        let listener = proxy.worker.listeners.for_destination(at).expect("configured");
+        let listener = proxy
+            .worker
+            .listeners
+            .for_destination(at)
+            .expect("configured");
         let chain = Arc::clone(&listener.config.chains[0]);
         listener.drain_of(&chain).is_draining()
     };
-    proxy.worker.listeners.drain(super::DrainScope::Inbound, super::DrainMode::Graceful);
+    proxy
+        .worker
+        .listeners
+        .drain(super::DrainScope::Inbound, super::DrainMode::Graceful);
     assert!(draining(15006));
     assert!(!draining(15001));
 }

@@ -276,7 +276,11 @@ impl<'a> Direction<'a> {
         if let Err(error) = ready!(from.poll_readable(cx)) {
             return Poll::Ready(ended(error));
         }
-        if self.buffer.as_ref().is_some_and(|buffer| buffer.len() != BUFFER_SIZE) {
+        if self
+            .buffer
+            .as_ref()
+            .is_some_and(|buffer| buffer.len() != BUFFER_SIZE)
+        {
             // What a frame left was of its own size.
             self.release();
         }

@@ -7,8 +7,25 @@ use super::counter::add;
 
 /// Envoy's bounds, in milliseconds where durations are measured.
 pub const DEFAULT_BOUNDS: &[f64] = &[
-    0.5, 1.0, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0, 1000.0, 2500.0, 5000.0, 10_000.0, 30_000.0,
-    60_000.0, 300_000.0, 600_000.0, 1_800_000.0, 3_600_000.0,
+    0.5,
+    1.0,
+    5.0,
+    10.0,
+    25.0,
+    50.0,
+    100.0,
+    250.0,
+    500.0,
+    1000.0,
+    2500.0,
+    5000.0,
+    10_000.0,
+    30_000.0,
+    60_000.0,
+    300_000.0,
+    600_000.0,
+    1_800_000.0,
+    3_600_000.0,
 ];
 
 /// Upper bounds of buckets, ascending; the last bucket, without a bound, is not listed.
@@ -58,7 +75,9 @@ pub struct Histogram {
 
 impl Histogram {
     pub fn new(bounds: Arc<Bounds>) -> Self {
-        let buckets = (0..=bounds.limits.len()).map(|_| AtomicU64::new(0)).collect();
+        let buckets = (0..=bounds.limits.len())
+            .map(|_| AtomicU64::new(0))
+            .collect();
         Self {
             bounds,
             buckets,

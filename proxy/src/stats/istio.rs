@@ -2,7 +2,6 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
-use std::marker::PhantomData;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -25,12 +24,10 @@ const MAX_CLIENT_HOSTS: usize = 1000;
 /// How often series are looked through for unused ones.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(30);
 
-/// Compiled `stats.PluginConfig`.
+/// Compiled `stats.PluginConfig`, without the side that reports.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct IstioStats {
+pub struct StatsSettings {
     pub disable_host_header_fallback: bool,
-    /// How often open TCP connections report; `None`: 5 s.
-    pub tcp_reporting_interval: Option<Duration>,
     /// Labels left out, of all metrics.
     pub removed_tags: Vec<Box<str>>,
     pub dropped: Dropped,
@@ -59,7 +56,7 @@ pub enum RequestProtocol {
 /// Whom and what a report is about. References are compared by address: equal objects should be shared.
 #[derive(Clone, Copy)]
 pub struct CallRef<'a> {
-    pub settings: &'a Arc<IstioStats>,
+    pub settings: &'a Arc<StatsSettings>,
     pub reporter: Reporter,
     pub peer: Option<&'a Arc<PeerMetadata>>,
     pub service: Option<&'a IstioService>,
@@ -149,7 +146,7 @@ struct Key {
 /// Keeps the addresses of a [`Key`] from being reused.
 #[derive(Clone)]
 struct Keep {
-    _settings: Arc<IstioStats>,
+    _settings: Arc<StatsSettings>,
     _peer: Option<Arc<PeerMetadata>>,
     _cluster: Arc<str>,
     _service: Option<Arc<str>>,
@@ -158,7 +155,7 @@ struct Keep {
 
 /// A label set and its series, by what differs between responses.
 struct Dimensions {
-    settings: Arc<IstioStats>,
+    settings: Arc<StatsSettings>,
     base: LabelText,
     security: LabelText,
     series: RefCell<SmallVec<[(Variant, Entry); 2]>>,
@@ -234,14 +231,19 @@ impl Reports {
         }
     }
 
-    /// The series of a TCP connection, for the time it is open.
-    pub fn tcp(&self, call: &CallRef<'_>, flags: ResponseFlags) -> TcpCounters {
-        let dimensions = self.dimensions(call);
+    /// The series of TCP connections with these labels.
+    pub fn tcp(
+        &self,
+        settings: &Arc<StatsSettings>,
+        call: &Call<'_>,
+        flags: ResponseFlags,
+    ) -> Arc<TcpSeries> {
+        let dimensions = self.by_labels(settings, call);
         let mut entries = dimensions.tcp.borrow_mut();
         if let Some((_, series)) = entries.iter().find(|(bits, _)| *bits == flags.bits()) {
-            return TcpCounters::new(series);
+            return Arc::clone(series);
         }
-        let mut labels = LabelWriter::new(&dimensions.settings.removed_tags);
+        let mut labels = LabelWriter::new(&settings.removed_tags);
         labels.add("request_protocol", "tcp");
         labels.add("response_flags", &flags.to_short());
         let series = Arc::new(TcpSeries {
@@ -251,28 +253,28 @@ impl Reports {
             sent: AtomicU64::new(0),
             received: AtomicU64::new(0),
         });
-        if !dimensions.settings.dropped.tcp {
+        if !settings.dropped.tcp {
             lock(&self.published.tcp).push(Arc::clone(&series));
         }
-        let counters = TcpCounters::new(&series);
-        entries.push((flags.bits(), series));
-        counters
+        entries.push((flags.bits(), Arc::clone(&series)));
+        series
     }
 
     fn dimensions(&self, call: &CallRef<'_>) -> Rc<Dimensions> {
+        let settings = call.settings;
         let host = match call.service {
-            None if !call.settings.disable_host_header_fallback => call.host,
+            None if !settings.disable_host_header_fallback => call.host,
             _ => None,
         };
         if host.is_some() {
             // Clients choose hosts: remembering them by address would not work.
-            return self.by_labels(call, host);
+            return self.by_labels(settings, &call.to_call(host));
         }
         let key = Key::of(call);
         if let Some((_, dimensions)) = self.by_address.borrow().get(&key) {
             return Rc::clone(dimensions);
         }
-        let dimensions = self.by_labels(call, None);
+        let dimensions = self.by_labels(settings, &call.to_call(None));
         let mut remembered = self.by_address.borrow_mut();
         if remembered.len() >= MAX_REMEMBERED {
             remembered.clear();
@@ -281,40 +283,41 @@ impl Reports {
         dimensions
     }
 
-    fn by_labels(&self, call: &CallRef<'_>, host: Option<&str>) -> Rc<Dimensions> {
-        let settings = Arc::as_ptr(call.settings) as usize;
-        let base = self.labels(call, host);
-        if let Some(found) = self.by_labels.borrow().get(&(base.clone(), settings)) {
+    fn by_labels(&self, settings: &Arc<StatsSettings>, call: &Call<'_>) -> Rc<Dimensions> {
+        let base = self.labels(settings, call);
+        let key = (base, Arc::as_ptr(settings) as usize);
+        if let Some(found) = self.by_labels.borrow().get(&key) {
             return Rc::clone(found);
         }
-        if host.is_some() {
+        if call.service.host.is_some() {
             if self.client_hosts.get() >= MAX_CLIENT_HOSTS {
-                return self.by_labels(call, None);
+                let mut call = *call;
+                call.service.host = None;
+                return self.by_labels(settings, &call);
             }
             self.client_hosts.set(self.client_hosts.get() + 1);
         }
-        let mut security = LabelWriter::new(&call.settings.removed_tags);
-        security.security(&call.to_call(host));
+        let mut security = LabelWriter::new(&settings.removed_tags);
+        security.security(call);
         let dimensions = Rc::new(Dimensions {
-            settings: Arc::clone(call.settings),
-            base: base.clone(),
+            settings: Arc::clone(settings),
+            base: key.0.clone(),
             security: security.finish(),
             series: RefCell::default(),
             tcp: RefCell::default(),
         });
         self.by_labels
             .borrow_mut()
-            .insert((base, settings), Rc::clone(&dimensions));
+            .insert(key, Rc::clone(&dimensions));
         dimensions
     }
 
-    fn labels(&self, call: &CallRef<'_>, host: Option<&str>) -> LabelText {
-        let mut labels = LabelWriter::new(&call.settings.removed_tags);
-        let call = call.to_call(host);
-        labels.call(&call, &self.local);
+    fn labels(&self, settings: &StatsSettings, call: &Call<'_>) -> LabelText {
+        let mut labels = LabelWriter::new(&settings.removed_tags);
+        labels.call(call, &self.local);
         // Part of the identity, though printed at the end.
         let mut security = LabelWriter::new(&[]);
-        security.security(&call);
+        security.security(call);
         labels.finish().with_identity(security.finish())
     }
 
@@ -332,7 +335,10 @@ impl Reports {
         let mut messages = LabelWriter::new(removed);
         messages.add("request_protocol", protocol);
         own.add("response_code", &variant.code.to_string());
-        own.add("grpc_response_status", status.as_deref().unwrap_or_default());
+        own.add(
+            "grpc_response_status",
+            status.as_deref().unwrap_or_default(),
+        );
         own.add("response_flags", &flags.to_short());
         let (base, security) = (&dimensions.base, &dimensions.security);
         let histogram = || Histogram::new(Arc::clone(&self.bounds));
@@ -414,38 +420,20 @@ impl RequestSeries {
     }
 }
 
-/// The numbers of TCP connections with the same labels, for the worker that asked for them.
-#[derive(Clone, Debug)]
-pub struct TcpCounters {
-    series: Arc<TcpSeries>,
-    /// Two threads changing them would lose counts.
-    _not_send: PhantomData<*const ()>,
-}
-
-impl TcpCounters {
-    fn new(series: &Arc<TcpSeries>) -> Self {
-        Self {
-            series: Arc::clone(series),
-            _not_send: PhantomData,
-        }
+/// Only the thread of the worker that made a series changes it.
+impl TcpSeries {
+    pub(super) fn opened(&self) {
+        add(&self.opened, 1);
     }
 
-    pub fn opened(&self) {
-        add(&self.series.opened, 1);
+    pub(super) fn closed(&self) {
+        add(&self.closed, 1);
     }
 
-    pub fn closed(&self) {
-        add(&self.series.closed, 1);
-    }
-
-    /// Bytes to the client.
-    pub fn sent(&self, bytes: u64) {
-        add(&self.series.sent, bytes);
-    }
-
-    /// Bytes from the client.
-    pub fn received(&self, bytes: u64) {
-        add(&self.series.received, bytes);
+    /// Bytes from and to the client.
+    pub(super) fn bytes(&self, received: u64, sent: u64) {
+        add(&self.received, received);
+        add(&self.sent, sent);
     }
 }
 
@@ -488,7 +476,10 @@ impl Keep {
             _peer: call.peer.cloned(),
             _cluster: Arc::clone(call.cluster),
             _service: call.service.map(|service| Arc::clone(&service.host)),
-            _principals: [call.source_principal.cloned(), call.destination_principal.cloned()],
+            _principals: [
+                call.source_principal.cloned(),
+                call.destination_principal.cloned(),
+            ],
         }
     }
 }

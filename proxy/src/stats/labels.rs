@@ -107,7 +107,10 @@ impl<'a> LabelWriter<'a> {
         };
         self.add("reporter", call.reporter.as_str());
         self.known("source_workload", source.map(|w| &*w.workload));
-        self.known("source_canonical_service", source.map(|w| &*w.canonical_name));
+        self.known(
+            "source_canonical_service",
+            source.map(|w| &*w.canonical_name),
+        );
         self.add("source_canonical_revision", revision(source));
         self.known("source_workload_namespace", source.map(|w| &*w.namespace));
         self.known("source_principal", call.source_principal);
@@ -115,13 +118,19 @@ impl<'a> LabelWriter<'a> {
         self.known("source_version", source.map(|w| &*w.version));
         self.known("source_cluster", source.map(|w| &*w.cluster));
         self.known("destination_workload", destination.map(|w| &*w.workload));
-        self.known("destination_workload_namespace", destination.map(|w| &*w.namespace));
+        self.known(
+            "destination_workload_namespace",
+            destination.map(|w| &*w.namespace),
+        );
         self.known("destination_principal", call.destination_principal);
         self.known("destination_app", destination.map(|w| &*w.app));
         self.known("destination_version", destination.map(|w| &*w.version));
         let service = &call.service;
         self.known("destination_service", service.host_name());
-        self.known("destination_canonical_service", destination.map(|w| &*w.canonical_name));
+        self.known(
+            "destination_canonical_service",
+            destination.map(|w| &*w.canonical_name),
+        );
         self.add("destination_canonical_revision", revision(destination));
         self.known("destination_service_name", service.name());
         let namespace = service.service.map(|service| &*service.namespace);
@@ -165,7 +174,11 @@ impl<'a> Service<'a> {
         use ironsail_mesh::xds_name::{
             BLACK_HOLE_CLUSTER, INBOUND_PASSTHROUGH_CLUSTER, PASSTHROUGH_CLUSTER,
         };
-        let own = [BLACK_HOLE_CLUSTER, PASSTHROUGH_CLUSTER, INBOUND_PASSTHROUGH_CLUSTER];
+        let own = [
+            BLACK_HOLE_CLUSTER,
+            PASSTHROUGH_CLUSTER,
+            INBOUND_PASSTHROUGH_CLUSTER,
+        ];
         match self.service {
             Some(service) => Some(&service.name),
             None if own.contains(&self.cluster) => Some(self.cluster),

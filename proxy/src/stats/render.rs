@@ -70,7 +70,9 @@ impl Istio {
         for shard in registry.published() {
             for series in shard.requests() {
                 all.add_messages(&series);
-                let entry = requests.entry(series.labels.as_str().to_owned()).or_default();
+                let entry = requests
+                    .entry(series.labels.as_str().to_owned())
+                    .or_default();
                 entry.add(&series);
             }
             for series in shard.tcp() {
@@ -80,7 +82,7 @@ impl Istio {
             }
         }
         for (labels, sums) in requests {
-            let mut put = |family: &mut Family<Snapshot>, value: Option<Snapshot>| {
+            let put = |family: &mut Family<Snapshot>, value: Option<Snapshot>| {
                 if let Some(value) = value {
                     family.insert(labels.clone(), value);
                 }
@@ -139,8 +141,16 @@ impl Requests {
         }
         for (slot, histogram, dropped) in [
             (&mut self.duration, &series.duration, dropped.duration),
-            (&mut self.request_bytes, &series.request_bytes, dropped.request_bytes),
-            (&mut self.response_bytes, &series.response_bytes, dropped.response_bytes),
+            (
+                &mut self.request_bytes,
+                &series.request_bytes,
+                dropped.request_bytes,
+            ),
+            (
+                &mut self.response_bytes,
+                &series.response_bytes,
+                dropped.response_bytes,
+            ),
         ] {
             if !dropped {
                 histogram.add_to(slot.get_or_insert_default());
@@ -194,7 +204,12 @@ impl Registry {
     }
 
     fn histogram(&self, out: &mut String, name: &str, labels: &str, snapshot: &Snapshot) {
-        let bounds = self.bounds.texts().iter().map(String::as_str).chain(["+Inf"]);
+        let bounds = self
+            .bounds
+            .texts()
+            .iter()
+            .map(String::as_str)
+            .chain(["+Inf"]);
         let mut cumulated = 0;
         for (bound, count) in bounds.zip(&snapshot.buckets) {
             cumulated += count;
@@ -223,7 +238,11 @@ impl Registry {
             }
         }
         for (family, series) in families {
-            let kind = if is_gauge(&family) { "gauge" } else { "counter" };
+            let kind = if is_gauge(&family) {
+                "gauge"
+            } else {
+                "counter"
+            };
             type_line(out, &family, kind);
             for (labels, value) in series {
                 sample(out, &family, &labels, value);
@@ -353,6 +372,12 @@ pub fn prometheus_name(name: &str) -> (String, String) {
 
 fn sanitized(name: &str) -> String {
     name.chars()
-        .map(|c| if c.is_ascii_alphanumeric() || c == '_' { c } else { '_' })
+        .map(|c| {
+            if c.is_ascii_alphanumeric() || c == '_' {
+                c
+            } else {
+                '_'
+            }
+        })
         .collect()
 }

@@ -3,8 +3,8 @@ use std::time::{Duration, Instant};
 
 use super::labels::LabelText;
 use super::{
-    CallRef, DEFAULT_BOUNDS, Dropped, Filter, IstioStats, Registry, Reporter, RequestProtocol,
-    RequestReport, prometheus_name,
+    Call, CallRef, DEFAULT_BOUNDS, Dropped, Filter, Registry, Reporter, RequestProtocol,
+    RequestReport, Service, StatsSettings, prometheus_name,
 };
 use crate::access_log::{Flag, ResponseFlags};
 use crate::peer::PeerMetadata;
@@ -25,7 +25,7 @@ fn workload(name: &str, namespace: &str) -> PeerMetadata {
 
 struct Fixture {
     registry: Arc<Registry>,
-    settings: Arc<IstioStats>,
+    settings: Arc<StatsSettings>,
     peer: Arc<PeerMetadata>,
     cluster: Arc<str>,
     service: IstioService,
@@ -34,7 +34,7 @@ struct Fixture {
 }
 
 impl Fixture {
-    fn new(settings: IstioStats) -> Self {
+    fn new(settings: StatsSettings) -> Self {
         Self {
             registry: Registry::new(workload("reviews", "shop"), "1.32.0", &[1.0, 10.0, 1000.0]),
             settings: Arc::new(settings),
@@ -88,7 +88,7 @@ impl Fixture {
 
 #[test]
 fn prometheus_text() {
-    let fixture = Fixture::new(IstioStats::default());
+    let fixture = Fixture::new(StatsSettings::default());
     let shard = fixture.registry.shard();
     shard.report_request(&fixture.report(fixture.call()), Instant::now());
     let grpc = RequestReport {
@@ -100,13 +100,32 @@ fn prometheus_text() {
         ..fixture.report(fixture.call())
     };
     shard.report_request(&grpc, Instant::now());
-    let tcp = shard.tcp(&fixture.call(), ResponseFlags::default());
-    tcp.opened();
-    tcp.received(10);
-    tcp.sent(20);
-    shard.cluster(&"inbound|9080||".into()).upstream_rq_total.inc();
+    let tcp = Call {
+        reporter: Reporter::Destination,
+        peer: Some(&fixture.peer),
+        service: Service {
+            service: Some(&fixture.service),
+            cluster: &fixture.cluster,
+            host: None,
+        },
+        source_principal: Some(&fixture.source),
+        destination_principal: Some(&fixture.destination),
+        mutual_tls: true,
+    };
+    let series = shard
+        .reports
+        .tcp(&fixture.settings, &tcp, ResponseFlags::default());
+    series.opened();
+    series.bytes(10, 20);
+    shard
+        .cluster(&"inbound|9080||".into())
+        .upstream_rq_total
+        .inc();
     shard.cluster(&"inbound|9080||".into()).response(503);
-    shard.http(&"inbound_0.0.0.0_9080;".into()).downstream_cx_active.inc();
+    shard
+        .http(&"inbound_0.0.0.0_9080;".into())
+        .downstream_cx_active
+        .inc();
     fixture.registry.shared("server.live").set(1);
     let filter = Filter {
         used_only: true,
@@ -118,10 +137,10 @@ fn prometheus_text() {
 
 #[test]
 fn workers_are_added_up() {
-    let fixture = Fixture::new(IstioStats::default());
+    let fixture = Fixture::new(StatsSettings::default());
     for _ in 0..2 {
         // Another worker has its own copies of the same facts.
-        let other = Fixture::new(IstioStats::default());
+        let other = Fixture::new(StatsSettings::default());
         let shard = fixture.registry.shard();
         shard.report_request(&other.report(other.call()), Instant::now());
         shard.report_request(&fixture.report(fixture.call()), Instant::now());
@@ -135,9 +154,9 @@ fn workers_are_added_up() {
 
 #[test]
 fn what_is_not_known_is_unknown() {
-    let fixture = Fixture::new(IstioStats {
+    let fixture = Fixture::new(StatsSettings {
         disable_host_header_fallback: true,
-        ..IstioStats::default()
+        ..StatsSettings::default()
     });
     let call = CallRef {
         reporter: Reporter::Source,
@@ -173,7 +192,7 @@ fn what_is_not_known_is_unknown() {
 
 #[test]
 fn hosts_of_clients_are_bounded() {
-    let fixture = Fixture::new(IstioStats::default());
+    let fixture = Fixture::new(StatsSettings::default());
     let shard = fixture.registry.shard();
     for number in 0..2000 {
         let host = format!("h{number}.example");
@@ -192,13 +211,13 @@ fn hosts_of_clients_are_bounded() {
 
 #[test]
 fn removed_tags_and_dropped_metrics_are_absent() {
-    let fixture = Fixture::new(IstioStats {
+    let fixture = Fixture::new(StatsSettings {
         removed_tags: vec!["source_principal".into(), "response_code".into()],
         dropped: Dropped {
             request_bytes: true,
             ..Dropped::default()
         },
-        ..IstioStats::default()
+        ..StatsSettings::default()
     });
     let shard = fixture.registry.shard();
     shard.report_request(&fixture.report(fixture.call()), Instant::now());
@@ -211,9 +230,9 @@ fn removed_tags_and_dropped_metrics_are_absent() {
 
 #[test]
 fn unused_series_expire() {
-    let fixture = Fixture::new(IstioStats {
+    let fixture = Fixture::new(StatsSettings {
         expiry: Some(Duration::from_secs(60)),
-        ..IstioStats::default()
+        ..StatsSettings::default()
     });
     let shard = fixture.registry.shard();
     let start = Instant::now();
@@ -227,7 +246,11 @@ fn unused_series_expire() {
     shard.report_request(&failed, start + Duration::from_secs(90));
     let lines = fixture.lines("istio_requests_total");
     assert_eq!(lines.len(), 1);
-    assert!(lines.iter().all(|line| line.contains("response_code=\"500\"") && line.ends_with(" 2")));
+    assert!(
+        lines
+            .iter()
+            .all(|line| line.contains("response_code=\"500\"") && line.ends_with(" 2"))
+    );
 }
 
 #[test]
@@ -243,7 +266,10 @@ fn label_values_are_escaped_and_cut() {
 #[test]
 fn names_become_labels() {
     let check = |name: &str, family: &str, labels: &str| {
-        assert_eq!(prometheus_name(name), (family.to_owned(), labels.to_owned()));
+        assert_eq!(
+            prometheus_name(name),
+            (family.to_owned(), labels.to_owned())
+        );
     };
     check("server.live", "envoy_server_live", "");
     check(
@@ -265,5 +291,8 @@ fn names_become_labels() {
 
 #[test]
 fn default_bounds_are_ascending() {
-    assert_eq!(super::Bounds::new(DEFAULT_BOUNDS).texts().len(), DEFAULT_BOUNDS.len());
+    assert_eq!(
+        super::Bounds::new(DEFAULT_BOUNDS).texts().len(),
+        DEFAULT_BOUNDS.len()
+    );
 }

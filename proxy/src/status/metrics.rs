@@ -13,6 +13,7 @@ use tracing::debug;
 use super::probe::{Target, get};
 use super::{Config, MAX_APP_ANSWER_BYTES, SCRAPE_TIMEOUT};
 use crate::admin::prometheus_response;
+use crate::stats::Filter;
 
 /// Where the application serves metrics, as its annotations said before injection.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -56,10 +57,11 @@ impl ScrapeTarget {
 
 pub async fn merged(config: Arc<Config>, request: Request) -> Response {
     let mut body = (config.agent_metrics)();
-    let proxy = config.source.prometheus();
-    let app = scrape_application(&config, &request);
-    let (proxy, app) = tokio::join!(proxy, app);
-    append(&mut body, &proxy);
+    append(
+        &mut body,
+        &config.source.stats().prometheus(&Filter::default()),
+    );
+    let app = scrape_application(&config, &request).await;
     match app {
         Some((text, content_type)) => {
             append(&mut body, strip_end_marker(&text));
@@ -117,10 +119,16 @@ async fn scrape_application(config: &Config, request: &Request) -> Option<(Strin
                 .and_then(|value| value.to_str().ok())
                 .unwrap_or(crate::admin::PROMETHEUS_TEXT)
                 .to_owned();
-            Some((String::from_utf8_lossy(&answer.body).into_owned(), content_type))
+            Some((
+                String::from_utf8_lossy(&answer.body).into_owned(),
+                content_type,
+            ))
         }
         Ok(Ok(answer)) => {
-            debug!(status = answer.status.as_u16(), "Application metrics refused");
+            debug!(
+                status = answer.status.as_u16(),
+                "Application metrics refused"
+            );
             None
         }
         Ok(Err(error)) => {

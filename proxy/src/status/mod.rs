@@ -19,7 +19,8 @@ use ironsail_runtime::readiness::Readiness;
 pub use metrics::ScrapeTarget;
 pub use probe::{Probes, ProbesError};
 
-use crate::admin::{AdminSource, Answer};
+use crate::admin::AdminSource;
+use crate::stats::Filter;
 
 /// What the status port needs to know.
 pub struct Config {
@@ -48,12 +49,22 @@ pub fn router(config: Config) -> Router {
     let probing = Arc::clone(&config);
     router = router.prefix("/app-health/", move |request| {
         let config = Arc::clone(&probing);
-        async move { config.probes.answer(request.uri().path(), config.pod_ip).await }
+        async move {
+            config
+                .probes
+                .answer(request.uri().path(), config.pod_ip)
+                .await
+        }
     });
     let lifecycle = Arc::clone(&config);
     router = router.prefix("/app-lifecycle/", move |request| {
         let config = Arc::clone(&lifecycle);
-        async move { config.probes.answer(request.uri().path(), config.pod_ip).await }
+        async move {
+            config
+                .probes
+                .answer(request.uri().path(), config.pod_ip)
+                .await
+        }
     });
     let quitting = Arc::clone(&config);
     router = router.any("/quitquitquit", move |request| {
@@ -74,8 +85,8 @@ pub fn readiness_router(readiness: Readiness) -> Router {
 /// The router of port 15090.
 pub fn prometheus_router(source: Arc<dyn AdminSource>) -> Router {
     Router::new().get("/stats/prometheus", move |_| {
-        let body: Answer<String> = source.prometheus();
-        async move { crate::admin::prometheus_response(body.await) }
+        let body = source.stats().prometheus(&Filter::default());
+        async move { crate::admin::prometheus_response(body) }
     })
 }
 
@@ -86,10 +97,16 @@ fn local_post(request: &Request, action: impl FnOnce()) -> Response {
         .get::<Peer>()
         .is_some_and(|peer| peer.0.ip().to_canonical().is_loopback());
     if request.method() != Method::POST {
-        return text(StatusCode::METHOD_NOT_ALLOWED, "method not allowed, use POST\n");
+        return text(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "method not allowed, use POST\n",
+        );
     }
     if !is_local {
-        return text(StatusCode::FORBIDDEN, "only requests from localhost are allowed\n");
+        return text(
+            StatusCode::FORBIDDEN,
+            "only requests from localhost are allowed\n",
+        );
     }
     action();
     text(StatusCode::OK, "OK\n")

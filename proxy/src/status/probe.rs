@@ -109,7 +109,10 @@ impl Probes {
     /// Carries out the probe of a path: 200 when the application is well, 500 with the reason otherwise.
     pub async fn answer(&self, path: &str, pod_ip: IpAddr) -> Response {
         let Some(probe) = self.0.get(path) else {
-            return text(StatusCode::NOT_FOUND, format!("{path} is no probe of this pod\n"));
+            return text(
+                StatusCode::NOT_FOUND,
+                format!("{path} is no probe of this pod\n"),
+            );
         };
         let limit = Duration::from_secs(probe.timeout_seconds.unwrap_or(1).max(1));
         match tokio::time::timeout(limit, probe.run(pod_ip)).await {
@@ -186,7 +189,9 @@ async fn connect(target: &Target) -> io::Result<TcpStream> {
         };
         socket.bind(SocketAddr::new(source, 0))?;
     }
-    socket.connect(SocketAddr::new(target.ip, target.port)).await
+    socket
+        .connect(SocketAddr::new(target.ip, target.port))
+        .await
 }
 
 /// One GET on a connection of its own; at most `max_bytes` of the body are read.
@@ -208,7 +213,9 @@ pub async fn get(
     match target.tls {
         true => {
             let name = ServerName::IpAddress(target.ip.into());
-            let stream = TlsConnector::from(unverified()?).connect(name, stream).await?;
+            let stream = TlsConnector::from(unverified()?)
+                .connect(name, stream)
+                .await?;
             exchange(TokioIo::new(stream), request, max_bytes).await
         }
         false => exchange(TokioIo::new(stream), request, max_bytes).await,
@@ -228,7 +235,10 @@ where
         .map_err(io::Error::other)?;
     let driver = tokio::spawn(connection);
     let answer = async {
-        let response = sender.send_request(request).await.map_err(io::Error::other)?;
+        let response = sender
+            .send_request(request)
+            .await
+            .map_err(io::Error::other)?;
         let (head, body) = response.into_parts();
         let body = match Limited::new(body, max_bytes).collect().await {
             Ok(collected) => collected.to_bytes(),
@@ -249,7 +259,9 @@ where
 /// `grpc.health.v1.Health/Check`: <https://github.com/grpc/grpc/blob/master/doc/health-checking.md>.
 async fn check_health(target: &Target, service: &str) -> io::Result<StatusCode> {
     let stream = connect(target).await?;
-    let (sender, connection) = h2::client::handshake(stream).await.map_err(io::Error::other)?;
+    let (sender, connection) = h2::client::handshake(stream)
+        .await
+        .map_err(io::Error::other)?;
     let driver = tokio::spawn(connection);
     let result = call_health(sender, target, service).await;
     driver.abort();
@@ -270,19 +282,30 @@ async fn call_health(
         .body(())
         .map_err(io::Error::other)?;
     let mut sender = sender.ready().await.map_err(io::Error::other)?;
-    let (response, mut body) = sender.send_request(request, false).map_err(io::Error::other)?;
-    body.send_data(frame(&HealthCheckRequest {
-        service: service.to_owned(),
-    }), true)
+    let (response, mut body) = sender
+        .send_request(request, false)
+        .map_err(io::Error::other)?;
+    body.send_data(
+        frame(&HealthCheckRequest {
+            service: service.to_owned(),
+        }),
+        true,
+    )
     .map_err(io::Error::other)?;
     let mut response = response.await.map_err(io::Error::other)?;
     if response.status() != StatusCode::OK {
-        return Err(io::Error::other(format!("gRPC answered {}", response.status())));
+        return Err(io::Error::other(format!(
+            "gRPC answered {}",
+            response.status()
+        )));
     }
     let mut message = Vec::new();
     while let Some(data) = response.body_mut().data().await {
         let data = data.map_err(io::Error::other)?;
-        let _ = response.body_mut().flow_control().release_capacity(data.len());
+        let _ = response
+            .body_mut()
+            .flow_control()
+            .release_capacity(data.len());
         message.extend_from_slice(&data);
         if message.len() > MAX_ANSWER_BYTES {
             return Err(io::Error::other("the health answer is too long"));
@@ -294,7 +317,9 @@ async fn call_health(
         .ok_or_else(|| io::Error::other("no health answer"))?;
     match answer.status {
         SERVING => Ok(StatusCode::OK),
-        other => Err(io::Error::other(format!("health status is {other}, not SERVING"))),
+        other => Err(io::Error::other(format!(
+            "health status is {other}, not SERVING"
+        ))),
     }
 }
 

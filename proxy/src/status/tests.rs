@@ -42,8 +42,14 @@ fn only_this_pod_may_end_the_proxy() {
     };
     let status = |request| local_post(&request, || ()).status();
     assert_eq!(status(request(Method::POST, "127.0.0.1:1")), StatusCode::OK);
-    assert_eq!(status(request(Method::POST, "[::ffff:127.0.0.1]:1")), StatusCode::OK);
-    assert_eq!(status(request(Method::POST, "10.0.0.1:1")), StatusCode::FORBIDDEN);
+    assert_eq!(
+        status(request(Method::POST, "[::ffff:127.0.0.1]:1")),
+        StatusCode::OK
+    );
+    assert_eq!(
+        status(request(Method::POST, "10.0.0.1:1")),
+        StatusCode::FORBIDDEN
+    );
     assert_eq!(
         status(request(Method::GET, "127.0.0.1:1")),
         StatusCode::METHOD_NOT_ALLOWED

@@ -1,6 +1,8 @@
 //! The seam between the ADS client and those who use resources.
 
+use std::cell::RefCell;
 use std::collections::BTreeSet;
+use std::rc::Rc;
 
 use bytes::Bytes;
 
@@ -45,4 +47,25 @@ pub trait Sink {
 
     /// What the applied resources refer to.
     fn wanted(&self) -> Wanted;
+}
+
+impl<S: Sink + ?Sized> Sink for Box<S> {
+    fn apply(&mut self, update: Update) -> Vec<Rejected> {
+        (**self).apply(update)
+    }
+
+    fn wanted(&self) -> Wanted {
+        (**self).wanted()
+    }
+}
+
+/// For a sink that others look at between two updates.
+impl<S: Sink + ?Sized> Sink for Rc<RefCell<S>> {
+    fn apply(&mut self, update: Update) -> Vec<Rejected> {
+        self.borrow_mut().apply(update)
+    }
+
+    fn wanted(&self) -> Wanted {
+        self.borrow().wanted()
+    }
 }

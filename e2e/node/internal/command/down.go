@@ -56,6 +56,9 @@ func clean(c cluster.Cluster) error {
 
 // end ends all processes and removes what is not a file.
 func end(c cluster.Cluster) error {
+	if err := supervisor.CheckName(c); err != nil {
+		return err
+	}
 	if err := supervisor.End(c); err != nil {
 		return err
 	}

@@ -74,6 +74,9 @@ func launch(c cluster.Cluster) (<-chan struct{}, error) {
 	if os.Geteuid() != 0 {
 		return nil, errors.New("needs root: the node has its own network and mounts")
 	}
+	if err := node.CheckPrograms(); err != nil {
+		return nil, err
+	}
 	if err := clean(c); err != nil {
 		return nil, err
 	}

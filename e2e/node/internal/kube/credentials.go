@@ -6,43 +6,33 @@ import (
 	"net"
 	"os"
 
-	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
-
 	"k8s.io/client-go/tools/clientcmd"
+	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 
 	"ironsail.dev/node/internal/cluster"
 	"ironsail.dev/node/internal/pki"
 )
 
-// Base names, in the folder of keys and certificates.
+// Base names of keys and certificates.
 const (
-	caFile                 = "ca"
-	apiServerFile          = "kube-apiserver"
-	kubeletClientFile      = "kube-apiserver-kubelet-client"
-	kubeletServerFile      = "kubelet"
-	frontProxyCAFile       = "front-proxy-ca"
-	frontProxyClientFile   = "front-proxy-client"
-	serviceAccountFile     = "service-account"
-	controllerManagerUser  = "system:kube-controller-manager"
-	administratorsGroup    = "system:masters"
-	serviceAccountIssuer   = "https://kubernetes.default.svc." + cluster.Domain
-	controllerManagerName  = "kube-controller-manager"
-	schedulerName          = "kube-scheduler"
-	kubeProxyName          = "kube-proxy"
-	kubeletName            = "kubelet"
-	kubeletClientUser      = "kube-apiserver-kubelet-client"
-	frontProxyUser         = "front-proxy-client"
-	nodesGroup             = "system:nodes"
-	administratorUser      = "kubernetes-admin"
-	certificateSuffix      = ".crt"
-	keySuffix              = ".key"
-	kubeconfigSuffix       = ".kubeconfig"
-	serviceAccountPubInfix = ".pub"
+	caFile               = "ca"
+	apiServerFile        = "kube-apiserver"
+	kubeletClientFile    = "kube-apiserver-kubelet-client"
+	kubeletServerFile    = "kubelet"
+	frontProxyCAFile     = "front-proxy-ca"
+	frontProxyClientFile = "front-proxy-client"
+	serviceAccountFile   = "service-account"
 )
 
-func certificate(c cluster.Cluster, name string) string { return c.PKI(name + certificateSuffix) }
-func key(c cluster.Cluster, name string) string         { return c.PKI(name + keySuffix) }
-func kubeconfig(c cluster.Cluster, name string) string  { return c.Config(name + kubeconfigSuffix) }
+// frontProxyUser is whom aggregated API servers trust to say who asks.
+const frontProxyUser = "front-proxy-client"
+
+// administrators may do everything; the group is built into the API server.
+const administrators = "system:masters"
+
+func certificate(c cluster.Cluster, name string) string { return c.PKI(name + ".crt") }
+func key(c cluster.Cluster, name string) string         { return c.PKI(name + ".key") }
+func kubeconfig(c cluster.Cluster, name string) string  { return c.Config(name + ".kubeconfig") }
 
 // WriteCredentials makes every key, certificate and kubeconfig of the cluster.
 func WriteCredentials(c cluster.Cluster) error {
@@ -61,7 +51,7 @@ func WriteCredentials(c cluster.Cluster) error {
 		{caFile, func() (pki.Pair, error) { return root, nil }},
 		{frontProxyCAFile, func() (pki.Pair, error) { return frontProxyRoot, nil }},
 		{frontProxyClientFile, func() (pki.Pair, error) { return frontProxy.Client(frontProxyUser) }},
-		{kubeletClientFile, func() (pki.Pair, error) { return authority.Client(kubeletClientUser, administratorsGroup) }},
+		{kubeletClientFile, func() (pki.Pair, error) { return authority.Client("kube-apiserver-kubelet-client", administrators) }},
 		{apiServerFile, func() (pki.Pair, error) {
 			names := []string{"kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc." + cluster.Domain, "localhost", c.NodeName()}
 			return authority.Server("kube-apiserver", names, []net.IP{net.IPv4(127, 0, 0, 1), cluster.ServiceIP.AsSlice(), c.NodeIP().AsSlice()})
@@ -97,7 +87,7 @@ func writeServiceAccountKey(c cluster.Cluster) error {
 }
 
 func serviceAccountPublicKey(c cluster.Cluster) string {
-	return c.PKI(serviceAccountFile + serviceAccountPubInfix)
+	return c.PKI(serviceAccountFile + ".pub")
 }
 
 func writeKubeconfigs(c cluster.Cluster, authority *pki.Authority, root []byte) error {
@@ -105,11 +95,11 @@ func writeKubeconfigs(c cluster.Cluster, authority *pki.Authority, root []byte) 
 		file, user string
 		groups     []string
 	}{
-		{c.Kubeconfig(), administratorUser, []string{administratorsGroup}},
-		{kubeconfig(c, controllerManagerName), controllerManagerUser, nil},
-		{kubeconfig(c, schedulerName), "system:kube-scheduler", nil},
-		{kubeconfig(c, kubeProxyName), "system:kube-proxy", nil},
-		{kubeconfig(c, kubeletName), "system:node:" + c.NodeName(), []string{nodesGroup}},
+		{c.Kubeconfig(), "kubernetes-admin", []string{administrators}},
+		{kubeconfig(c, ControllerManager), "system:kube-controller-manager", nil},
+		{kubeconfig(c, Scheduler), "system:kube-scheduler", nil},
+		{kubeconfig(c, KubeProxy), "system:kube-proxy", nil},
+		{kubeconfig(c, Kubelet), "system:node:" + c.NodeName(), []string{"system:nodes"}},
 	} {
 		pair, err := authority.Client(client.user, client.groups...)
 		if err != nil {

@@ -11,6 +11,17 @@ import (
 	"ironsail.dev/node/internal/cluster"
 )
 
+// Names of the programs.
+const (
+	Etcd              = "etcd"
+	Containerd        = "containerd"
+	APIServer         = "kube-apiserver"
+	ControllerManager = "kube-controller-manager"
+	Scheduler         = "kube-scheduler"
+	Kubelet           = "kubelet"
+	KubeProxy         = "kube-proxy"
+)
+
 // Program is one program of the node and how it is started.
 type Program struct {
 	// Name is the component, as status prints it.
@@ -58,7 +69,7 @@ func WriteConfig(c cluster.Cluster) error {
 		Certificate:         certificate(c, kubeletServerFile),
 		Key:                 key(c, kubeletServerFile),
 		ClientCA:            certificate(c, caFile),
-		KubeProxyKubeconfig: kubeconfig(c, kubeProxyName),
+		KubeProxyKubeconfig: kubeconfig(c, KubeProxy),
 		PodCIDR:             cluster.PodCIDR.String(),
 		DNSIP:               cluster.DNSIP.String(),
 		KubeletPort:         cluster.KubeletPort,
@@ -92,17 +103,6 @@ func render(file, text string, s settings) error {
 	return os.WriteFile(file, []byte(b.String()), 0o644)
 }
 
-// Names of the programs, in the order in which they are started.
-const (
-	Etcd              = "etcd"
-	Containerd        = "containerd"
-	APIServer         = "kube-apiserver"
-	ControllerManager = controllerManagerName
-	Scheduler         = schedulerName
-	Kubelet           = kubeletName
-	KubeProxy         = kubeProxyName
-)
-
 // Programs lists the programs of the node in the order in which they are started.
 func Programs(c cluster.Cluster) []Program {
 	return []Program{
@@ -110,9 +110,9 @@ func Programs(c cluster.Cluster) []Program {
 		{Name: APIServer, Linked: true, Args: apiServerArgs(c)},
 		{Name: Containerd, Args: []string{"--config=" + c.Config("containerd.toml")}},
 		{Name: ControllerManager, Linked: true, Args: []string{
-			"--kubeconfig=" + kubeconfig(c, controllerManagerName),
-			"--authentication-kubeconfig=" + kubeconfig(c, controllerManagerName),
-			"--authorization-kubeconfig=" + kubeconfig(c, controllerManagerName),
+			"--kubeconfig=" + kubeconfig(c, ControllerManager),
+			"--authentication-kubeconfig=" + kubeconfig(c, ControllerManager),
+			"--authorization-kubeconfig=" + kubeconfig(c, ControllerManager),
 			"--bind-address=127.0.0.1",
 			"--allocate-node-cidrs=true",
 			"--cluster-cidr=" + cluster.PodCIDR.String(),
@@ -123,17 +123,20 @@ func Programs(c cluster.Cluster) []Program {
 			"--service-account-private-key-file=" + key(c, serviceAccountFile),
 			"--use-service-account-credentials=true",
 			"--leader-elect=false",
+			// The default of 20 requests per second is what a start would wait for.
+			"--kube-api-qps=200",
+			"--kube-api-burst=400",
 		}},
 		{Name: Scheduler, Linked: true, Args: []string{
-			"--kubeconfig=" + kubeconfig(c, schedulerName),
-			"--authentication-kubeconfig=" + kubeconfig(c, schedulerName),
-			"--authorization-kubeconfig=" + kubeconfig(c, schedulerName),
+			"--kubeconfig=" + kubeconfig(c, Scheduler),
+			"--authentication-kubeconfig=" + kubeconfig(c, Scheduler),
+			"--authorization-kubeconfig=" + kubeconfig(c, Scheduler),
 			"--bind-address=127.0.0.1",
 			"--leader-elect=false",
 		}},
 		{Name: Kubelet, Linked: true, Args: []string{
 			"--config=" + c.Config("kubelet.yaml"),
-			"--kubeconfig=" + kubeconfig(c, kubeletName),
+			"--kubeconfig=" + kubeconfig(c, Kubelet),
 			"--hostname-override=" + c.NodeName(),
 			"--node-ip=" + c.NodeIP().String(),
 		}},
@@ -164,7 +167,7 @@ func apiServerArgs(c cluster.Cluster) []string {
 		"--requestheader-extra-headers-prefix=X-Remote-Extra-",
 		"--requestheader-group-headers=X-Remote-Group",
 		"--requestheader-username-headers=X-Remote-User",
-		"--service-account-issuer=" + serviceAccountIssuer,
+		"--service-account-issuer=https://kubernetes.default.svc." + cluster.Domain,
 		"--service-account-key-file=" + serviceAccountPublicKey(c),
 		"--service-account-signing-key-file=" + key(c, serviceAccountFile),
 		"--audit-policy-file=" + c.Config("audit-policy.yaml"),

@@ -84,8 +84,14 @@ func ConfigureNetwork(c cluster.Cluster) error {
 	if err := netlink.RouteReplace(route); err != nil {
 		return fmt.Errorf("route to %s: %w", cluster.ServiceCIDR, err)
 	}
-	if err := os.WriteFile("/proc/sys/net/ipv4/ip_forward", []byte("1"), 0o644); err != nil {
-		return fmt.Errorf("forward packets of pods: %w", err)
+	for name, value := range map[string]string{
+		"ip_forward": "1", // packets of pods
+		// There is no way out, and pods shall hear so at once, however often they try.
+		"icmp_ratelimit": "0",
+	} {
+		if err := os.WriteFile("/proc/sys/net/ipv4/"+name, []byte(value), 0o644); err != nil {
+			return fmt.Errorf("sysctl net.ipv4.%s: %w", name, err)
+		}
 	}
 	return nil
 }

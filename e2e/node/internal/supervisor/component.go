@@ -9,8 +9,8 @@ import (
 )
 
 const (
-	// How long a program may take to end after SIGTERM.
-	stopGrace = 10 * time.Second
+	// How long a program may take to end after SIGTERM. The API server stops listening at once, and would then wait a minute for watches.
+	stopGrace = 3 * time.Second
 	// Pause before a program that ended by itself is started again: doubled each time up to the larger one.
 	minBackoff = 250 * time.Millisecond
 	maxBackoff = 10 * time.Second

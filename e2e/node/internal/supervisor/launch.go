@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"strconv"
@@ -15,15 +16,29 @@ import (
 	"ironsail.dev/node/internal/node"
 )
 
-// ConnectedFD is the descriptor on which the supervisor waits for its network link.
-const ConnectedFD = 3
+// Descriptors that the supervisor is started with.
+const (
+	// ConnectedFD is where it waits for its network link.
+	ConnectedFD = 3
+	// nameFD keeps the cluster's name taken on this machine.
+	nameFD = 4
+)
 
-// How long the kernel may take to end every process of the node.
-const endTimeout = 30 * time.Second
+const (
+	// How long the kernel may take to end every process of the node.
+	endTimeout = 30 * time.Second
+	// How long it may take to close the descriptors of a killed process.
+	releaseTimeout = 2 * time.Second
+)
 
 // Launch starts the supervisor as a session of its own in new namespaces, links its network with the host's, and notes its pid.
 // It returns the pid and a channel that is closed when the supervisor ends.
 func Launch(c cluster.Cluster) (int, <-chan struct{}, error) {
+	name, err := claimName(c)
+	if err != nil {
+		return 0, nil, err
+	}
+	defer name.Close()
 	log, err := os.OpenFile(c.Log("supervisor"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
 	if err != nil {
 		return 0, nil, err
@@ -41,7 +56,7 @@ func Launch(c cluster.Cluster) (int, <-chan struct{}, error) {
 	cmd.Dir = "/"
 	cmd.Env = []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root"}
 	cmd.Stdout, cmd.Stderr = log, log
-	cmd.ExtraFiles = []*os.File{connected}
+	cmd.ExtraFiles = []*os.File{connected, name}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Cloneflags: node.Namespaces}
 	if err := cmd.Start(); err != nil {
 		return 0, nil, fmt.Errorf("start the supervisor (root?): %w", err)
@@ -62,6 +77,37 @@ func Launch(c cluster.Cluster) (int, <-chan struct{}, error) {
 	}
 	_, err = connect.Write([]byte{1})
 	return cmd.Process.Pid, ended, err
+}
+
+// claimName takes a name that the kernel gives to one process at a time: an abstract socket, which lives as long as someone has it open.
+func claimName(c cluster.Cluster) (*os.File, error) {
+	address := &net.UnixAddr{Name: "@ironsail-node/" + c.Name + "/supervisor", Net: "unix"}
+	listener, err := net.ListenUnix("unix", address)
+	// A supervisor that was killed a moment ago may not have let go yet.
+	for deadline := time.Now().Add(releaseTimeout); errors.Is(err, syscall.EADDRINUSE) && time.Now().Before(deadline); {
+		time.Sleep(20 * time.Millisecond)
+		listener, err = net.ListenUnix("unix", address)
+	}
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return nil, fmt.Errorf("cluster %s runs with another state folder: end it, or choose another --name", c.Name)
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer listener.Close()
+	return listener.File()
+}
+
+// CheckName fails where a cluster of this name runs that is not in this state folder.
+func CheckName(c cluster.Cluster) error {
+	if pid, err := PID(c); err != nil || pid != 0 {
+		return err
+	}
+	name, err := claimName(c)
+	if err != nil {
+		return err
+	}
+	return name.Close()
 }
 
 // writePID notes pid and start time; both together name one process for as long as the machine runs.

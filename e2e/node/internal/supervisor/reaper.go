@@ -8,6 +8,8 @@ import (
 	"os/signal"
 	"sync"
 	"syscall"
+
+	"golang.org/x/sys/unix"
 )
 
 // reaper starts processes and collects the exit status of every child, also of those that were reparented to this process because it is
@@ -88,7 +90,7 @@ func (r *reaper) run(path string, argv []string, output *os.File) error {
 
 func describe(status syscall.WaitStatus) string {
 	if status.Signaled() {
-		return "killed by " + status.Signal().String()
+		return unix.SignalName(status.Signal())
 	}
 	return fmt.Sprintf("exit code %d", status.ExitStatus())
 }

@@ -60,6 +60,8 @@ func Run(c cluster.Cluster, connected io.Reader) error {
 	if os.Getpid() != 1 {
 		return errors.New("the supervisor is started by `up`, in namespaces of its own")
 	}
+	syscall.CloseOnExec(ConnectedFD)
+	syscall.CloseOnExec(nameFD)
 	stop := make(chan os.Signal, 1)
 	signal.Notify(stop, syscall.SIGTERM, syscall.SIGINT)
 

@@ -49,8 +49,7 @@ fn lines(as_json: bool, emit: impl FnOnce()) -> Vec<String> {
     );
     let levels = Levels::default();
     tracing::subscriber::with_default(Registry::default().with(layer.with_filter(levels)), emit);
-    let lines = written.lock().expect("not poisoned").clone();
-    lines
+    written.lock().expect("not poisoned").clone()
 }
 
 #[test]

@@ -9,8 +9,11 @@ use hickory_resolver::TokioResolver;
 use hickory_resolver::config::{
     LookupIpStrategy, NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts,
 };
+use hickory_resolver::lookup_ip::LookupIp;
 use hickory_resolver::net::NetError;
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
+use hickory_resolver::proto::op::Query;
+use hickory_resolver::proto::rr::{Name, RecordType};
 use hickory_resolver::system_conf::parse_resolv_conf;
 use tracing::warn;
 
@@ -38,6 +41,7 @@ pub enum ResolveError {
 #[derive(Clone)]
 pub struct Resolver {
     inner: Arc<TokioResolver>,
+    hosts: Arc<Hosts>,
 }
 
 impl Resolver {
@@ -85,15 +89,14 @@ impl Resolver {
         };
         options.ip_strategy = LookupIpStrategy::Ipv4AndIpv6;
         options.cache_size = CACHE_SIZE;
-        // The table is given below.
+        // Read here: the library would still ask for the address family that the file does not have.
         options.use_hosts_file = ResolveHosts::Never;
         let mut builder =
             TokioResolver::builder_with_config(config, TokioRuntimeProvider::default());
         *builder.options_mut() = options;
-        let mut inner = builder.build().map_err(ResolveError::Config)?;
-        inner.set_hosts(Arc::new(hosts));
         Ok(Self {
-            inner: Arc::new(inner),
+            inner: Arc::new(builder.build().map_err(ResolveError::Config)?),
+            hosts: Arc::new(hosts),
         })
     }
 
@@ -111,6 +114,10 @@ impl Resolver {
         if let Ok(address) = literal.parse() {
             return Ok(vec![address]);
         }
+        let known = self.lookup_hosts(host);
+        if !known.is_empty() {
+            return Ok(known);
+        }
         let lookup = self
             .inner
             .lookup_ip(host)
@@ -127,6 +134,20 @@ impl Resolver {
             });
         }
         Ok(addresses)
+    }
+
+    fn lookup_hosts(&self, host: &str) -> Vec<IpAddr> {
+        let Ok(name) = Name::from_str_relaxed(host) else {
+            return Vec::new();
+        };
+        [RecordType::A, RecordType::AAAA]
+            .into_iter()
+            .filter_map(|kind| {
+                self.hosts
+                    .lookup_static_host(&Query::query(name.clone(), kind))
+            })
+            .flat_map(|found| LookupIp::from(found).iter().collect::<Vec<_>>())
+            .collect()
     }
 }
 

@@ -173,14 +173,14 @@ fn container(pilot: &Pilot<'_>) -> Container {
     }
 }
 
-pub(in crate::component) fn drop_all() -> Capabilities {
+pub(crate) fn drop_all() -> Capabilities {
     Capabilities {
         drop: Some(vec!["ALL".into()]),
         ..Capabilities::default()
     }
 }
 
-pub(in crate::component) fn tcp_port(port: i32, name: Option<&str>) -> ContainerPort {
+pub(crate) fn tcp_port(port: i32, name: Option<&str>) -> ContainerPort {
     ContainerPort {
         container_port: port,
         name: name.map(str::to_owned),

@@ -65,19 +65,6 @@ impl ReadBuffer {
         }
     }
 
-    /// Puts bytes in front of nothing: for what was read before the codec took over.
-    pub fn preload(&mut self, bytes: &[u8]) {
-        self.acquire();
-        let needed = self.end + bytes.len();
-        if needed > self.data.len() {
-            self.data.resize(needed, 0);
-        }
-        if let Some(room) = self.data.get_mut(self.end..needed) {
-            room.copy_from_slice(bytes);
-            self.end = needed;
-        }
-    }
-
     /// Reads once, growing up to `limit` bytes of unconsumed input. `Ok(0)` is the end of the stream.
     ///
     /// # Errors

@@ -1,0 +1,49 @@
+//! `/validate`: mesh resources on their way into the cluster.
+
+use ironsail_analysis::{GroupVersionKind, admit};
+use ironsail_runtime::admin::{Request, Response};
+use tracing::debug;
+
+use super::Webhooks;
+use super::review::{self, Verdict};
+
+pub async fn serve(webhooks: Webhooks, request: Request) -> Response {
+    let review = match review::parse(&request) {
+        Ok(review) => review,
+        Err(response) => return *response,
+    };
+    let asked = &review.request;
+    if !matches!(asked.operation.as_str(), "CREATE" | "UPDATE") {
+        return review::answer(&review, Verdict::default());
+    }
+    let verdict = admit(
+        GroupVersionKind {
+            group: &asked.kind.group,
+            version: &asked.kind.version,
+            kind: &asked.kind.kind,
+        },
+        &asked.object,
+    );
+    let resource = &asked.resource;
+    let labels = [
+        resource.group.as_str(),
+        resource.version.as_str(),
+        resource.resource.as_str(),
+    ];
+    let refusal = verdict.message();
+    match &refusal {
+        None => webhooks.metrics.valid.with_label_values(&labels).inc(),
+        Some(message) => {
+            let [group, version, resource] = labels;
+            let failed = [group, version, resource, "invalid_resource"];
+            webhooks.metrics.invalid.with_label_values(&failed).inc();
+            debug!(kind = %asked.kind.kind, namespace = %asked.namespace, %message, "Resource refused");
+        }
+    }
+    let answer = Verdict {
+        refusal,
+        warnings: verdict.warning_texts(),
+        patch: None,
+    };
+    review::answer(&review, answer)
+}

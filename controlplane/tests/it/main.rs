@@ -1,0 +1,7 @@
+//! Tests of generation over its public functions: captured truth, golden files, properties, speed.
+
+mod golden;
+mod property;
+mod reference;
+mod speed;
+mod support;

@@ -1,0 +1,55 @@
+//! Tests over the public API: the committed definitions, and one table per validated kind.
+
+mod definitions;
+mod destination_rule;
+mod gateway;
+mod operator;
+mod peer_authentication;
+mod round_trip;
+mod samples;
+mod virtual_service;
+
+use std::env;
+use std::path::{Path, PathBuf};
+
+use ironsail_crds::Kind;
+use serde_json::{Value, json};
+
+/// An object of a kind with a spec in YAML.
+fn object(kind: &Kind, spec: &str) -> Value {
+    let spec: Value = serde_yaml_ng::from_str(spec).expect("the test's YAML is valid");
+    json!({
+        "apiVersion": kind.api_version(),
+        "kind": kind.kind,
+        "metadata": { "name": "test", "namespace": "shop" },
+        "spec": spec,
+    })
+}
+
+/// Compares the findings about a spec, as `severity path: message`, with the expected ones.
+#[track_caller]
+fn check(kind: &Kind, spec: &str, expected: &[&str]) {
+    let found: Vec<String> = kind
+        .validate(&object(kind, spec))
+        .iter()
+        .map(|diagnostic| format!("{} {diagnostic}", diagnostic.severity))
+        .collect();
+    assert_eq!(found, expected, "{spec}");
+}
+
+fn workspace() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+/// Captured files of the peer: `$IRONSAIL_REFERENCE`, or a folder beside the workspace. Tests that
+/// compare with them are skipped where they are absent.
+fn reference(part: &str) -> Option<PathBuf> {
+    let path = env::var_os("IRONSAIL_REFERENCE")
+        .map_or_else(|| workspace().join("../shared/reference"), PathBuf::from)
+        .join(part);
+    if path.exists() {
+        return Some(path);
+    }
+    println!("skipped: {} of the peer is absent", path.display());
+    None
+}

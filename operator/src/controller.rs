@@ -1,0 +1,283 @@
+//! Wakes the reconciliation of an IstioOperator when it, or anything it owns, changes.
+//!
+//! IstioOperators are watched without a schema, so that no stored object can stop the watch. Of
+//! owned objects only metadata is watched, of Deployments also what tells their health.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::channel::mpsc::{UnboundedSender, unbounded};
+use futures::{Stream, StreamExt as _, TryStreamExt as _};
+use ironsail_runtime::readiness::Condition;
+use ironsail_runtime::signal::Shutdown;
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::Client;
+use kube::api::{Api, DynamicObject, PartialObjectMeta};
+use kube::core::ApiResource;
+use kube_runtime::controller::{self, Action, Config as ApplierConfig, applier};
+use kube_runtime::predicates;
+use kube_runtime::reflector::{ObjectRef, Store, store::Writer};
+use kube_runtime::utils::{Predicate as _, WatchStreamExt as _};
+use kube_runtime::watcher::{self, watcher};
+use tokio::task::JoinSet;
+use tracing::{debug, warn};
+
+use crate::apply::fingerprint::Fingerprint;
+use crate::events::operator_resource;
+use crate::object::{KINDS, Kind};
+use crate::observe::{Seen, key, owner_of, selector};
+use crate::reconcile::Reconciler;
+
+/// Changes of an object that follow each other closely are one wake-up.
+const DEBOUNCE: Duration = Duration::from_millis(200);
+
+/// Which objects are reconciled, and how many at a time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Scope {
+    /// Namespaces of IstioOperators; empty means all.
+    pub namespaces: Vec<String>,
+    /// Reconciliations at a time; one object is never reconciled twice at a time.
+    pub concurrency: u16,
+}
+
+impl Scope {
+    fn contains(&self, object: &DynamicObject) -> bool {
+        let namespace = object.metadata.namespace.as_deref().unwrap_or_default();
+        self.namespaces.is_empty() || self.namespaces.iter().any(|own| own == namespace)
+    }
+
+    /// One namespace is watched alone; several are picked from the watch of all.
+    fn api(&self, client: Client, resource: &ApiResource) -> Api<DynamicObject> {
+        match self.namespaces.as_slice() {
+            [one] => Api::namespaced_with(client, one, resource),
+            _ => Api::all_with(client, resource),
+        }
+    }
+}
+
+type Metadata = PartialObjectMeta<DynamicObject>;
+type Wake = UnboundedSender<ObjectRef<DynamicObject>>;
+
+/// Caches of everything that carries owner labels.
+struct Owned {
+    metadata: Vec<(&'static Kind, Store<Metadata>)>,
+    deployments: Store<Deployment>,
+}
+
+impl Owned {
+    async fn wait_until_ready(&self) {
+        for (_, store) in &self.metadata {
+            // A writer that is gone means that this task ends too.
+            let _ = store.wait_until_ready().await;
+        }
+        let _ = self.deployments.wait_until_ready().await;
+    }
+
+    /// What is there now.
+    fn seen(&self) -> Seen {
+        let mut seen = Seen::default();
+        for (kind, store) in &self.metadata {
+            for object in store.state() {
+                seen.add(kind, &object.metadata, kept_fingerprint(&object.metadata));
+            }
+        }
+        let kind = deployment_kind();
+        for deployment in self.deployments.state() {
+            let metadata = &deployment.metadata;
+            seen.add(kind, metadata, kept_fingerprint(metadata));
+            seen.deployments
+                .insert(key(kind, metadata), (*deployment).clone());
+        }
+        seen
+    }
+}
+
+/// Where a cached object keeps its fingerprint; never in the cluster.
+const FINGERPRINT: &str = "fingerprint";
+
+/// Replaces what only the fingerprint is made of: it is most of a cached object.
+fn keep_fingerprint(metadata: &mut ObjectMeta) {
+    let fingerprint = Fingerprint::of(metadata).to_string();
+    metadata.managed_fields = None;
+    metadata.annotations = Some([(FINGERPRINT.to_owned(), fingerprint)].into());
+}
+
+fn kept_fingerprint(metadata: &ObjectMeta) -> Fingerprint {
+    let kept = metadata
+        .annotations
+        .as_ref()
+        .and_then(|all| all.get(FINGERPRINT));
+    kept.and_then(|text| text.parse().ok())
+        .unwrap_or_else(|| Fingerprint::of(metadata))
+}
+
+fn deployment_kind() -> &'static Kind {
+    Kind::find("apps", "Deployment").expect("Deployments are rendered")
+}
+
+/// Reconciles until `term` is triggered. `synced` holds once all caches are filled.
+pub async fn run(reconciler: Arc<Reconciler>, scope: Scope, synced: Condition, term: Shutdown) {
+    let resource = operator_resource();
+    let (wake, woken) = unbounded();
+    let mut watches = JoinSet::new();
+    let owned = watch_owned(reconciler.client(), &wake, &mut watches);
+    let writer = Writer::new(resource.clone());
+    let store = writer.as_reader();
+    let primary = primary(&reconciler, &scope, &resource, writer);
+    watches.spawn(forward(primary, wake));
+    let filled = async {
+        let _ = store.wait_until_ready().await;
+        owned.wait_until_ready().await;
+    };
+    if term.guard(filled).await.is_none() {
+        return;
+    }
+    synced.set(true);
+    let context = Arc::new(Context {
+        reconciler,
+        owned,
+        scope,
+    });
+    let concurrency = context.scope.concurrency;
+    let config = ApplierConfig::default()
+        .debounce(DEBOUNCE)
+        .concurrency(concurrency);
+    applier(
+        |object, context| Box::pin(reconcile(object, context)),
+        |_, error: &std::convert::Infallible, _| match *error {},
+        context,
+        store,
+        woken.map(Ok::<_, std::convert::Infallible>),
+        config,
+    )
+    .take_until(term.triggered())
+    .for_each(|outcome| async {
+        match outcome {
+            Ok((object, action)) => debug!(%object, ?action, "Reconciled"),
+            // Owned objects may outlive their owner for a moment.
+            Err(controller::Error::ObjectNotFound(object)) => debug!(%object, "Object is gone"),
+            Err(error) => warn!(%error, "Reconciliation was not run"),
+        }
+    })
+    .await;
+    synced.set(false);
+}
+
+struct Context {
+    reconciler: Arc<Reconciler>,
+    owned: Owned,
+    scope: Scope,
+}
+
+async fn reconcile(
+    object: Arc<DynamicObject>,
+    context: Arc<Context>,
+) -> Result<Action, std::convert::Infallible> {
+    if !context.scope.contains(&object) {
+        return Ok(Action::await_change());
+    }
+    let seen = context.owned.seen();
+    let next = context.reconciler.reconcile(&object, &seen).await;
+    Ok(next.map_or_else(Action::await_change, Action::requeue))
+}
+
+/// IstioOperators whose spec, annotations or finalizers changed, or that are being deleted; not
+/// those whose status the operator itself wrote.
+fn primary(
+    reconciler: &Arc<Reconciler>,
+    scope: &Scope,
+    resource: &ApiResource,
+    writer: Writer<DynamicObject>,
+) -> impl Stream<Item = ObjectRef<DynamicObject>> + use<> {
+    let api = scope.api(reconciler.client().clone(), resource);
+    let metrics = reconciler.metrics().clone();
+    let resource = resource.clone();
+    let changed = predicates::generation
+        .combine(predicates::annotations)
+        .combine(predicates::finalizers)
+        .combine(|object: &DynamicObject| {
+            Some(u64::from(object.metadata.deletion_timestamp.is_some()))
+        });
+    watcher(api, watcher::Config::default())
+        .default_backoff()
+        .modify(|object| object.metadata.managed_fields = None)
+        .reflect(writer)
+        .touched_objects()
+        .predicate_filter(changed, Default::default())
+        .inspect_err(move |error| {
+            metrics.get_cr_errors.inc();
+            warn!(%error, "Watch of IstioOperators is interrupted");
+        })
+        .filter_map(move |object| {
+            let reference = object
+                .ok()
+                .map(|o| ObjectRef::from_obj_with(&o, resource.clone()));
+            async { reference }
+        })
+}
+
+/// Starts the watches of everything that carries owner labels.
+fn watch_owned(client: &Client, wake: &Wake, watches: &mut JoinSet<()>) -> Owned {
+    let config = watcher::Config::default().labels(&selector());
+    let mut metadata = Vec::new();
+    for kind in KINDS.iter().filter(|kind| kind.kind != "Deployment") {
+        let resource = kind.resource();
+        let writer = Writer::new(resource.clone());
+        metadata.push((kind, writer.as_reader()));
+        let api: Api<Metadata> = Api::all_with(client.clone(), &resource);
+        let stream = watcher(api, config.clone())
+            .default_backoff()
+            .modify(|object| keep_fingerprint(&mut object.metadata))
+            .reflect(writer);
+        let owners = stream
+            .touched_objects()
+            .map_ok(|object| owner_reference(&object.metadata));
+        watches.spawn(forward(told(owners, kind), wake.clone()));
+    }
+    let writer = Writer::new(());
+    let deployments = writer.as_reader();
+    let stream = watcher(Api::<Deployment>::all(client.clone()), config)
+        .default_backoff()
+        .modify(|deployment| {
+            keep_fingerprint(&mut deployment.metadata);
+            // The template is large, and nothing reads it here.
+            if let Some(spec) = &mut deployment.spec {
+                spec.template = Default::default();
+            }
+        })
+        .reflect(writer);
+    let owners = stream
+        .touched_objects()
+        .map_ok(|object| owner_reference(&object.metadata));
+    watches.spawn(forward(told(owners, deployment_kind()), wake.clone()));
+    Owned {
+        metadata,
+        deployments,
+    }
+}
+
+fn owner_reference(metadata: &ObjectMeta) -> Option<ObjectRef<DynamicObject>> {
+    let owner = owner_of(metadata)?;
+    Some(ObjectRef::new_with(&owner.name, operator_resource()).within(&owner.namespace))
+}
+
+/// Owners to wake; errors are logged, the watch goes on by itself.
+fn told<S>(owners: S, kind: &'static Kind) -> impl Stream<Item = ObjectRef<DynamicObject>> + use<S>
+where
+    S: Stream<Item = Result<Option<ObjectRef<DynamicObject>>, watcher::Error>>,
+{
+    owners.filter_map(move |owner| async move {
+        match owner {
+            Ok(owner) => owner,
+            Err(error) => {
+                warn!(kind = kind.kind, %error, "Watch of owned objects is interrupted");
+                None
+            }
+        }
+    })
+}
+
+async fn forward(owners: impl Stream<Item = ObjectRef<DynamicObject>>, wake: Wake) {
+    let _: Result<(), _> = owners.map(Ok).forward(wake).await;
+}

@@ -1,0 +1,124 @@
+//! What of the cluster the operator sees: metadata of everything it owns, and its Deployments.
+
+use std::collections::BTreeMap;
+
+use ironsail_mesh::label;
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+
+use crate::apply::fingerprint::Fingerprint;
+use crate::object::{Kind, ObjectKey};
+use crate::plan::{MANAGED, Owner};
+
+/// An object with owner labels.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SeenObject {
+    pub kind: &'static Kind,
+    pub fingerprint: Fingerprint,
+    pub owner: Option<Owner>,
+    pub uid: String,
+    pub deleting: bool,
+}
+
+/// Everything with owner labels, at one time.
+#[derive(Clone, Debug, Default)]
+pub struct Seen {
+    pub objects: BTreeMap<ObjectKey, SeenObject>,
+    pub deployments: BTreeMap<ObjectKey, Deployment>,
+}
+
+/// Selects what carries the labels of [`owner_of`].
+pub fn selector() -> String {
+    format!("{}={MANAGED},{}", label::MANAGED, label::OWNING_RESOURCE)
+}
+
+/// Selects what belongs to one owner, whatever version applied it.
+pub fn selector_of(owner: &Owner) -> String {
+    let (name, namespace) = (label::OWNING_RESOURCE, label::OWNING_RESOURCE_NAMESPACE);
+    format!(
+        "{}={MANAGED},{name}={},{namespace}={}",
+        label::MANAGED,
+        owner.name,
+        owner.namespace
+    )
+}
+
+/// The owner that an object's labels name.
+pub fn owner_of(metadata: &ObjectMeta) -> Option<Owner> {
+    let labels = metadata.labels.as_ref()?;
+    if labels
+        .get(label::MANAGED)
+        .is_none_or(|managed| managed != MANAGED)
+    {
+        return None;
+    }
+    Some(Owner {
+        namespace: labels.get(label::OWNING_RESOURCE_NAMESPACE)?.clone(),
+        name: labels.get(label::OWNING_RESOURCE)?.clone(),
+    })
+}
+
+/// Names the object of some metadata.
+pub fn key(kind: &Kind, metadata: &ObjectMeta) -> ObjectKey {
+    ObjectKey {
+        group: kind.group.to_owned(),
+        kind: kind.kind.to_owned(),
+        namespace: metadata.namespace.clone().unwrap_or_default(),
+        name: metadata.name.clone().unwrap_or_default(),
+    }
+}
+
+impl Seen {
+    /// Adds an object by its metadata.
+    pub fn add(&mut self, kind: &'static Kind, metadata: &ObjectMeta, fingerprint: Fingerprint) {
+        let object = SeenObject {
+            kind,
+            fingerprint,
+            owner: owner_of(metadata),
+            uid: metadata.uid.clone().unwrap_or_default(),
+            deleting: metadata.deletion_timestamp.is_some(),
+        };
+        self.objects.insert(key(kind, metadata), object);
+    }
+
+    /// Objects of an owner that may be deleted when they are not wanted.
+    pub fn owned<'a>(
+        &'a self,
+        owner: &'a Owner,
+    ) -> impl Iterator<Item = (&'a ObjectKey, &'a SeenObject)> {
+        let owned = self
+            .objects
+            .iter()
+            .filter(|(_, object)| object.owner.as_ref() == Some(owner));
+        owned.filter(|(_, object)| object.kind.prune)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn owners_are_named_by_labels() {
+        let metadata = |labels: &[(&str, &str)]| ObjectMeta {
+            labels: Some(
+                labels
+                    .iter()
+                    .map(|(k, v)| ((*k).into(), (*v).into()))
+                    .collect(),
+            ),
+            ..ObjectMeta::default()
+        };
+        let owner = [
+            (label::OWNING_RESOURCE, "mesh"),
+            (label::OWNING_RESOURCE_NAMESPACE, "istio-system"),
+        ];
+        let managed = [&owner[..], &[(label::MANAGED, MANAGED)]].concat();
+        assert_eq!(owner_of(&metadata(&owner)), None);
+        let found = owner_of(&metadata(&managed)).expect("managed");
+        assert_eq!(
+            (found.namespace.as_str(), found.name.as_str()),
+            ("istio-system", "mesh")
+        );
+    }
+}

@@ -1,0 +1,619 @@
+//! One reconciliation of one IstioOperator: a thin shell around pure decisions.
+
+mod finalize;
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use ironsail_crds::Diagnostic;
+use ironsail_crds::operator::{IstioOperatorStatus, Status};
+use ironsail_runtime::retry::Backoff;
+use k8s_openapi::jiff::Timestamp;
+use kube::Client;
+use kube::api::{Api, DynamicObject, Patch, PatchParams};
+use kube_runtime::events::EventType;
+use serde_json::{Value, json};
+use tokio::sync::Mutex;
+use tracing::{info, warn};
+
+use crate::apply::memory::Memory;
+use crate::apply::{Outcome, reason};
+use crate::component::Component;
+use crate::delete;
+use crate::events::{Events, operator_resource};
+use crate::metrics::Metrics;
+use crate::namespace;
+use crate::object::Manifest;
+use crate::observe::Seen;
+use crate::plan::accept::{Decision, decide};
+use crate::plan::store::{self, Accepted, StoreError};
+use crate::plan::{Fresh, Owner};
+use crate::render::{Context, render_object};
+use crate::rollout::{Change, Patience, Rolling, Rollout};
+use crate::status::{ComponentState, Observed, derive};
+
+/// Field manager of the status.
+const STATUS_MANAGER: &str = "istio-operator-status";
+/// `true`: the operator leaves the object alone, until it is deleted.
+const IGNORE: &str = "install.istio.io/ignoreReconcile";
+/// Wake-up while something is not ready, for what no watch tells.
+const LOOK_AGAIN: Duration = Duration::from_secs(5);
+/// Wake-up when everything is as desired.
+const RESYNC: Duration = Duration::from_secs(600);
+/// Bound of one reconciliation, so that a silent API server can't hold it forever.
+const LONGEST: Duration = Duration::from_secs(120);
+
+/// How the operator works.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    pub render: Context,
+    /// How long a component may take until the next wave no longer waits for it; default 300 s.
+    pub wait: Duration,
+    /// Only objects of this `spec.revision`; empty means all.
+    pub revision: String,
+}
+
+/// Reconciles IstioOperators.
+pub struct Reconciler {
+    client: Client,
+    config: Config,
+    metrics: Metrics,
+    events: Events,
+    owners: Mutex<HashMap<Owner, Arc<Mutex<OwnerState>>>>,
+}
+
+/// What is remembered of one IstioOperator.
+#[derive(Default)]
+struct OwnerState {
+    memory: Memory,
+    patience: Patience,
+    backoff: Backoff,
+    /// Loaded once; afterwards this is the truth.
+    accepted: Option<Accepted>,
+    /// Last written status.
+    reported: Option<IstioOperatorStatus>,
+}
+
+/// What keeps a reconciliation from its end.
+#[derive(Debug, thiserror::Error)]
+pub enum ReconcileError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("{what}: {}", reason(source))]
+    Api {
+        what: String,
+        source: Box<kube::Error>,
+    },
+    #[error("the API server did not answer within {} s", LONGEST.as_secs())]
+    Timeout,
+}
+
+fn api_error(what: impl Into<String>) -> impl FnOnce(kube::Error) -> ReconcileError {
+    let what = what.into();
+    move |source| ReconcileError::Api {
+        what,
+        source: Box::new(source),
+    }
+}
+
+/// When to look again without being woken; `None` means never.
+pub type Next = Option<Duration>;
+
+impl Owner {
+    /// The owner that an IstioOperator is.
+    pub fn of(object: &DynamicObject) -> Self {
+        Self {
+            namespace: object.metadata.namespace.clone().unwrap_or_default(),
+            name: object.metadata.name.clone().unwrap_or_default(),
+        }
+    }
+}
+
+fn annotations(object: &DynamicObject) -> BTreeMap<String, String> {
+    object.metadata.annotations.clone().unwrap_or_default()
+}
+
+fn spec(object: &DynamicObject) -> Value {
+    match object.data.get("spec") {
+        None | Some(Value::Null) => json!({}),
+        Some(spec) => spec.clone(),
+    }
+}
+
+impl Reconciler {
+    pub fn new(client: Client, config: Config, metrics: Metrics, events: Events) -> Self {
+        Self {
+            client,
+            config,
+            metrics,
+            events,
+            owners: Mutex::default(),
+        }
+    }
+
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    /// Whether the object is this operator's, by its revision.
+    pub fn is_selected(&self, object: &DynamicObject) -> bool {
+        if self.config.revision.is_empty() {
+            return true;
+        }
+        let revision = object
+            .data
+            .pointer("/spec/revision")
+            .and_then(Value::as_str);
+        revision.unwrap_or_default() == self.config.revision
+    }
+
+    async fn state(&self, owner: &Owner) -> Arc<Mutex<OwnerState>> {
+        Arc::clone(self.owners.lock().await.entry(owner.clone()).or_default())
+    }
+
+    async fn forget(&self, owner: &Owner) {
+        self.owners.lock().await.remove(owner);
+    }
+
+    /// Brings everything of one object closer to what it asks for, and reports.
+    ///
+    /// Cancel safe: the next call continues from what the cluster shows.
+    pub async fn reconcile(&self, object: &DynamicObject, seen: &Seen) -> Next {
+        if !self.is_selected(object) {
+            return None;
+        }
+        let owner = Owner::of(object);
+        self.metrics.reconcile_requests.inc();
+        let state = self.state(&owner).await;
+        let mut state = state.lock().await;
+        let outcome =
+            tokio::time::timeout(LONGEST, self.attempt(object, &owner, seen, &mut state)).await;
+        match outcome.unwrap_or(Err(ReconcileError::Timeout)) {
+            Ok(next) => next,
+            Err(error) => {
+                let delay = state.backoff.next_delay();
+                warn!(object = %owner, %error, retry_after = ?delay, "Reconciliation failed");
+                Some(delay)
+            }
+        }
+    }
+
+    async fn attempt(
+        &self,
+        object: &DynamicObject,
+        owner: &Owner,
+        seen: &Seen,
+        state: &mut OwnerState,
+    ) -> Result<Next, ReconcileError> {
+        if let Some(since) = &object.metadata.deletion_timestamp {
+            return self.finalize(object, owner, since.0).await;
+        }
+        let here = namespace::state(&self.client, &owner.namespace)
+            .await
+            .map_err(api_error("the namespace can't be read"))?;
+        if let namespace::State::Terminating(since) = here {
+            return self.finalize(object, owner, since.0).await;
+        }
+        if annotations(object)
+            .get(IGNORE)
+            .is_some_and(|text| text == "true")
+        {
+            return Ok(None);
+        }
+        self.ensure_finalizer(object, owner).await?;
+        let mut observed = Observed {
+            generation: object.metadata.generation,
+            ..Observed::default()
+        };
+        let fresh = self.render(object, &mut observed);
+        let rollout = match self
+            .accept(object, owner, fresh.as_ref(), state, &mut observed)
+            .await
+        {
+            Ok(()) => {
+                self.roll_out(object, owner, fresh, seen, state, &mut observed)
+                    .await
+            }
+            Err(error) => Err(error),
+        };
+        if let Err(error) = &rollout {
+            observed.failure = Some(error.to_string());
+        }
+        self.report(object, owner, &observed, state).await?;
+        let next = self.next(rollout?.as_ref(), &observed, state);
+        Ok(Some(next))
+    }
+
+    /// Renders the spec; what is wrong with it goes to the observation.
+    fn render(&self, object: &DynamicObject, observed: &mut Observed) -> Option<Fresh> {
+        let document = serde_json::to_value(object).expect("an object becomes JSON");
+        match render_object(&document, &self.config.render) {
+            Ok(rendered) => {
+                for component in &rendered.components {
+                    self.metrics
+                        .rendered
+                        .with_label_values(&[component.as_str()])
+                        .inc();
+                }
+                let ineffective = rendered
+                    .warnings
+                    .iter()
+                    .filter(|w| w.path.contains(".k8s."));
+                self.metrics.patch_errors.inc_by(ineffective.count() as u64);
+                let fresh = Fresh::new(rendered, &spec(object));
+                observed.findings = fresh.warnings.clone();
+                Some(fresh)
+            }
+            Err(findings) => {
+                self.metrics.cr_validation_errors.inc();
+                self.metrics.render_errors.inc();
+                observed.findings = findings;
+                None
+            }
+        }
+    }
+
+    /// Finds the accepted plan, and makes the fresh rendering the accepted one where it may be.
+    async fn accept(
+        &self,
+        object: &DynamicObject,
+        owner: &Owner,
+        fresh: Option<&Fresh>,
+        state: &mut OwnerState,
+        observed: &mut Observed,
+    ) -> Result<(), ReconcileError> {
+        if state.accepted.is_none() {
+            state.accepted = store::load(&self.client, owner).await?;
+        }
+        let Some(fresh) = fresh else { return Ok(()) };
+        let old = state.accepted.as_ref().map(|accepted| &accepted.plan);
+        let decision = decide(old, &fresh.plan, &annotations(object));
+        observed.decision = Some((decision, fresh.plan.hash.clone()));
+        if decision != Decision::Accept {
+            return Ok(());
+        }
+        let same_objects = old.is_some_and(|old| old.hash == fresh.plan.hash);
+        let accepted = Accepted {
+            rolled_out: same_objects && state.accepted.as_ref().is_some_and(|old| old.rolled_out),
+            replaced: old.is_some(),
+            plan: fresh.plan.clone(),
+        };
+        let reference = store::owner_reference(&object.metadata);
+        store::save(&self.client, owner, &reference, &accepted).await?;
+        info!(object = %owner, plan = %accepted.plan.hash, "Accepted plan");
+        let note = format!(
+            "accepted plan {} of version {}",
+            accepted.plan.hash, accepted.plan.renderer
+        );
+        self.events.normal(object, "PlanAccepted", note).await;
+        if !same_objects {
+            state.patience.reset();
+            self.announce(object, owner, &accepted, observed, state)
+                .await?;
+        }
+        state.accepted = Some(accepted);
+        Ok(())
+    }
+
+    /// Says that work begins, before the first object is written.
+    async fn announce(
+        &self,
+        object: &DynamicObject,
+        owner: &Owner,
+        accepted: &Accepted,
+        observed: &Observed,
+        state: &mut OwnerState,
+    ) -> Result<(), ReconcileError> {
+        let begun = |component: &Component| ComponentState {
+            held: true,
+            ..ComponentState::healthy(*component)
+        };
+        let begun = Observed {
+            version: accepted.plan.renderer.clone(),
+            upgrading: accepted.replaced,
+            components: accepted.plan.components.iter().map(begun).collect(),
+            ..observed.clone()
+        };
+        self.report(object, owner, &begun, state).await
+    }
+
+    /// Applies the accepted plan, if there is one.
+    async fn roll_out(
+        &self,
+        object: &DynamicObject,
+        owner: &Owner,
+        fresh: Option<Fresh>,
+        seen: &Seen,
+        state: &mut OwnerState,
+        observed: &mut Observed,
+    ) -> Result<Option<Rollout>, ReconcileError> {
+        let Some(accepted) = &mut state.accepted else {
+            return Ok(None);
+        };
+        let plan = &accepted.plan;
+        self.ensure_namespace(&plan.istio_namespace, &plan.network)
+            .await?;
+        // Definitions follow the operator, not the plan; without a valid spec they stay as they are.
+        let definitions = fresh.map(|fresh| fresh.definitions).unwrap_or_default();
+        let desired = plan.desired(owner, &definitions);
+        observed.version = plan.renderer.clone();
+        let mut rolling = Rolling {
+            client: &self.client,
+            seen,
+            memory: &mut state.memory,
+            patience: &mut state.patience,
+            limit: self.config.wait,
+            in_order: !accepted.rolled_out,
+        };
+        let rollout = rolling.run(&plan.components, &desired).await;
+        observed.components = rollout.components.clone();
+        observed.contested = contested(&rollout.changes);
+        self.tell(object, &plan.revision, &rollout.changes).await;
+        if rollout.is_applied() {
+            let pruned = self
+                .prune(object, owner, &plan.revision, &desired, seen)
+                .await;
+            if let Err(error) = pruned
+                && let Some(last) = observed.components.last_mut()
+            {
+                last.errors.push(error.to_string());
+            }
+            let wanted: std::collections::HashSet<_> = desired.iter().map(Manifest::key).collect();
+            state.memory.retain(|key| wanted.contains(key));
+            self.count_owned(&plan.revision, &desired);
+        }
+        if rollout.is_healthy() && !accepted.rolled_out {
+            let done = Accepted {
+                rolled_out: true,
+                ..accepted.clone()
+            };
+            let reference = store::owner_reference(&object.metadata);
+            store::save(&self.client, owner, &reference, &done).await?;
+            *accepted = done;
+        }
+        observed.upgrading = accepted.replaced && !accepted.rolled_out;
+        Ok(Some(rollout))
+    }
+
+    async fn ensure_namespace(&self, name: &str, network: &str) -> Result<(), ReconcileError> {
+        let failed = || format!("namespace {name} can't be prepared");
+        let state = namespace::state(&self.client, name)
+            .await
+            .map_err(api_error(failed()))?;
+        namespace::ensure(&self.client, name, network, &state)
+            .await
+            .map_err(api_error(failed()))
+    }
+
+    /// Logs, events and counters of what was written.
+    async fn tell(&self, object: &DynamicObject, revision: &str, changes: &[Change]) {
+        for change in changes {
+            let key = change.object.key();
+            let labels = [change.object.kind().kind, revision];
+            match &change.outcome {
+                Outcome::Unchanged => {}
+                Outcome::Created => self.metrics.created.with_label_values(&labels).inc(),
+                Outcome::Updated { by } => {
+                    self.metrics.updated.with_label_values(&labels).inc();
+                    if !by.is_empty() {
+                        let by = by.join(", ");
+                        info!(owned = %key, changed_by = %by, "Repaired object");
+                        let note = format!("repaired {key}, which was changed by {by}");
+                        let normal = EventType::Normal;
+                        self.events
+                            .object(object, normal, "Repaired", note, &change.object)
+                            .await;
+                    }
+                }
+                Outcome::Postponed { by, seconds } => {
+                    let by = by.join(", ");
+                    warn!(owned = %key, changed_by = %by, seconds, "Somebody else owns the object too");
+                    let note =
+                        format!("{key} is changed by {by} again and again; repaired more slowly");
+                    let warning = EventType::Warning;
+                    self.events
+                        .object(object, warning, "OwnershipConflict", note, &change.object)
+                        .await;
+                }
+            }
+        }
+        let created = changes
+            .iter()
+            .filter(|change| change.outcome == Outcome::Created)
+            .count();
+        if created > 0 {
+            self.events
+                .normal(object, "Created", format!("created {created} objects"))
+                .await;
+        }
+    }
+
+    /// Deletes what carries the owner's labels and is no longer wanted.
+    async fn prune(
+        &self,
+        object: &DynamicObject,
+        owner: &Owner,
+        revision: &str,
+        desired: &[Manifest],
+        seen: &Seen,
+    ) -> Result<(), crate::apply::ApplyError> {
+        for (key, unwanted) in seen.owned(owner) {
+            if unwanted.deleting || desired.iter().any(|wanted| wanted.key() == key) {
+                continue;
+            }
+            if delete::one(&self.client, unwanted.kind, key, &unwanted.uid).await? {
+                info!(owned = %key, "Pruned object");
+                self.metrics
+                    .pruned
+                    .with_label_values(&[unwanted.kind.kind, revision])
+                    .inc();
+                self.events
+                    .normal(object, "Pruned", format!("deleted {key}, no longer wanted"))
+                    .await;
+            }
+        }
+        Ok(())
+    }
+
+    fn count_owned(&self, revision: &str, desired: &[Manifest]) {
+        let mut counts: BTreeMap<&str, i64> = BTreeMap::new();
+        for object in desired {
+            *counts.entry(object.kind().kind).or_default() += 1;
+        }
+        for (kind, count) in counts {
+            self.metrics
+                .owned
+                .with_label_values(&[kind, revision])
+                .set(count);
+        }
+    }
+
+    /// Writes the status, if it differs from what was written before.
+    async fn report(
+        &self,
+        object: &DynamicObject,
+        owner: &Owner,
+        observed: &Observed,
+        state: &mut OwnerState,
+    ) -> Result<(), ReconcileError> {
+        let shown = || {
+            let status = object.data.get("status")?;
+            serde_json::from_value::<IstioOperatorStatus>(status.clone()).ok()
+        };
+        let previous = state.reported.clone().or_else(shown);
+        let status = derive(previous.as_ref(), observed, Timestamp::now());
+        if previous.as_ref() == Some(&status) {
+            state.reported = Some(status);
+            return Ok(());
+        }
+        let resource = operator_resource();
+        let api: Api<DynamicObject> =
+            Api::namespaced_with(self.client.clone(), &owner.namespace, &resource);
+        let body = json!({
+            "apiVersion": resource.api_version,
+            "kind": resource.kind,
+            "metadata": {"name": owner.name, "uid": object.metadata.uid},
+            "status": status,
+        });
+        let params = PatchParams::apply(STATUS_MANAGER).force();
+        match api
+            .patch_status(&owner.name, &params, &Patch::Apply(&body))
+            .await
+        {
+            Ok(_) => {}
+            // The object is gone or was made anew: nobody waits for this status.
+            Err(kube::Error::Api(answer)) if answer.code == 404 || answer.code == 409 => {
+                return Ok(());
+            }
+            Err(error) => return Err(api_error("the status can't be written")(error)),
+        }
+        self.tell_status(object, previous.as_ref(), &status, observed)
+            .await;
+        state.reported = Some(status);
+        Ok(())
+    }
+
+    /// Events of what changed for the user.
+    async fn tell_status(
+        &self,
+        object: &DynamicObject,
+        previous: Option<&IstioOperatorStatus>,
+        status: &IstioOperatorStatus,
+        observed: &Observed,
+    ) {
+        let before = previous.map(|status| (&status.status, status.message.as_str()));
+        if before == Some((&status.status, status.message.as_str())) {
+            return;
+        }
+        let changed = before.is_none_or(|(before, _)| *before != status.status);
+        info!(object = %Owner::of(object), status = %status.status, detail = %status.message, "Status");
+        match &status.status {
+            Status::Healthy if changed => {
+                self.events
+                    .normal(object, "Healthy", "everything is installed and ready")
+                    .await;
+            }
+            Status::Error if observed.findings.iter().any(Diagnostic::is_error) => {
+                self.events
+                    .warning(object, "InvalidSpec", status.message.clone())
+                    .await;
+            }
+            Status::Error => {
+                self.events
+                    .warning(object, "Error", status.message.clone())
+                    .await
+            }
+            Status::ActionRequired if changed => {
+                self.events
+                    .warning(object, "ApprovalRequired", status.message.clone())
+                    .await;
+            }
+            _ => {}
+        }
+    }
+
+    fn next(
+        &self,
+        rollout: Option<&Rollout>,
+        observed: &Observed,
+        state: &mut OwnerState,
+    ) -> Duration {
+        let Some(rollout) = rollout else {
+            return RESYNC;
+        };
+        let pruning_failed = observed
+            .components
+            .iter()
+            .any(|component| !component.errors.is_empty());
+        if pruning_failed
+            || !rollout
+                .components
+                .iter()
+                .all(|component| component.errors.is_empty())
+        {
+            return state.backoff.next_delay();
+        }
+        state.backoff.reset();
+        let postponed = rollout
+            .changes
+            .iter()
+            .filter_map(|change| match change.outcome {
+                Outcome::Postponed { seconds, .. } => Some(Duration::from_secs(seconds)),
+                _ => None,
+            });
+        let soon = if rollout.is_healthy() {
+            RESYNC
+        } else {
+            LOOK_AGAIN
+        };
+        postponed.chain([soon]).min().unwrap_or(soon)
+    }
+}
+
+/// What somebody else changes again and again, for the status.
+fn contested(changes: &[Change]) -> Vec<String> {
+    let postponed = changes.iter().filter_map(|change| match &change.outcome {
+        Outcome::Postponed { by, .. } => Some(format!(
+            "{} is also changed by {}",
+            change.object.key(),
+            by.join(", ")
+        )),
+        _ => None,
+    });
+    postponed.collect()
+}
+
+impl std::fmt::Display for Owner {
+    /// `namespace/name`.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}", self.namespace, self.name)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,204 @@
+//! Applying a plan in waves: definitions and accounts, then the control plane, then gateways.
+//!
+//! Nothing waits here: a wave whose predecessors are not ready is held, and the next
+//! reconciliation looks again.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use k8s_openapi::api::apps::v1::Deployment;
+use kube::Client;
+use serde_json::Value;
+use tokio::time::Instant;
+
+use crate::apply::memory::Memory;
+use crate::apply::{self, Outcome};
+use crate::component::Component;
+use crate::health::{self, Health};
+use crate::object::Manifest;
+use crate::observe::Seen;
+use crate::status::ComponentState;
+
+/// What happened to one object.
+#[derive(Clone, Debug)]
+pub struct Change {
+    pub object: Manifest,
+    pub outcome: Outcome,
+}
+
+/// Result of applying a plan once.
+#[derive(Debug, Default)]
+pub struct Rollout {
+    pub components: Vec<ComponentState>,
+    /// Objects that were written or postponed.
+    pub changes: Vec<Change>,
+    /// Whether a namespace is being deleted, so that nothing can be applied there.
+    pub terminating: bool,
+}
+
+impl Rollout {
+    /// Whether every object was applied.
+    pub fn is_applied(&self) -> bool {
+        self.components
+            .iter()
+            .all(|component| component.errors.is_empty() && !component.held)
+    }
+
+    /// Whether every component is ready.
+    pub fn is_healthy(&self) -> bool {
+        let ready = |c: &ComponentState| c.waiting.is_none() && c.failed.is_none();
+        self.is_applied() && self.components.iter().all(ready)
+    }
+}
+
+/// Since when components are not ready.
+#[derive(Debug, Default)]
+pub struct Patience {
+    since: HashMap<Component, Instant>,
+}
+
+impl Patience {
+    /// How long a component has not been ready.
+    fn waited(&mut self, component: Component, ready: bool) -> Duration {
+        if ready {
+            self.since.remove(&component);
+            return Duration::ZERO;
+        }
+        self.since
+            .entry(component)
+            .or_insert_with(Instant::now)
+            .elapsed()
+    }
+
+    /// Starts anew, for another plan.
+    pub fn reset(&mut self) {
+        self.since.clear();
+    }
+}
+
+/// What a rollout works with.
+pub struct Rolling<'a> {
+    pub client: &'a Client,
+    pub seen: &'a Seen,
+    pub memory: &'a mut Memory,
+    pub patience: &'a mut Patience,
+    /// How long a component may take before the next wave no longer waits for it.
+    pub limit: Duration,
+    /// Whether waves wait for each other; not when everything was ready once.
+    pub in_order: bool,
+}
+
+impl Rolling<'_> {
+    /// Applies all objects of the components that are on.
+    pub async fn run(&mut self, components: &[Component], desired: &[Manifest]) -> Rollout {
+        let mut rollout = Rollout::default();
+        let mut held = false;
+        let mut wave = 0;
+        let mut blocked = false;
+        for component in components {
+            if component.wave() != wave {
+                wave = component.wave();
+                held = self.in_order && blocked;
+            }
+            let mut state = ComponentState::healthy(*component);
+            if held {
+                state.held = true;
+                rollout.components.push(state);
+                continue;
+            }
+            self.apply(&mut state, desired, &mut rollout).await;
+            if state.errors.is_empty() {
+                self.judge(&mut state, desired).await;
+            }
+            let ready =
+                state.errors.is_empty() && state.waiting.is_none() && state.failed.is_none();
+            let waited = self.patience.waited(*component, ready);
+            if waited > self.limit
+                && let Some(waiting) = state.waiting.take()
+            {
+                state.failed = Some(format!("{waiting}; not ready after {}s", waited.as_secs()));
+            }
+            blocked |= !ready && waited <= self.limit;
+            rollout.components.push(state);
+        }
+        rollout
+    }
+
+    async fn apply(
+        &mut self,
+        state: &mut ComponentState,
+        desired: &[Manifest],
+        rollout: &mut Rollout,
+    ) {
+        for object in desired
+            .iter()
+            .filter(|object| object.component == state.component)
+        {
+            let seen = self
+                .seen
+                .objects
+                .get(object.key())
+                .map(|seen| &seen.fingerprint);
+            match apply::ensure(self.client, object, seen, self.memory).await {
+                Ok(Outcome::Unchanged) => {}
+                Ok(outcome) => rollout.changes.push(Change {
+                    object: object.clone(),
+                    outcome,
+                }),
+                Err(error) => {
+                    rollout.terminating |= error.is_namespace_terminating();
+                    state.errors.push(error.to_string());
+                }
+            }
+        }
+    }
+
+    /// Whether what was applied works.
+    async fn judge(&self, state: &mut ComponentState, desired: &[Manifest]) {
+        let own = desired
+            .iter()
+            .filter(|object| object.component == state.component);
+        let mut waiting = Vec::new();
+        let mut failed = Vec::new();
+        for object in own {
+            let health = match object.kind().kind {
+                "Deployment" => self.deployment(object).await,
+                "CustomResourceDefinition" if self.in_order => self.definition(object).await,
+                _ => Health::Ready,
+            };
+            match health {
+                Health::Ready => {}
+                Health::Waiting(text) => waiting.push(text),
+                Health::Failed(text) => failed.push(text),
+            }
+        }
+        state.waiting = (!waiting.is_empty()).then(|| waiting.join("; "));
+        state.failed = (!failed.is_empty()).then(|| failed.join("; "));
+    }
+
+    async fn deployment(&self, object: &Manifest) -> Health {
+        let Some(deployment) = self.seen.deployments.get(object.key()) else {
+            return Health::Waiting(format!("Deployment {} is new", object.name()));
+        };
+        match health::deployment(deployment) {
+            Health::Ready => Health::Ready,
+            Health::Waiting(text) => Health::Waiting(self.explained(text, deployment).await),
+            Health::Failed(text) => Health::Failed(self.explained(text, deployment).await),
+        }
+    }
+
+    async fn explained(&self, text: String, deployment: &Deployment) -> String {
+        match health::pod_reason(self.client, deployment).await {
+            Some(reason) => format!("{text}; {reason}"),
+            None => text,
+        }
+    }
+
+    async fn definition(&self, object: &Manifest) -> Health {
+        let api = apply::api(self.client, object.kind(), "");
+        match api.get(object.name()).await {
+            Ok(live) => health::definition(&serde_json::to_value(&live).unwrap_or(Value::Null)),
+            Err(error) => Health::Waiting(format!("{}: {}", object.key(), apply::reason(&error))),
+        }
+    }
+}

@@ -1,0 +1,174 @@
+//! `operator server`: everything that the process does besides reconciling.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::StatusCode;
+use ironsail_leader::{Election, Timing};
+use ironsail_runtime::admin::{Router, Server, text, typed};
+use ironsail_runtime::readiness::{Condition, Readiness};
+use ironsail_runtime::signal::{Shutdown, Signals};
+use ironsail_runtime::{process, tls};
+use tokio::net::TcpListener;
+use tracing::{error, info, warn};
+
+use crate::client;
+use crate::controller::{self, Scope};
+use crate::events::Events;
+use crate::metrics::Metrics;
+use crate::namespace;
+use crate::reconcile::{Config, Reconciler};
+
+/// How the process runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    pub reconcile: Config,
+    pub scope: Scope,
+    /// Address of metrics and probes.
+    pub listen: String,
+    /// Name of the pod; without one, events and the Lease name the process only.
+    pub pod: Option<String>,
+    /// Namespace of the pod.
+    pub namespace: Option<String>,
+    /// Namespace of the Lease; default is the pod's.
+    pub lease_namespace: Option<String>,
+    /// A leader that could not renew for this long stops leading; the Lease holds twice as long.
+    pub renew_deadline: Duration,
+}
+
+/// Why the process can't run.
+#[derive(Debug, thiserror::Error)]
+pub enum ServerError {
+    #[error("signals can't be handled")]
+    Signals(#[source] std::io::Error),
+    #[error("{address} can't be listened on")]
+    Listen {
+        address: String,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error(transparent)]
+    Client(#[from] client::ClientError),
+}
+
+/// Runs until a signal asks to end.
+///
+/// # Errors
+/// There is no cluster, or the port is taken.
+pub async fn run(settings: Settings) -> Result<(), ServerError> {
+    tls::install_provider();
+    let mut signals = Signals::install().map_err(ServerError::Signals)?;
+    let shutdown = Shutdown::new();
+    let metrics = Metrics::new();
+    let readiness = Readiness::new();
+    let connected = readiness.condition("connected to the API server");
+    serve(&settings, &metrics, readiness, shutdown.clone()).await?;
+    let client = client::connect().await?;
+    let events = Events::new(client.clone(), settings.pod.clone());
+    let reconcile = settings.reconcile.clone();
+    let reconciler = Arc::new(Reconciler::new(client.clone(), reconcile, metrics, events));
+    tokio::spawn({
+        let (client, shutdown) = (client.clone(), shutdown.clone());
+        async move { shutdown.guard(wait_for_server(client, connected)).await }
+    });
+    let election = election(&settings, client.clone());
+    let work = election.run(shutdown.clone(), |term| {
+        lead(Arc::clone(&reconciler), settings.clone(), term)
+    });
+    tokio::pin!(work);
+    tokio::select! {
+        signal = signals.next() => {
+            info!(%signal, "Ending");
+            shutdown.trigger();
+            work.await;
+        }
+        () = &mut work => {}
+    }
+    Ok(())
+}
+
+/// Serves metrics and probes.
+async fn serve(
+    settings: &Settings,
+    metrics: &Metrics,
+    readiness: Readiness,
+    shutdown: Shutdown,
+) -> Result<(), ServerError> {
+    let metrics = metrics.clone();
+    let router = Router::new()
+        .get("/metrics", move |_| {
+            let body = format!("{}{}", metrics.text(), process::metrics(""));
+            async move { typed(StatusCode::OK, "text/plain; version=0.0.4", body) }
+        })
+        .get("/healthz", |_| async { text(StatusCode::OK, "ok") })
+        .readiness("/readyz", readiness);
+    let address = &settings.listen;
+    let listener = TcpListener::bind(address)
+        .await
+        .map_err(|source| ServerError::Listen {
+            address: address.clone(),
+            source,
+        })?;
+    tokio::spawn(Server::new(router).serve(listener, shutdown));
+    Ok(())
+}
+
+/// A replica is ready when it can reach the API server, leading or not.
+async fn wait_for_server(client: kube::Client, connected: Condition) {
+    loop {
+        match client.apiserver_version().await {
+            Ok(version) => {
+                info!(version = %version.git_version, "Connected to the API server");
+                connected.set(true);
+                return;
+            }
+            Err(error) => warn!(%error, "API server can't be reached"),
+        }
+        tokio::time::sleep(Duration::from_secs(2)).await;
+    }
+}
+
+fn election(settings: &Settings, client: kube::Client) -> Election {
+    let timing = Timing {
+        lease: settings.renew_deadline.saturating_mul(2),
+        renew_deadline: settings.renew_deadline,
+        ..Timing::default()
+    };
+    let namespace = settings
+        .lease_namespace
+        .as_ref()
+        .or(settings.namespace.as_ref());
+    let namespace = namespace.map_or(crate::bundle::NAME, String::as_str);
+    let name = match settings.reconcile.revision.as_str() {
+        "" => "istio-operator-lock".to_owned(),
+        revision => format!("istio-operator-lock-{revision}"),
+    };
+    let process = || format!("process-{}", std::process::id());
+    let identity = settings.pod.clone().unwrap_or_else(process);
+    Election::new(client, namespace, &name, &identity, timing)
+}
+
+/// Reconciles while leading; lets everything go when the operator is being removed.
+async fn lead(reconciler: Arc<Reconciler>, settings: Settings, term: Shutdown) {
+    let synced = Readiness::new().condition("caches are filled");
+    controller::run(
+        Arc::clone(&reconciler),
+        settings.scope.clone(),
+        synced,
+        term,
+    )
+    .await;
+    let Some(own) = &settings.namespace else {
+        return;
+    };
+    match namespace::state(reconciler.client(), own).await {
+        Ok(namespace::State::Terminating(_)) => {
+            info!(namespace = %own, "The operator is being removed");
+            if let Err(error) = reconciler.let_go(&settings.scope.namespaces).await {
+                error!(%error, "Finalizers could not be dropped");
+            }
+        }
+        Ok(_) => {}
+        Err(error) => warn!(%error, "Own namespace can't be read"),
+    }
+}

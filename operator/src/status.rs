@@ -1,0 +1,340 @@
+//! What the operator says about an IstioOperator: pure, from what was observed.
+
+use std::collections::BTreeMap;
+
+use ironsail_crds::Diagnostic;
+use ironsail_crds::operator::{ComponentStatus, IstioOperatorStatus, Status};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use k8s_openapi::jiff::Timestamp;
+
+use crate::component::Component;
+use crate::plan::accept::Decision;
+
+/// Characters of a message; the rest is cut, because status is read by people.
+const MAX_MESSAGE: usize = 4096;
+
+/// State of one component after a reconciliation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ComponentState {
+    pub component: Component,
+    /// Why objects could not be applied.
+    pub errors: Vec<String>,
+    /// What is not ready yet.
+    pub waiting: Option<String>,
+    /// Not ready, and not by waiting longer.
+    pub failed: Option<String>,
+    /// Whether an earlier wave has to be ready first.
+    pub held: bool,
+}
+
+impl ComponentState {
+    /// Applied and ready.
+    pub fn healthy(component: Component) -> Self {
+        Self {
+            component,
+            errors: Vec::new(),
+            waiting: None,
+            failed: None,
+            held: false,
+        }
+    }
+
+    fn status(&self, upgrading: bool) -> Status {
+        if !self.errors.is_empty() || self.failed.is_some() {
+            Status::Error
+        } else if upgrading && (self.waiting.is_some() || self.held) {
+            Status::Updating
+        } else if self.waiting.is_some() || self.held {
+            Status::Reconciling
+        } else {
+            Status::Healthy
+        }
+    }
+
+    fn message(&self) -> String {
+        let errors = self.errors.iter().map(String::as_str);
+        let texts: Vec<&str> = errors
+            .chain(self.failed.as_deref())
+            .chain(self.waiting.as_deref())
+            .collect();
+        cut(&texts.join("; "))
+    }
+}
+
+/// Everything that a status is derived from.
+#[derive(Clone, Debug, Default)]
+pub struct Observed {
+    pub generation: Option<i64>,
+    /// Errors and warnings of the spec; errors mean that nothing new was accepted.
+    pub findings: Vec<Diagnostic>,
+    /// What became of the fresh rendering, and its hash.
+    pub decision: Option<(Decision, String)>,
+    /// Version of the accepted plan's renderer; empty if there is none.
+    pub version: String,
+    /// Whether the accepted plan replaces an older one that is not rolled out everywhere yet.
+    pub upgrading: bool,
+    pub components: Vec<ComponentState>,
+    /// What keeps the operator from working on the object at all.
+    pub failure: Option<String>,
+    /// Objects that somebody else changes again and again.
+    pub contested: Vec<String>,
+}
+
+impl Observed {
+    fn invalid(&self) -> Option<String> {
+        let errors: Vec<String> = self
+            .findings
+            .iter()
+            .filter(|f| f.is_error())
+            .map(Diagnostic::to_string)
+            .collect();
+        (!errors.is_empty()).then(|| cut(&errors.join("; ")))
+    }
+
+    fn awaiting_approval(&self) -> Option<&str> {
+        match &self.decision {
+            Some((Decision::AwaitApproval, hash)) => Some(hash),
+            _ => None,
+        }
+    }
+
+    /// The worst of everything.
+    fn overall(&self) -> Status {
+        let states: Vec<Status> = self
+            .components
+            .iter()
+            .map(|component| component.status(self.upgrading))
+            .collect();
+        let any = |status: Status| states.contains(&status);
+        if self.invalid().is_some() || self.failure.is_some() || any(Status::Error) {
+            Status::Error
+        } else if self.awaiting_approval().is_some() {
+            Status::ActionRequired
+        } else if any(Status::Updating) {
+            Status::Updating
+        } else if any(Status::Reconciling) {
+            Status::Reconciling
+        } else {
+            Status::Healthy
+        }
+    }
+
+    fn message(&self) -> String {
+        if let Some(text) = self.invalid() {
+            return text;
+        }
+        if let Some(text) = &self.failure {
+            return cut(text);
+        }
+        let texts: Vec<String> = self
+            .components
+            .iter()
+            .map(|component| (component, component.message()))
+            .filter(|(_, message)| !message.is_empty())
+            .map(|(component, message)| format!("{}: {message}", component.component))
+            .collect();
+        match (texts.is_empty(), self.awaiting_approval()) {
+            (true, Some(hash)) => approval(hash),
+            _ => cut(&texts.join("; ")),
+        }
+    }
+}
+
+fn approval(hash: &str) -> String {
+    format!(
+        "plan {hash} waits for the annotation {}={hash}",
+        crate::plan::accept::APPROVE
+    )
+}
+
+/// The status after an observation. Conditions that did not change keep their time.
+pub fn derive(
+    previous: Option<&IstioOperatorStatus>,
+    observed: &Observed,
+    now: Timestamp,
+) -> IstioOperatorStatus {
+    let old = previous
+        .map(|status| status.conditions.as_slice())
+        .unwrap_or_default();
+    let conditions = conditions(observed)
+        .into_iter()
+        .map(|new| {
+            let same = old
+                .iter()
+                .find(|old| old.type_ == new.name && old.status == new.status());
+            Condition {
+                type_: new.name.to_owned(),
+                status: new.status().to_owned(),
+                reason: new.reason.to_owned(),
+                message: new.message,
+                observed_generation: observed.generation,
+                last_transition_time: same
+                    .map_or(Time(now), |old| old.last_transition_time.clone()),
+            }
+        })
+        .collect();
+    let component_status = observed
+        .components
+        .iter()
+        .map(|state| {
+            let status = ComponentStatus {
+                status: state.status(observed.upgrading),
+                version: observed.version.clone(),
+                error: state.message(),
+            };
+            (state.component.as_str().to_owned(), status)
+        })
+        .collect::<BTreeMap<_, _>>();
+    IstioOperatorStatus {
+        status: observed.overall(),
+        message: observed.message(),
+        version: observed.version.clone(),
+        component_status,
+        observed_generation: observed.generation,
+        conditions,
+    }
+}
+
+/// A condition before it has a time.
+struct New {
+    name: &'static str,
+    holds: bool,
+    reason: &'static str,
+    message: String,
+}
+
+impl New {
+    fn status(&self) -> &'static str {
+        if self.holds { "True" } else { "False" }
+    }
+}
+
+fn new(name: &'static str, holds: bool, reason: &'static str, message: impl Into<String>) -> New {
+    New {
+        name,
+        holds,
+        reason,
+        message: message.into(),
+    }
+}
+
+/// All conditions, always in the same order. `Ready`, `Reconciling` and `Stalled` are those of
+/// kstatus, which GitOps tools wait for.
+fn conditions(observed: &Observed) -> Vec<New> {
+    vec![
+        ready(observed),
+        reconciling(observed),
+        stalled(observed),
+        valid(observed),
+        applied(observed),
+        upgrade(observed),
+    ]
+}
+
+fn ready(observed: &Observed) -> New {
+    let (holds, reason) = match observed.overall() {
+        Status::Healthy => (true, "Healthy"),
+        Status::ActionRequired => (false, "ApprovalRequired"),
+        Status::Error if observed.invalid().is_some() => (false, "InvalidSpec"),
+        Status::Error => (false, "Error"),
+        Status::Updating => (false, "Updating"),
+        _ => (false, "Reconciling"),
+    };
+    let message = match holds {
+        true => "everything is installed and ready".to_owned(),
+        false => observed.message(),
+    };
+    new("Ready", holds, reason, message)
+}
+
+/// Work goes on by itself, errors that are retried included.
+fn reconciling(observed: &Observed) -> New {
+    match observed.overall() {
+        Status::Healthy => new("Reconciling", false, "Done", ""),
+        Status::ActionRequired => new("Reconciling", false, "ApprovalRequired", ""),
+        Status::Error if observed.invalid().is_some() => {
+            new("Reconciling", false, "InvalidSpec", "")
+        }
+        Status::Error => new("Reconciling", true, "Retrying", observed.message()),
+        _ => new("Reconciling", true, "Progressing", observed.message()),
+    }
+}
+
+/// Nothing happens until somebody changes the object.
+fn stalled(observed: &Observed) -> New {
+    if let Some(text) = observed.invalid() {
+        return new("Stalled", true, "InvalidSpec", text);
+    }
+    match observed.awaiting_approval() {
+        Some(hash) => new("Stalled", true, "ApprovalRequired", approval(hash)),
+        None => new("Stalled", false, "Working", ""),
+    }
+}
+
+fn valid(observed: &Observed) -> New {
+    if let Some(text) = observed.invalid() {
+        return new("Valid", false, "InvalidSpec", text);
+    }
+    let warnings: Vec<String> = observed
+        .findings
+        .iter()
+        .map(Diagnostic::to_string)
+        .collect();
+    match warnings.is_empty() {
+        true => new("Valid", true, "Valid", ""),
+        false => new("Valid", true, "Warnings", cut(&warnings.join("; "))),
+    }
+}
+
+fn applied(observed: &Observed) -> New {
+    let errors: Vec<String> = observed
+        .components
+        .iter()
+        .flat_map(|component| component.errors.iter().cloned())
+        .chain(observed.failure.clone())
+        .collect();
+    if !errors.is_empty() {
+        return new("Applied", false, "ApplyFailed", cut(&errors.join("; ")));
+    }
+    if observed.version.is_empty() {
+        return new("Applied", false, "NothingAccepted", "");
+    }
+    if let Some(held) = observed.components.iter().find(|component| component.held) {
+        let message = format!("{} waits for an earlier component", held.component);
+        return new("Applied", false, "Waiting", message);
+    }
+    match observed.contested.is_empty() {
+        true => new("Applied", true, "AsPlanned", ""),
+        false => new(
+            "Applied",
+            false,
+            "OwnershipConflict",
+            cut(&observed.contested.join("; ")),
+        ),
+    }
+}
+
+fn upgrade(observed: &Observed) -> New {
+    match &observed.decision {
+        Some((Decision::UpgradeAvailable, hash)) => {
+            let version = ironsail_mesh::VERSION;
+            let message = format!(
+                "version {version} renders this spec otherwise; {}",
+                approval(hash)
+            );
+            new("UpgradeAvailable", true, "NewRendering", message)
+        }
+        _ => new("UpgradeAvailable", false, "UpToDate", ""),
+    }
+}
+
+/// A message of bounded length.
+fn cut(text: &str) -> String {
+    match text.char_indices().nth(MAX_MESSAGE) {
+        Some((at, _)) => format!("{} …", text.get(..at).unwrap_or_default()),
+        None => text.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,123 @@
+//! When certificates are renewed.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, SystemTime};
+
+use ironsail_runtime::retry::{Backoff, BackoffConfig};
+use tracing::{info, warn};
+
+use super::authority::AuthorityClient;
+use super::{AgentStats, Config, Credential, Publisher};
+use crate::bootstrap::CertificateSettings;
+
+/// A pod waits for its first certificate: tries come soon. Renewals have hours.
+const BACKOFF: BackoffConfig = BackoffConfig {
+    initial: Duration::from_millis(500),
+    max: Duration::from_secs(15),
+    multiplier: 2.0,
+    jitter: 0.2,
+};
+
+pub(super) struct Rotation {
+    pub(super) client: AuthorityClient,
+    pub(super) config: Config,
+    pub(super) publisher: Publisher,
+    pub(super) stats: Arc<AgentStats>,
+}
+
+impl Rotation {
+    /// Never ends.
+    pub(super) async fn run(self) {
+        loop {
+            let credential = self.issue().await;
+            let now = SystemTime::now();
+            let wait = until_renewal(&credential, now, self.config.settings, fastrand::f64());
+            info!(identity = %self.config.identity, renewal_seconds = wait.as_secs(), "Certificate issued");
+            self.publisher.publish(credential);
+            tokio::time::sleep(wait).await;
+        }
+    }
+
+    async fn issue(&self) -> Credential {
+        let mut backoff = Backoff::new(BACKOFF);
+        loop {
+            self.stats.csr_requests.fetch_add(1, Ordering::Relaxed);
+            match self.client.issue().await {
+                Ok(credential) => return credential,
+                Err(error) => {
+                    self.stats.csr_failures.fetch_add(1, Ordering::Relaxed);
+                    let delay = backoff.next_delay();
+                    warn!(%error, retry_ms = delay.as_millis() as u64, "No certificate yet");
+                    tokio::time::sleep(delay).await;
+                }
+            }
+        }
+    }
+}
+
+/// Time until the share of the life that `settings` names is left, varied by its jitter; `random` is in 0..1.
+fn until_renewal(
+    credential: &Credential,
+    now: SystemTime,
+    settings: CertificateSettings,
+    random: f64,
+) -> Duration {
+    let life = credential
+        .not_after()
+        .duration_since(credential.not_before())
+        .unwrap_or_default();
+    let ratio = settings.grace_ratio + settings.jitter * (2.0 * random - 1.0);
+    let grace = life.mul_f64(ratio.clamp(0.0, 1.0));
+    let left = credential
+        .not_after()
+        .duration_since(now)
+        .unwrap_or_default();
+    left.saturating_sub(grace)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::agent::credential::Texts;
+
+    fn credential() -> Credential {
+        let key = rcgen::KeyPair::generate().expect("a key");
+        let mut params = rcgen::CertificateParams::default();
+        params.not_before = time::OffsetDateTime::UNIX_EPOCH;
+        params.not_after = time::OffsetDateTime::UNIX_EPOCH + time::Duration::hours(24);
+        let pem = params.self_signed(&key).expect("signs").pem();
+        Credential::new(Texts {
+            chain: &pem,
+            key: &key.serialize_pem(),
+            roots: &pem,
+        })
+        .expect("fits")
+    }
+
+    #[track_caller]
+    fn check(after_hours: u64, jitter: f64, random: f64, expected_hours: f64) {
+        let settings = CertificateSettings {
+            ttl: Duration::ZERO,
+            grace_ratio: 0.5,
+            jitter,
+        };
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(after_hours * 3600);
+        let wait = until_renewal(&credential(), now, settings, random);
+        assert_eq!(wait, Duration::from_secs_f64(expected_hours * 3600.0));
+    }
+
+    #[test]
+    fn half_of_the_life_is_waited_for() {
+        check(0, 0.0, 0.5, 12.0);
+        check(6, 0.0, 0.5, 6.0);
+        check(13, 0.0, 0.5, 0.0);
+        check(30, 0.0, 0.5, 0.0);
+    }
+
+    #[test]
+    fn jitter_spreads_renewals() {
+        check(0, 0.25, 0.0, 18.0);
+        check(0, 0.25, 1.0, 6.0);
+    }
+}

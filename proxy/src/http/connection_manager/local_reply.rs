@@ -1,0 +1,137 @@
+//! Answers that the proxy gives itself, in Envoy's words.
+
+use std::borrow::Cow;
+
+use bytes::Bytes;
+
+use crate::access_log::Flag;
+use crate::http::grpc;
+use crate::http::header_block::HeaderBlock;
+use crate::http::header_name::Known;
+use crate::http::message::{BodyLength, ResponseHead, reason_phrase};
+
+/// An answer of the proxy's own.
+#[derive(Debug)]
+pub struct LocalReply {
+    pub status: u16,
+    pub body: Bytes,
+    /// Response code details for the log.
+    pub details: Cow<'static, str>,
+    pub flag: Option<Flag>,
+    /// Status for gRPC clients where it does not follow from `status`.
+    pub grpc_status: Option<u32>,
+    pub headers: HeaderBlock,
+    /// The client's connection cannot be used any further.
+    pub close: bool,
+}
+
+impl LocalReply {
+    pub fn new(status: u16, body: impl Into<Bytes>, details: impl Into<Cow<'static, str>>) -> Self {
+        Self {
+            status,
+            body: body.into(),
+            details: details.into(),
+            flag: None,
+            grpc_status: None,
+            headers: HeaderBlock::new(),
+            close: false,
+        }
+    }
+
+    #[must_use]
+    pub fn flag(mut self, flag: Flag) -> Self {
+        self.flag = Some(flag);
+        self
+    }
+
+    #[must_use]
+    pub fn header(mut self, name: Known, value: &[u8]) -> Self {
+        self.headers.append(name, value);
+        self
+    }
+
+    /// A request that breaks the protocol.
+    pub fn protocol_error(status: u16, details: &'static str) -> Self {
+        Self {
+            close: true,
+            ..Self::new(status, reason_phrase(status), details).flag(Flag::DownstreamProtocolError)
+        }
+    }
+
+    pub fn no_route() -> Self {
+        Self::new(404, "", "route_not_found").flag(Flag::NoRouteFound)
+    }
+
+    pub fn no_cluster(status: u16) -> Self {
+        Self::new(status, "", "cluster_not_found").flag(Flag::NoClusterFound)
+    }
+
+    pub fn no_healthy_upstream() -> Self {
+        Self::new(503, "no healthy upstream", "no_healthy_upstream").flag(Flag::NoHealthyUpstream)
+    }
+
+    pub fn redirect(status: u16, location: &str) -> Self {
+        Self::new(status, "", "direct_response").header(Known::Location, location.as_bytes())
+    }
+
+    /// Turns the answer into a head and a body; gRPC clients get a status in a head alone.
+    pub fn into_response(self, to_grpc: bool, head: &mut ResponseHead) -> Bytes {
+        head.reset();
+        head.headers = self.headers;
+        if to_grpc {
+            let status = self
+                .grpc_status
+                .unwrap_or_else(|| grpc::status_from_http(self.status).into());
+            head.status = 200;
+            head.body = BodyLength::Empty;
+            head.headers.set(Known::ContentType, b"application/grpc");
+            head.headers
+                .set(Known::GrpcStatus, status.to_string().as_bytes());
+            if !self.body.is_empty() {
+                let message = grpc::encode_message(&String::from_utf8_lossy(&self.body));
+                head.headers.set(Known::GrpcMessage, message.as_bytes());
+            }
+            return Bytes::new();
+        }
+        head.status = self.status;
+        if self.body.is_empty() {
+            head.body = BodyLength::Empty;
+            return self.body;
+        }
+        head.body = BodyLength::Exactly(self.body.len() as u64);
+        let length = self.body.len().to_string();
+        head.headers.set(Known::ContentLength, length.as_bytes());
+        if !head.headers.contains(Known::ContentType) {
+            head.headers.append(Known::ContentType, b"text/plain");
+        }
+        self.body
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn http_clients_get_a_text() {
+        let mut head = ResponseHead::default();
+        let body = LocalReply::no_healthy_upstream().into_response(false, &mut head);
+        assert_eq!(body, "no healthy upstream");
+        assert_eq!((head.status, head.body), (503, BodyLength::Exactly(19)));
+        assert_eq!(
+            head.headers.get(Known::ContentType),
+            Some(&b"text/plain"[..])
+        );
+    }
+
+    #[test]
+    fn grpc_clients_get_a_status() {
+        let mut head = ResponseHead::default();
+        let body = LocalReply::no_healthy_upstream().into_response(true, &mut head);
+        assert!(body.is_empty());
+        assert_eq!((head.status, head.body), (200, BodyLength::Empty));
+        assert_eq!(head.headers.get(Known::GrpcStatus), Some(&b"14"[..]));
+        let message = head.headers.get(Known::GrpcMessage);
+        assert_eq!(message, Some(&b"no healthy upstream"[..]));
+    }
+}

@@ -1,0 +1,348 @@
+//! The HTTP connection manager: reads requests off a connection, routes each, and keeps the connection's rules.
+
+mod client_cert;
+mod config;
+mod date;
+pub mod exchange;
+pub mod local_reply;
+mod path;
+mod request_headers;
+mod request_id;
+mod response_headers;
+#[cfg(test)]
+mod tests;
+
+use std::cell::Cell;
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context as TaskContext, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::time::{Instant, Sleep};
+
+pub use config::{Codec, HttpConnectionManager, Routes};
+
+use super::codec::h1::{ProtocolError, ServerConnection, StreamError};
+use super::codec::h2::{ServerStream, read_request};
+use super::message::{Method, RequestHead};
+use super::pool::keep_alive;
+use super::rewind::Rewind;
+use super::stream::Downstream;
+use crate::conn::{Connection, Io};
+use crate::worker::Worker;
+use exchange::{Context, fresh_heads};
+
+/// ALPN protocols of connections that carry HTTP/2; `istio-h2` is how proxies of the mesh say so.
+const ALPN_H2: &[&[u8]] = &[b"h2", b"istio-h2"];
+/// ALPN protocols that rule HTTP/2 out.
+const ALPN_H1: &[&[u8]] = &[
+    b"http/1.1",
+    b"http/1.0",
+    b"istio-http/1.1",
+    b"istio-http/1.0",
+];
+
+/// Serves a connection until it ends. Dropping the future ends the connection.
+///
+/// Must run inside a `LocalSet`: streams of HTTP/2 are tasks of the same thread.
+pub async fn serve(connection: Connection, hcm: Arc<HttpConnectionManager>, worker: Rc<Worker>) {
+    let Connection { io, info } = connection;
+    let stats = worker.stats.http(&hcm.stat_prefix);
+    stats.downstream_cx_total.inc();
+    stats.downstream_cx_active.inc();
+    let context = Rc::new(Context {
+        worker,
+        hcm,
+        connection: Rc::clone(&info),
+        stats: Rc::clone(&stats),
+        no_cluster: Arc::default(),
+        requests: Cell::new(0),
+    });
+    tokio::select! {
+        biased;
+        () = serve_any(io, &context) => {}
+        () = info.drain.expired() => {}
+    }
+    stats.downstream_cx_active.dec();
+    stats.downstream_cx_destroy.inc();
+}
+
+async fn serve_any(io: Io, context: &Rc<Context>) {
+    let hcm = &context.hcm;
+    let alpn = context.connection.alpn();
+    let speaks = |list: &[&[u8]]| alpn.is_some_and(|alpn| list.contains(&alpn));
+    let mut server = ServerConnection::new(io, Arc::clone(&hcm.h1));
+    let h2 = match hcm.codec {
+        Codec::Http2 => true,
+        Codec::Http1 => false,
+        Codec::Auto if speaks(ALPN_H2) => true,
+        Codec::Auto if speaks(ALPN_H1) => false,
+        Codec::Auto => match sniff(&mut server, context).await {
+            Some(h2) => h2,
+            None => return,
+        },
+    };
+    if h2 {
+        let (io, read) = server.into_parts();
+        Box::pin(serve_h2(Rewind::new(io, read), context)).await;
+    } else {
+        serve_h1(server, context).await;
+    }
+}
+
+/// Waits for the first bytes; `None` when the client sent none in time.
+async fn sniff(server: &mut ServerConnection<Io>, context: &Context) -> Option<bool> {
+    let mut idle = IdleTimer::new(context);
+    poll_fn(|cx| {
+        if let Poll::Ready(seen) = server.poll_preface(cx) {
+            return Poll::Ready(seen.ok());
+        }
+        idle.poll(cx).map(|()| None)
+    })
+    .await
+}
+
+async fn serve_h1(server: ServerConnection<Io>, context: &Rc<Context>) {
+    context.stats.downstream_cx_http1_total.inc();
+    let mut downstream = Downstream::H1(Box::new(server));
+    let mut idle = IdleTimer::new(context);
+    loop {
+        let mut heads = fresh_heads();
+        let next = next_head(&mut downstream, &mut heads.0, &mut idle, context).await;
+        let refused = match next {
+            Next::Request => None,
+            Next::Refused(error) => Some(error),
+            Next::TimedOut => {
+                // Envoy's answer to heads that take too long.
+                Some(ProtocolError {
+                    status: 408,
+                    details: "request_header_timeout",
+                })
+            }
+            Next::Nothing => return,
+        };
+        // The state of a request lives on the heap, so that an idle connection does not carry it.
+        Box::pin(exchange::serve(
+            Rc::clone(context),
+            &mut downstream,
+            heads,
+            refused,
+        ))
+        .await;
+        idle.touch();
+        let Downstream::H1(server) = &downstream else {
+            return;
+        };
+        if server.is_closing() {
+            break;
+        }
+    }
+    if let Downstream::H1(server) = downstream {
+        server.close(context.hcm.timeouts.delayed_close).await;
+    }
+}
+
+/// What came of waiting for a request.
+enum Next {
+    Request,
+    Refused(ProtocolError),
+    /// A head began to arrive and did not end.
+    TimedOut,
+    Nothing,
+}
+
+async fn next_head(
+    downstream: &mut Downstream,
+    head: &mut RequestHead,
+    idle: &mut IdleTimer,
+    context: &Context,
+) -> Next {
+    let Downstream::H1(server) = downstream else {
+        return Next::Nothing;
+    };
+    let mut head_timer: Option<Pin<Box<Sleep>>> = None;
+    poll_fn(|cx| {
+        match server.poll_head(cx, head) {
+            Poll::Ready(Ok(true)) => return Poll::Ready(Next::Request),
+            Poll::Ready(Err(StreamError::Protocol(error))) => {
+                return Poll::Ready(Next::Refused(error));
+            }
+            Poll::Ready(Ok(false) | Err(_)) => return Poll::Ready(Next::Nothing),
+            Poll::Pending => {}
+        }
+        if server.has_input() {
+            let Some(limit) = context.hcm.timeouts.request_headers else {
+                return Poll::Pending;
+            };
+            let timer = head_timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
+            return timer.as_mut().poll(cx).map(|()| Next::TimedOut);
+        }
+        idle.poll(cx).map(|()| {
+            context.stats.downstream_cx_idle_timeout.inc();
+            Next::Nothing
+        })
+    })
+    .await
+}
+
+/// Ends connections without requests; moved only when it fires, because requests are frequent and timers are not free.
+struct IdleTimer {
+    limit: Option<Duration>,
+    /// When the connection has to end even if it is used, if there is such a time.
+    end: Option<Instant>,
+    last: Instant,
+    sleep: Option<Pin<Box<Sleep>>>,
+}
+
+impl IdleTimer {
+    fn new(context: &Context) -> Self {
+        let timeouts = &context.hcm.timeouts;
+        let now = Instant::now();
+        Self {
+            limit: timeouts.idle,
+            end: timeouts.max_connection.map(|max| now + max),
+            last: now,
+            sleep: None,
+        }
+    }
+
+    fn touch(&mut self) {
+        self.last = Instant::now();
+    }
+
+    fn poll(&mut self, cx: &mut TaskContext<'_>) -> Poll<()> {
+        loop {
+            let idle_end = self.limit.map(|limit| self.last + limit);
+            let Some(end) = [idle_end, self.end].into_iter().flatten().min() else {
+                return Poll::Pending;
+            };
+            let sleep = self
+                .sleep
+                .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(end)));
+            if sleep.as_mut().poll(cx).is_pending() {
+                return Poll::Pending;
+            }
+            if Instant::now() >= end {
+                return Poll::Ready(());
+            }
+            sleep.as_mut().reset(end);
+        }
+    }
+}
+
+/// Counts the streams of a connection.
+struct Streams {
+    active: Cell<usize>,
+    changed: tokio::sync::Notify,
+}
+
+/// One stream, until dropped.
+struct StreamGuard(Rc<Streams>);
+
+impl StreamGuard {
+    fn new(streams: &Rc<Streams>) -> Self {
+        streams.active.set(streams.active.get() + 1);
+        Self(Rc::clone(streams))
+    }
+}
+
+impl Drop for StreamGuard {
+    fn drop(&mut self) {
+        self.0.active.set(self.0.active.get().saturating_sub(1));
+        self.0.changed.notify_one();
+    }
+}
+
+async fn serve_h2(io: Rewind<Io>, context: &Rc<Context>) {
+    context.stats.downstream_cx_http2_total.inc();
+    let settings = context.hcm.h2;
+    let handshake = settings.server().handshake::<_, Bytes>(io);
+    let limit = context.hcm.timeouts.idle.unwrap_or(Duration::MAX);
+    let Ok(Ok(mut connection)) = tokio::time::timeout(limit, handshake).await else {
+        context.stats.downstream_cx_protocol_error.inc();
+        return;
+    };
+    let pings = settings.keepalive.zip(connection.ping_pong());
+    let mut alive = Box::pin(async move {
+        match pings {
+            Some(((interval, timeout), pings)) => keep_alive(pings, interval, timeout).await,
+            None => std::future::pending().await,
+        }
+    });
+    let streams = Rc::new(Streams {
+        active: Cell::new(0),
+        changed: tokio::sync::Notify::new(),
+    });
+    let mut idle = IdleTimer::new(context);
+    let mut goodbye = false;
+    loop {
+        let busy = streams.active.get() > 0;
+        let accepted = tokio::select! {
+            accepted = connection.accept() => accepted,
+            () = context.connection.drain.draining(), if !goodbye => {
+                goodbye = true;
+                connection.graceful_shutdown();
+                continue;
+            }
+            () = poll_fn(|cx| idle.poll(cx)), if !busy && !goodbye => {
+                goodbye = true;
+                context.stats.downstream_cx_idle_timeout.inc();
+                connection.graceful_shutdown();
+                continue;
+            }
+            () = streams.changed.notified() => {
+                idle.touch();
+                continue;
+            }
+            () = &mut alive => return,
+        };
+        match accepted {
+            Some(Ok((request, respond))) => {
+                let guard = StreamGuard::new(&streams);
+                accept_stream(request, respond, context, guard);
+                let spent = context
+                    .hcm
+                    .max_requests_per_connection
+                    .is_some_and(|max| context.requests.get() >= max);
+                if spent && !goodbye {
+                    goodbye = true;
+                    connection.graceful_shutdown();
+                }
+            }
+            Some(Err(error)) => {
+                if !error.is_io() {
+                    context.stats.downstream_cx_protocol_error.inc();
+                }
+                return;
+            }
+            None => return,
+        }
+    }
+}
+
+fn accept_stream(
+    request: http::Request<h2::RecvStream>,
+    respond: h2::server::SendResponse<Bytes>,
+    context: &Rc<Context>,
+    guard: StreamGuard,
+) {
+    let (parts, body) = request.into_parts();
+    let mut heads = fresh_heads();
+    let refused = read_request(
+        &parts,
+        body.is_end_stream(),
+        &context.hcm.h2_rules,
+        &mut heads.0,
+    );
+    let to_head = heads.0.method == Method::Head;
+    let stream = ServerStream::new(body, respond, to_head);
+    let context = Rc::clone(context);
+    tokio::task::spawn_local(async move {
+        let mut downstream = Downstream::H2(Box::new(stream));
+        exchange::serve(context, &mut downstream, heads, refused.err()).await;
+        drop(guard);
+    });
+}

@@ -1,0 +1,47 @@
+//! What the connection manager does to response heads on their way to the client.
+
+use std::time::SystemTime;
+
+use super::config::{HttpConnectionManager, ServerHeader};
+use super::date::with_date;
+use crate::http::header_name::Known;
+use crate::http::message::{RequestHead, ResponseHead};
+
+/// Brings a response into the form in which clients get it.
+pub fn finalize(
+    response: &mut ResponseHead,
+    request: &RequestHead,
+    hcm: &HttpConnectionManager,
+    now: SystemTime,
+) {
+    let headers = &mut response.headers;
+    for name in [
+        Known::Connection,
+        Known::KeepAlive,
+        Known::ProxyConnection,
+        Known::TransferEncoding,
+    ] {
+        headers.remove(name);
+    }
+    if response.status != 101 {
+        headers.remove(Known::Upgrade);
+    }
+    if let Some(via) = &hcm.via {
+        headers.append(Known::Via, via.as_bytes());
+    }
+    if hcm.request_id.set_in_response
+        && let Some(id) = request.headers.get(Known::RequestId)
+    {
+        headers.set(Known::RequestId, id);
+    }
+    match hcm.server_header {
+        ServerHeader::Overwrite => headers.set(Known::Server, hcm.server_name.as_bytes()),
+        ServerHeader::AppendIfAbsent if !headers.contains(Known::Server) => {
+            headers.append(Known::Server, hcm.server_name.as_bytes());
+        }
+        ServerHeader::AppendIfAbsent | ServerHeader::PassThrough => {}
+    }
+    if !headers.contains(Known::Date) {
+        with_date(now, |date| headers.append(Known::Date, date));
+    }
+}

@@ -1,0 +1,192 @@
+//! When a request has taken too long, in whichever way.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::time::{Instant, Sleep};
+
+use super::RequestTimeouts;
+use crate::http::connection_manager::exchange::Exchange;
+use crate::route::Forward;
+
+/// Which limit was reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expired {
+    /// The route's timeout.
+    Whole,
+    PerTry,
+    /// Nothing moved for too long.
+    Idle,
+    /// The stream is open for too long.
+    Stream,
+    /// The request did not arrive in time.
+    Request,
+}
+
+/// The limits of one request. Without limits nothing is ever scheduled.
+#[derive(Debug, Default)]
+pub struct Deadlines {
+    whole_limit: Option<Duration>,
+    per_try_limit: Option<Duration>,
+    idle_limit: Option<Duration>,
+    whole: Option<Instant>,
+    per_try: Option<Instant>,
+    stream: Option<Instant>,
+    request: Option<Instant>,
+    progress: Option<Instant>,
+    sleep: Option<Pin<Box<Sleep>>>,
+}
+
+impl Deadlines {
+    pub(super) fn new(exchange: &Exchange, forward: &Forward, timeouts: &RequestTimeouts) -> Self {
+        let general = &exchange.context.hcm.timeouts;
+        let idle = forward.idle_timeout.unwrap_or(general.stream_idle);
+        let stream = forward.max_stream_duration.unwrap_or(general.max_stream);
+        let any = [
+            idle,
+            stream,
+            general.request,
+            timeouts.whole,
+            timeouts.per_try,
+        ]
+        .iter()
+        .any(Option::is_some);
+        if !any && timeouts.per_try_idle.is_none() {
+            return Self::default();
+        }
+        let now = Instant::now();
+        Self {
+            whole_limit: timeouts.whole,
+            per_try_limit: timeouts.per_try,
+            idle_limit: match (idle, timeouts.per_try_idle) {
+                (Some(a), Some(b)) => Some(a.min(b)),
+                (a, b) => a.or(b),
+            },
+            stream: stream.map(|limit| now + limit),
+            request: general.request.map(|limit| now + limit),
+            progress: Some(now),
+            ..Self::default()
+        }
+    }
+
+    /// A new attempt begins.
+    pub fn begin_attempt(&mut self) {
+        self.per_try = None;
+        if self.whole.is_some() {
+            self.request_sent();
+        }
+    }
+
+    /// The whole request has arrived and was sent: the time for the response runs.
+    pub fn request_sent(&mut self) {
+        self.request = None;
+        if let Some(limit) = self.whole_limit {
+            self.whole.get_or_insert_with(|| Instant::now() + limit);
+        }
+        if let Some(limit) = self.per_try_limit {
+            self.per_try.get_or_insert_with(|| Instant::now() + limit);
+        }
+    }
+
+    /// The response's head has arrived: attempts no longer count.
+    pub fn head_received(&mut self) {
+        self.per_try = None;
+        self.per_try_limit = None;
+    }
+
+    /// Something moved.
+    pub fn touch(&mut self) {
+        if self.idle_limit.is_some() {
+            self.progress = Some(Instant::now());
+        }
+    }
+
+    /// A tunnel has no end that could be late; only its silence counts.
+    pub fn become_tunnel(&mut self) {
+        self.whole = None;
+        self.whole_limit = None;
+        self.request = None;
+    }
+
+    pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Expired> {
+        loop {
+            let idle = self
+                .idle_limit
+                .zip(self.progress)
+                .map(|(limit, progress)| progress + limit);
+            let limits = [
+                (self.whole, Expired::Whole),
+                (self.per_try, Expired::PerTry),
+                (idle, Expired::Idle),
+                (self.stream, Expired::Stream),
+                (self.request, Expired::Request),
+            ];
+            let next = limits
+                .into_iter()
+                .filter_map(|(at, expired)| Some((at?, expired)))
+                .min_by_key(|(at, _)| *at);
+            let Some((at, expired)) = next else {
+                return Poll::Pending;
+            };
+            let sleep = self
+                .sleep
+                .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(at)));
+            // A timer that fires too early is moved then; one that would fire too late is moved now.
+            if sleep.deadline() > at {
+                sleep.as_mut().reset(at);
+            }
+            if sleep.as_mut().poll(cx).is_pending() {
+                return Poll::Pending;
+            }
+            if Instant::now() >= at {
+                return Poll::Ready(expired);
+            }
+            sleep.as_mut().reset(at);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::future::poll_fn;
+
+    #[tokio::test(start_paused = true)]
+    async fn the_first_limit_counts_and_progress_moves_it() {
+        let start = Instant::now();
+        let mut deadlines = Deadlines {
+            idle_limit: Some(Duration::from_secs(10)),
+            progress: Some(start),
+            stream: Some(start + Duration::from_secs(25)),
+            ..Deadlines::default()
+        };
+        tokio::time::sleep(Duration::from_secs(8)).await;
+        let pending = poll_fn(|cx| Poll::Ready(deadlines.poll(cx).is_pending())).await;
+        assert!(pending);
+        deadlines.touch();
+        assert_eq!(poll_fn(|cx| deadlines.poll(cx)).await, Expired::Idle);
+        assert_eq!(start.elapsed().as_secs(), 18);
+        deadlines.touch();
+        assert_eq!(poll_fn(|cx| deadlines.poll(cx)).await, Expired::Stream);
+        assert_eq!(start.elapsed().as_secs(), 25);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn attempts_have_their_own_time() {
+        let start = Instant::now();
+        let mut deadlines = Deadlines {
+            whole_limit: Some(Duration::from_secs(5)),
+            per_try_limit: Some(Duration::from_secs(2)),
+            ..Deadlines::default()
+        };
+        deadlines.request_sent();
+        assert_eq!(poll_fn(|cx| deadlines.poll(cx)).await, Expired::PerTry);
+        deadlines.begin_attempt();
+        assert_eq!(poll_fn(|cx| deadlines.poll(cx)).await, Expired::PerTry);
+        deadlines.begin_attempt();
+        assert_eq!(poll_fn(|cx| deadlines.poll(cx)).await, Expired::Whole);
+        assert_eq!(start.elapsed().as_secs(), 5);
+    }
+}

@@ -1,0 +1,493 @@
+//! The router: sends a request to a host of its cluster, again where the route's retry policy says so, and passes the
+//! response on.
+//! <https://www.envoyproxy.io/docs/envoy/latest/configuration/http/http_filters/router_filter>.
+
+mod attempt;
+mod body;
+mod deadline;
+mod mirror;
+mod request;
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use ironsail_xds::ext::filters::http::router::v3 as proto;
+use smallvec::SmallVec;
+
+use crate::access_log::Flag;
+use crate::cluster::{Cluster, Host, PickContext, PickError};
+use crate::http::connection_manager::exchange::{Chosen, Exchange};
+use crate::http::connection_manager::local_reply::LocalReply;
+use crate::http::header_name::Known;
+use crate::http::stream::{Downstream, Upstream};
+use crate::resource::CompileError;
+use crate::resource::cluster::Permit;
+use crate::route::{Failure, Forward, RetryPolicy};
+use crate::stats::ClusterStats;
+use attempt::{Attempt, Ended};
+use body::RequestBody;
+use deadline::Deadlines;
+
+/// Hosts that are asked for another one when the policy wants hosts not tried before.
+const HOST_PICKS: usize = 5;
+/// Attempts on kept connections that turn out to be closed, beside those of the retry policy.
+const MAX_STALE: u32 = 3;
+
+/// Compiled `Router`.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct RouterConfig {
+    /// Do not add `x-envoy-…` headers.
+    pub suppress_envoy_headers: bool,
+}
+
+impl RouterConfig {
+    /// # Errors
+    /// Filters on the upstream side, which this proxy does not have.
+    pub fn compile(config: &proto::Router) -> Result<Self, CompileError> {
+        if let Some(filter) = config.upstream_http_filters.first() {
+            let known = filter.name == "envoy.filters.http.upstream_codec";
+            if !known || config.upstream_http_filters.len() > 1 {
+                return Err(
+                    CompileError::unknown_extension("upstream filter", &filter.name, "")
+                        .at("upstream_http_filters[0]"),
+                );
+            }
+        }
+        Ok(Self {
+            suppress_envoy_headers: config.suppress_envoy_headers,
+        })
+    }
+}
+
+/// How forwarding ended.
+#[derive(Debug)]
+pub enum Outcome {
+    /// The response went out completely.
+    Sent,
+    /// Nothing went out yet; this is to be answered.
+    Reply(LocalReply),
+    ClientGone,
+    /// The response broke off.
+    Broken,
+}
+
+/// What attempts of one request have in common.
+struct Forwarding<'r> {
+    chosen: Chosen<'r>,
+    forward: &'r Forward,
+    cluster: Rc<Cluster>,
+    stats: Rc<ClusterStats>,
+    retry: Option<&'r RetryPolicy>,
+    retries_left: u32,
+    retries: u32,
+    stale: u32,
+    hash: Option<u64>,
+    tried: SmallVec<[Rc<Host>; 3]>,
+    body: RequestBody,
+    deadlines: Deadlines,
+    suppress_envoy_headers: bool,
+    /// Held while a retry is under way.
+    retry_permit: Option<Permit>,
+}
+
+/// Forwards a request whose filters have run.
+pub async fn forward(
+    exchange: &mut Exchange,
+    downstream: &mut Downstream,
+    chosen: Chosen<'_>,
+    forward: &Forward,
+) -> Outcome {
+    let Some(cluster) = exchange.cluster.clone() else {
+        return Outcome::Reply(LocalReply::no_cluster(forward.cluster_not_found));
+    };
+    let stats = exchange
+        .context
+        .worker
+        .stats
+        .cluster(&cluster.config.stat_name);
+    let thresholds = cluster.config.breakers.of(forward.priority);
+    let Ok(_permit) = thresholds.requests.acquire() else {
+        stats.upstream_rq_pending_overflow.inc();
+        return Outcome::Reply(overflow());
+    };
+    let timeouts = request::timeouts(exchange, forward);
+    let config = exchange.context.hcm.filters.router;
+    let hash = request::prepare(exchange, chosen, forward, &timeouts, &config);
+    let retry = forward
+        .retry
+        .as_ref()
+        .filter(|retry| retry.applies_to(&exchange.request));
+    let keep_body = retry.is_some() || !forward.mirrors.is_empty();
+    let limit = chosen
+        .found
+        .route
+        .buffer_limit
+        .unwrap_or(exchange.context.connection.listener.buffer_limit);
+    let retries_left = retry.map_or(0, |retry| {
+        request::max_retries(exchange).unwrap_or(retry.retries)
+    });
+    let mut forwarding = Forwarding {
+        chosen,
+        forward,
+        stats: Rc::clone(&stats),
+        cluster: Rc::clone(&cluster),
+        retry,
+        retries_left,
+        retries: 0,
+        stale: 0,
+        hash,
+        tried: SmallVec::new(),
+        body: RequestBody::new(&exchange.request, keep_body.then_some(limit)),
+        deadlines: Deadlines::new(exchange, forward, &timeouts),
+        suppress_envoy_headers: config.suppress_envoy_headers,
+        retry_permit: None,
+    };
+    stats.upstream_rq_active.inc();
+    let outcome = forwarding.run(exchange, downstream).await;
+    stats.upstream_rq_active.dec();
+    mirror::send(exchange, &forwarding);
+    outcome
+}
+
+fn overflow() -> LocalReply {
+    let body = "upstream connect error or disconnect/reset before headers. reset reason: overflow";
+    LocalReply::new(
+        503,
+        body,
+        "upstream_reset_before_response_started{overflow}",
+    )
+    .flag(Flag::UpstreamOverflow)
+    .header(Known::EnvoyOverloaded, b"true")
+}
+
+impl Forwarding<'_> {
+    async fn run(&mut self, exchange: &mut Exchange, downstream: &mut Downstream) -> Outcome {
+        loop {
+            let host = match self.pick(exchange) {
+                Ok(host) => host,
+                Err(PickError::NoHealthyUpstream) => {
+                    self.stats.upstream_cx_none_healthy.inc();
+                    return Outcome::Reply(LocalReply::no_healthy_upstream());
+                }
+                Err(PickError::Overflow(_)) => return Outcome::Reply(overflow()),
+            };
+            exchange.info.attempts += 1;
+            self.note_host(exchange, &host);
+            let active = host.begin();
+            let mut attempt = Attempt::new(self, &host);
+            let ended = attempt.run(exchange, downstream).await;
+            let attempted = attempt.finish();
+            match ended {
+                Ended::Head(upstream) => {
+                    let passed = self.response(exchange, downstream, upstream, &host).await;
+                    if let Some(outcome) = passed {
+                        return outcome;
+                    }
+                }
+                Ended::ClientGone => return Outcome::ClientGone,
+                Ended::Failed { failure, reply } => {
+                    host.stats
+                        .rq_error
+                        .set(host.stats.rq_error.get().wrapping_add(1));
+                    let stale = attempted.was_stale(failure, &exchange.request);
+                    if !self.may_repeat(failure, stale) {
+                        return Outcome::Reply(self.explain(exchange, reply));
+                    }
+                }
+                Ended::TimedOut(reply) => {
+                    let timeouts = &host.stats.rq_timeout;
+                    timeouts.set(timeouts.get().wrapping_add(1));
+                    self.stats.upstream_rq_timeout.inc();
+                    return Outcome::Reply(reply);
+                }
+            }
+            drop(active);
+            self.tried.push(host);
+            if let Some(wait) = self.pause()
+                && !self.sleep(downstream, wait).await
+            {
+                return Outcome::ClientGone;
+            }
+        }
+    }
+
+    fn pick(&self, exchange: &Exchange) -> Result<Rc<Host>, PickError> {
+        let avoid: &[Rc<Host>] = match self.retry {
+            Some(retry) if retry.avoid_previous_hosts => &self.tried,
+            _ => &[],
+        };
+        let context = PickContext {
+            original_dst: Some(exchange.context.connection.local),
+            hash: self.hash,
+            avoid,
+        };
+        let mut host = self.cluster.pick(&context)?;
+        for _ in 1..HOST_PICKS {
+            if !avoid.iter().any(|tried| Rc::ptr_eq(tried, &host)) {
+                break;
+            }
+            host = self.cluster.pick(&context)?;
+        }
+        Ok(host)
+    }
+
+    fn note_host(&self, exchange: &mut Exchange, host: &Host) {
+        let upstream = &mut exchange.info.upstream;
+        upstream.remote = Some(host.address());
+        upstream.local = None;
+        upstream.tls = None;
+        upstream.failure = None;
+        exchange.info.upstream_peer = host.endpoint.workload.clone();
+        if self.chosen.found.host.include_attempt_count && !self.suppress_envoy_headers {
+            let count = exchange.info.attempts.to_string();
+            exchange
+                .request
+                .headers
+                .set(Known::EnvoyAttemptCount, count.as_bytes());
+        }
+    }
+
+    /// Whether a failed attempt is to be followed by another one.
+    fn may_repeat(&mut self, failure: Failure, stale: bool) -> bool {
+        if !self.body.can_repeat() {
+            return false;
+        }
+        if stale && self.stale < MAX_STALE {
+            self.stale += 1;
+            return true;
+        }
+        match self.retry {
+            Some(retry) if retry.covers(failure) => self.take_retry(),
+            _ => false,
+        }
+    }
+
+    /// Takes one of the retries that are left, and one of those that the cluster allows at a time.
+    fn take_retry(&mut self) -> bool {
+        if self.retries_left == 0 {
+            if self.retries > 0 {
+                self.stats.upstream_rq_retry_limit_exceeded.inc();
+            }
+            return false;
+        }
+        self.retry_permit = None;
+        let thresholds = self.cluster.config.breakers.of(self.forward.priority);
+        match thresholds.retries.acquire() {
+            Ok(permit) => self.retry_permit = Some(permit),
+            Err(_) => {
+                self.stats.upstream_rq_retry_overflow.inc();
+                return false;
+            }
+        }
+        self.retries_left -= 1;
+        self.retries += 1;
+        self.stats.upstream_rq_retry.inc();
+        true
+    }
+
+    /// The wait before the next attempt; none before one that the policy did not ask for.
+    fn pause(&self) -> Option<Duration> {
+        let retry = self.retry?;
+        (self.retries > 0).then(|| retry.wait(self.retries - 1))
+    }
+
+    async fn sleep(&self, downstream: &mut Downstream, wait: Duration) -> bool {
+        let mut sleep = std::pin::pin!(tokio::time::sleep(wait));
+        std::future::poll_fn(|cx| {
+            use std::task::Poll;
+            if std::future::Future::poll(sleep.as_mut(), cx).is_ready() {
+                return Poll::Ready(true);
+            }
+            if downstream.is_request_done() && downstream.poll_closed(cx).is_ready() {
+                return Poll::Ready(false);
+            }
+            Poll::Pending
+        })
+        .await
+    }
+
+    /// The last failure, with what the retries add to it.
+    fn explain(&self, exchange: &mut Exchange, reply: LocalReply) -> LocalReply {
+        if self.retries > 0 && self.retries_left == 0 {
+            exchange.info.set_flag(Flag::UpstreamRetryLimitExceeded);
+        }
+        if self.retries == 0 {
+            return reply;
+        }
+        let text = String::from_utf8_lossy(&reply.body).into_owned();
+        let text = text.replacen("reset reason:", "retried and the latest reset reason:", 1);
+        LocalReply {
+            body: text.into(),
+            ..reply
+        }
+    }
+
+    /// Passes a response on; `None` when the request is to be tried again instead.
+    async fn response(
+        &mut self,
+        exchange: &mut Exchange,
+        downstream: &mut Downstream,
+        upstream: Upstream,
+        host: &Rc<Host>,
+    ) -> Option<Outcome> {
+        let status = exchange.response.status;
+        self.stats.response(status);
+        self.stats.upstream_rq_completed.inc();
+        let counter = if status >= 500 {
+            &host.stats.rq_error
+        } else {
+            &host.stats.rq_success
+        };
+        counter.set(counter.get().wrapping_add(1));
+        let retriable = self.retry.is_some_and(|retry| {
+            self.body.can_repeat() && retry.covers_response(&exchange.response)
+        });
+        if retriable {
+            if self.take_retry() {
+                attempt::abandon(upstream);
+                exchange.response.reset();
+                return None;
+            }
+            if self.retries > 0 {
+                exchange.info.set_flag(Flag::UpstreamRetryLimitExceeded);
+            }
+        } else if self.retries > 0 {
+            self.stats.upstream_rq_retry_success.inc();
+        }
+        self.retry_permit = None;
+        if self.forward.mirrors.is_empty() {
+            self.body.forget();
+        }
+        Some(self.pass_on(exchange, downstream, upstream, host).await)
+    }
+
+    async fn pass_on(
+        &mut self,
+        exchange: &mut Exchange,
+        downstream: &mut Downstream,
+        mut upstream: Upstream,
+        host: &Rc<Host>,
+    ) -> Outcome {
+        self.finish_response_head(exchange, downstream);
+        if downstream.send_head(&exchange.response).is_err() {
+            return Outcome::ClientGone;
+        }
+        if exchange.response.status == 101 {
+            self.body.become_tunnel();
+        }
+        let passed = body::pass(
+            exchange,
+            downstream,
+            &mut upstream,
+            &mut self.body,
+            &mut self.deadlines,
+        )
+        .await;
+        attempt::note_traffic(exchange, &upstream);
+        exchange.info.timing.upstream_last_received = Some(exchange.info.elapsed());
+        attempt::give_back(upstream, host, &self.cluster);
+        match passed {
+            body::Passed::Complete => {
+                match std::future::poll_fn(|cx| downstream.poll_flush(cx)).await {
+                    Ok(()) => Outcome::Sent,
+                    Err(_) => Outcome::ClientGone,
+                }
+            }
+            body::Passed::ClientGone => Outcome::ClientGone,
+            body::Passed::UpstreamFailed(flag, details) => {
+                exchange.info.set_flag(flag);
+                exchange.info.details = Some(details);
+                self.stats.upstream_rq_rx_reset.inc();
+                Outcome::Broken
+            }
+            body::Passed::TimedOut(flag, details) => {
+                exchange.info.set_flag(flag);
+                exchange.info.details = Some(details.into());
+                self.stats.upstream_rq_timeout.inc();
+                Outcome::Broken
+            }
+        }
+    }
+
+    fn finish_response_head(&self, exchange: &mut Exchange, downstream: &mut Downstream) {
+        let info = &mut exchange.info;
+        let arrived = info.elapsed();
+        info.timing.upstream_first_received = Some(arrived);
+        info.details.get_or_insert("via_upstream".into());
+        if !self.suppress_envoy_headers {
+            let sent = info.timing.upstream_last_sent.unwrap_or_default();
+            let millis = arrived.saturating_sub(sent).as_millis();
+            let mut text = SmallVec::<[u8; 20]>::new();
+            write_millis(u64::try_from(millis).unwrap_or(u64::MAX), &mut text);
+            let headers = &mut exchange.response.headers;
+            headers.set(Known::EnvoyUpstreamServiceTime, &text);
+            if self.chosen.found.host.include_attempt_count_in_response {
+                let count = info.attempts.to_string();
+                headers.set(Known::EnvoyAttemptCount, count.as_bytes());
+            }
+        }
+        if let Some(cookie) = exchange.set_cookie.take() {
+            exchange
+                .response
+                .headers
+                .append(Known::SetCookie, cookie.as_bytes());
+        }
+        exchange.mutate_response(self.chosen);
+        exchange.set_response_decorator(&self.chosen.found);
+        exchange.finish_head(downstream);
+        exchange.info.timing.downstream_first_sent = Some(exchange.info.elapsed());
+    }
+}
+
+fn write_millis(number: u64, out: &mut SmallVec<[u8; 20]>) {
+    let start = out.len();
+    let mut rest = number;
+    loop {
+        out.push(b'0' + u8::try_from(rest % 10).unwrap_or(0));
+        rest /= 10;
+        if rest == 0 {
+            break;
+        }
+    }
+    if let Some(digits) = out.get_mut(start..) {
+        digits.reverse();
+    }
+}
+
+/// Timeouts of a request; `None`: no limit.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct RequestTimeouts {
+    /// From the end of the request to the end of the response.
+    pub(super) whole: Option<Duration>,
+    pub(super) per_try: Option<Duration>,
+    pub(super) per_try_idle: Option<Duration>,
+}
+
+/// Names of failures in Envoy's words.
+pub(super) struct ResetText {
+    pub(super) reason: &'static str,
+    pub(super) details: &'static str,
+}
+
+/// The answer to a request whose stream failed before its response.
+pub(super) fn reset_reply(
+    status: u16,
+    text: &ResetText,
+    transport: Option<&str>,
+    flag: Flag,
+) -> LocalReply {
+    let ResetText { reason, details } = text;
+    let mut body = format!(
+        "upstream connect error or disconnect/reset before headers. reset reason: {reason}"
+    );
+    let mut code_details = format!("upstream_reset_before_response_started{{{details}}}");
+    if let Some(transport) = transport.filter(|transport| !transport.is_empty()) {
+        body.push_str(", transport failure reason: ");
+        body.push_str(transport);
+        code_details = format!(
+            "upstream_reset_before_response_started{{{details}|{}}}",
+            transport.replace(' ', "_")
+        );
+    }
+    LocalReply::new(status, body, code_details).flag(flag)
+}

@@ -1,0 +1,175 @@
+//! The request as the upstream gets it: headers of the route, rewrites, timeouts.
+
+use std::time::Duration;
+
+use super::{RequestTimeouts, RouterConfig};
+use crate::access_log::FormatContext;
+use crate::http::connection_manager::exchange::{Chosen, Exchange};
+use crate::http::grpc;
+use crate::http::header_name::Known;
+use crate::route::{Forward, HostRewrite};
+
+/// Finds out how long a request may take.
+pub(super) fn timeouts(exchange: &Exchange, forward: &Forward) -> RequestTimeouts {
+    let headers = &exchange.request.headers;
+    let retry = forward.retry.as_ref();
+    let mut timeouts = RequestTimeouts {
+        whole: forward.timeout,
+        per_try: retry.and_then(|retry| retry.per_try_timeout),
+        per_try_idle: retry.and_then(|retry| retry.per_try_idle_timeout),
+    };
+    if exchange.is_grpc
+        && let Some(rule) = forward.grpc_timeout
+    {
+        let asked = headers
+            .get(Known::GrpcTimeout)
+            .and_then(grpc::parse_timeout)
+            .filter(|asked| !asked.is_zero());
+        let asked = asked.map(|asked| match asked.checked_sub(rule.offset) {
+            Some(less) if !less.is_zero() => less,
+            _ => asked,
+        });
+        timeouts.whole = match (asked, rule.max) {
+            (Some(asked), Some(max)) => Some(asked.min(max)),
+            (None, Some(max)) => Some(max),
+            (asked, None) => asked,
+        };
+    }
+    // Only trusted clients get these headers this far.
+    if let Some(limit) = millis(exchange, Known::EnvoyUpstreamTimeoutMs) {
+        timeouts.whole = limit;
+    }
+    if let Some(limit) = millis(exchange, Known::EnvoyPerTryTimeoutMs) {
+        timeouts.per_try = limit;
+    }
+    if let (Some(whole), Some(per_try)) = (timeouts.whole, timeouts.per_try)
+        && per_try >= whole
+    {
+        timeouts.per_try = None;
+    }
+    timeouts
+}
+
+fn number(exchange: &Exchange, name: Known) -> Option<u64> {
+    exchange.request.headers.get_str(name)?.parse().ok()
+}
+
+/// A limit in milliseconds; the inner `None` is no limit.
+fn millis(exchange: &Exchange, name: Known) -> Option<Option<Duration>> {
+    let millis = number(exchange, name)?;
+    Some(Some(Duration::from_millis(millis)).filter(|limit| !limit.is_zero()))
+}
+
+/// The number of retries that a trusted client asks for.
+pub(super) fn max_retries(exchange: &Exchange) -> Option<u32> {
+    u32::try_from(number(exchange, Known::EnvoyMaxRetries)?).ok()
+}
+
+/// Brings the head into the form for the upstream. Returns the hash for load balancing.
+pub(super) fn prepare(
+    exchange: &mut Exchange,
+    chosen: Chosen<'_>,
+    forward: &Forward,
+    timeouts: &RequestTimeouts,
+    config: &RouterConfig,
+) -> Option<u64> {
+    let source = exchange
+        .info
+        .remote
+        .unwrap_or(exchange.context.connection.remote);
+    let hash = forward.hash(&exchange.request, source.ip());
+    exchange.set_cookie = hash.set_cookie;
+    if !config.suppress_envoy_headers
+        && let Some(whole) = timeouts.per_try.or(timeouts.whole)
+    {
+        let text = whole.as_millis().to_string();
+        exchange
+            .request
+            .headers
+            .set(Known::EnvoyExpectedTimeoutMs, text.as_bytes());
+    }
+    for name in [
+        Known::EnvoyUpstreamTimeoutMs,
+        Known::EnvoyPerTryTimeoutMs,
+        Known::EnvoyMaxRetries,
+        Known::EnvoyRetryOn,
+        Known::EnvoyRetryGrpcOn,
+    ] {
+        exchange.request.headers.remove(name);
+    }
+    for mutations in chosen.found.request_mutations(chosen.weighted) {
+        let context = FormatContext {
+            info: &exchange.info,
+            connection: Some(&exchange.context.connection),
+            request: Some(&exchange.request),
+            response: None,
+            trailers: None,
+        };
+        mutations
+            .evaluate(&context)
+            .apply(&mut exchange.request.headers);
+    }
+    rewrite_host(exchange, chosen, forward);
+    rewrite_path(exchange, chosen, forward, config);
+    exchange.set_decorator(&chosen.found);
+    hash.hash
+}
+
+fn rewrite_host(exchange: &mut Exchange, chosen: Chosen<'_>, forward: &Forward) {
+    let request = &exchange.request;
+    let weighted = chosen.weighted.and_then(|w| w.host_rewrite.as_deref());
+    let new = match (weighted, &forward.host_rewrite) {
+        (Some(host), _) => Some(host.to_owned()),
+        (None, Some(HostRewrite::Literal(host))) => Some(host.to_string()),
+        (None, Some(HostRewrite::Header(name))) => request
+            .headers
+            .get_named(name.as_bytes())
+            .and_then(|value| std::str::from_utf8(value).ok())
+            .filter(|value| !value.is_empty())
+            .map(str::to_owned),
+        (None, Some(HostRewrite::PathRegex(rewrite))) => {
+            Some(rewrite.apply(request.path_only()).into_owned())
+        }
+        // The endpoint's name is only known when it is chosen; clusters by DNS have one name for all.
+        (None, Some(HostRewrite::Auto)) => exchange.cluster.as_ref().and_then(|cluster| {
+            let name = cluster.hosts().first()?.endpoint.hostname.to_string();
+            (!name.is_empty()).then_some(name)
+        }),
+        (None, None) => None,
+    };
+    let Some(new) = new else {
+        return;
+    };
+    if forward.append_forwarded_host {
+        let old = exchange.request.authority().to_owned();
+        exchange
+            .request
+            .headers
+            .append(Known::ForwardedHost, old.as_bytes());
+    }
+    exchange.request.set_authority(new.as_bytes());
+}
+
+fn rewrite_path(
+    exchange: &mut Exchange,
+    chosen: Chosen<'_>,
+    forward: &Forward,
+    config: &RouterConfig,
+) {
+    let Some(rewrite) = &forward.path_rewrite else {
+        return;
+    };
+    let old = exchange.request.path();
+    let new = rewrite.apply(chosen.found.route.path_matcher(), old);
+    if new == old || !new.bytes().all(|byte| (0x21..0x7f).contains(&byte)) {
+        return;
+    }
+    let old = old.to_owned();
+    exchange.request.set_path(new.as_bytes());
+    if !config.suppress_envoy_headers {
+        exchange
+            .request
+            .headers
+            .set(Known::EnvoyOriginalPath, old.as_bytes());
+    }
+}

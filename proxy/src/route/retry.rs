@@ -1,0 +1,355 @@
+//! Retry policies: which failures, how often, after what wait.
+
+use std::time::Duration;
+
+use ironsail_xds::route as proto;
+
+use super::matcher::HeaderMatcher;
+use crate::resource::{At, CompileError};
+
+const PREVIOUS_HOSTS: &str = "envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate";
+const DEFAULT_BASE: Duration = Duration::from_millis(25);
+
+/// A set of conditions of `retry_on`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RetryOn(u32);
+
+macro_rules! conditions {
+    ($($name:ident = $bit:literal, $text:literal;)*) => {
+        impl RetryOn {
+            $(pub const $name: RetryOn = RetryOn(1 << $bit);)*
+            const NAMES: &'static [(&'static str, RetryOn)] = &[$(($text, RetryOn::$name),)*];
+        }
+    };
+}
+
+conditions! {
+    ALL_5XX = 0, "5xx";
+    GATEWAY_ERROR = 1, "gateway-error";
+    RESET = 2, "reset";
+    RESET_BEFORE_REQUEST = 3, "reset-before-request";
+    CONNECT_FAILURE = 4, "connect-failure";
+    REFUSED_STREAM = 5, "refused-stream";
+    RETRIABLE_4XX = 6, "retriable-4xx";
+    RETRIABLE_STATUS_CODES = 7, "retriable-status-codes";
+    RETRIABLE_HEADERS = 8, "retriable-headers";
+    ENVOY_RATELIMITED = 9, "envoy-ratelimited";
+    HTTP3_POST_CONNECT_FAILURE = 10, "http3-post-connect-failure";
+    CANCELLED = 11, "cancelled";
+    DEADLINE_EXCEEDED = 12, "deadline-exceeded";
+    INTERNAL = 13, "internal";
+    RESOURCE_EXHAUSTED = 14, "resource-exhausted";
+    UNAVAILABLE = 15, "unavailable";
+}
+
+impl RetryOn {
+    /// Reads a comma-separated list; the second value has the names that are not known.
+    pub fn parse(text: &str) -> (Self, Vec<&str>) {
+        let mut conditions = Self::default();
+        let mut unknown = Vec::new();
+        for name in text
+            .split(',')
+            .map(str::trim)
+            .filter(|name| !name.is_empty())
+        {
+            match Self::NAMES.iter().find(|(known, _)| *known == name) {
+                Some((_, condition)) => conditions = conditions.with(*condition),
+                None => unknown.push(name),
+            }
+        }
+        (conditions, unknown)
+    }
+
+    #[must_use]
+    pub fn with(self, other: RetryOn) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    pub fn has(self, condition: RetryOn) -> bool {
+        self.0 & condition.0 != 0
+    }
+
+    pub fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    /// The condition that a gRPC status in a response's head meets.
+    fn of_grpc(status: u32) -> RetryOn {
+        match status {
+            1 => Self::CANCELLED,
+            4 => Self::DEADLINE_EXCEEDED,
+            8 => Self::RESOURCE_EXHAUSTED,
+            13 => Self::INTERNAL,
+            14 => Self::UNAVAILABLE,
+            _ => RetryOn(0),
+        }
+    }
+}
+
+/// Compiled `RetryPolicy`.
+#[derive(Clone, Debug)]
+pub struct RetryPolicy {
+    pub conditions: RetryOn,
+    /// Attempts after the first; default 1.
+    pub retries: u32,
+    /// `None`: the route's timeout alone counts.
+    pub per_try_timeout: Option<Duration>,
+    pub per_try_idle_timeout: Option<Duration>,
+    status_codes: Vec<u16>,
+    headers: Vec<HeaderMatcher>,
+    request_headers: Vec<HeaderMatcher>,
+    /// Another host than before is preferred.
+    pub avoid_previous_hosts: bool,
+    base: Duration,
+    max: Duration,
+}
+
+/// How an attempt failed before its response's head arrived.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// No connection came about.
+    Connect,
+    /// The connection or the stream ended; `sent` tells whether the host can have seen the request.
+    Reset { sent: bool },
+    /// The host did not take the stream.
+    RefusedStream,
+    /// The attempt took too long.
+    PerTryTimeout,
+}
+
+impl RetryPolicy {
+    /// # Errors
+    /// Unknown predicates, invalid intervals. Unknown names in `retry_on` are ignored, as Envoy does.
+    pub fn compile(policy: &proto::RetryPolicy) -> Result<Self, CompileError> {
+        let (conditions, unknown) = RetryOn::parse(&policy.retry_on);
+        if !unknown.is_empty() {
+            tracing::warn!(conditions = ?unknown, "Unknown retry conditions are ignored");
+        }
+        let mut avoid_previous_hosts = false;
+        for (index, predicate) in policy.retry_host_predicate.iter().enumerate() {
+            let field = format_args!("retry_host_predicate[{index}]");
+            avoid_previous_hosts |= is_previous_hosts(predicate).at(field)?;
+        }
+        let duration = |value: &Option<ironsail_xds::protobuf::Duration>| {
+            value
+                .as_ref()
+                .map(ironsail_xds::to_std)
+                .filter(|value| !value.is_zero())
+        };
+        let (base, max) = back_off(policy.retry_back_off.as_ref()).at("retry_back_off")?;
+        let headers = |matchers: &[proto::HeaderMatcher], field: &str| {
+            let compile = |(index, matcher)| {
+                HeaderMatcher::compile(matcher).at(format_args!("{field}[{index}]"))
+            };
+            matchers
+                .iter()
+                .enumerate()
+                .map(compile)
+                .collect::<Result<Vec<_>, CompileError>>()
+        };
+        Ok(Self {
+            conditions,
+            retries: policy.num_retries.as_ref().map_or(1, |count| count.value),
+            per_try_timeout: duration(&policy.per_try_timeout),
+            per_try_idle_timeout: duration(&policy.per_try_idle_timeout),
+            status_codes: policy
+                .retriable_status_codes
+                .iter()
+                .filter_map(|code| u16::try_from(*code).ok())
+                .collect(),
+            headers: headers(&policy.retriable_headers, "retriable_headers")?,
+            request_headers: headers(
+                &policy.retriable_request_headers,
+                "retriable_request_headers",
+            )?,
+            avoid_previous_hosts,
+            base,
+            max,
+        })
+    }
+
+    /// Whether requests with this head may be retried at all.
+    pub fn applies_to(&self, head: &crate::http::message::RequestHead) -> bool {
+        self.retries > 0
+            && !self.conditions.is_empty()
+            && (self.request_headers.is_empty()
+                || self
+                    .request_headers
+                    .iter()
+                    .any(|matcher| matcher.matches(head)))
+    }
+
+    /// Whether a failure before the response is to be retried.
+    pub fn covers(&self, failure: Failure) -> bool {
+        let on = self.conditions;
+        match failure {
+            Failure::Connect => on.has(
+                RetryOn::CONNECT_FAILURE
+                    .with(RetryOn::ALL_5XX)
+                    .with(RetryOn::GATEWAY_ERROR)
+                    .with(RetryOn::RESET)
+                    .with(RetryOn::RESET_BEFORE_REQUEST),
+            ),
+            Failure::RefusedStream => on.has(
+                RetryOn::REFUSED_STREAM
+                    .with(RetryOn::ALL_5XX)
+                    .with(RetryOn::GATEWAY_ERROR)
+                    .with(RetryOn::RESET),
+            ),
+            Failure::Reset { sent } => {
+                on.has(
+                    RetryOn::ALL_5XX
+                        .with(RetryOn::GATEWAY_ERROR)
+                        .with(RetryOn::RESET),
+                ) || (!sent && on.has(RetryOn::RESET_BEFORE_REQUEST))
+            }
+            Failure::PerTryTimeout => on.has(
+                RetryOn::ALL_5XX
+                    .with(RetryOn::GATEWAY_ERROR)
+                    .with(RetryOn::RESET),
+            ),
+        }
+    }
+
+    /// Whether a response with this head is to be retried.
+    pub fn covers_response(&self, head: &crate::http::message::ResponseHead) -> bool {
+        use crate::http::header_name::Known;
+        let on = self.conditions;
+        let status = head.status;
+        let ratelimited = head.headers.get_named(b"x-envoy-ratelimited").is_some();
+        if ratelimited {
+            return on.has(RetryOn::ENVOY_RATELIMITED);
+        }
+        if (on.has(RetryOn::ALL_5XX) && (500..600).contains(&status))
+            || (on.has(RetryOn::GATEWAY_ERROR) && (502..=504).contains(&status))
+            || (on.has(RetryOn::RETRIABLE_4XX) && status == 409)
+            || (on.has(RetryOn::RETRIABLE_STATUS_CODES) && self.status_codes.contains(&status))
+        {
+            return true;
+        }
+        if on.has(RetryOn::RETRIABLE_HEADERS) && self.has_retriable_header(head) {
+            return true;
+        }
+        let grpc = head.headers.get_str(Known::GrpcStatus);
+        grpc.and_then(|text| text.parse().ok())
+            .is_some_and(|status| on.has(RetryOn::of_grpc(status)))
+    }
+
+    fn has_retriable_header(&self, head: &crate::http::message::ResponseHead) -> bool {
+        let status = head.status.to_string();
+        self.headers.iter().any(|matcher| {
+            if matcher.name() == b":status" {
+                return matcher.matches_value(Some(status.as_bytes()));
+            }
+            matcher.matches_value(head.headers.joined(matcher.name()).as_deref())
+        })
+    }
+
+    /// The wait before the attempt after `retries` retries: random, below a bound that doubles.
+    pub fn wait(&self, retries: u32) -> Duration {
+        let factor = 1u32
+            .checked_shl(retries.saturating_add(1))
+            .map_or(u32::MAX, |f| f - 1);
+        let bound = self.base.saturating_mul(factor.max(1)).min(self.max);
+        let micros = u64::try_from(bound.as_micros()).unwrap_or(u64::MAX).max(1);
+        Duration::from_micros(fastrand::u64(..micros))
+    }
+}
+
+fn is_previous_hosts(
+    predicate: &proto::retry_policy::RetryHostPredicate,
+) -> Result<bool, CompileError> {
+    use proto::retry_policy::retry_host_predicate::ConfigType;
+    let name = &predicate.name;
+    match &predicate.config_type {
+        Some(ConfigType::TypedConfig(any))
+            if ironsail_xds::type_name(&any.type_url) == PREVIOUS_HOSTS =>
+        {
+            Ok(true)
+        }
+        None if name == "envoy.retry_host_predicates.previous_hosts" => Ok(true),
+        Some(ConfigType::TypedConfig(any)) => Err(CompileError::unknown_extension(
+            "retry host predicate",
+            name,
+            &any.type_url,
+        )),
+        None => Err(CompileError::unknown_extension(
+            "retry host predicate",
+            name,
+            "",
+        )),
+    }
+}
+
+fn back_off(
+    config: Option<&proto::retry_policy::RetryBackOff>,
+) -> Result<(Duration, Duration), CompileError> {
+    let Some(config) = config else {
+        return Ok((DEFAULT_BASE, DEFAULT_BASE * 10));
+    };
+    let base = config
+        .base_interval
+        .as_ref()
+        .map_or(DEFAULT_BASE, ironsail_xds::to_std);
+    let max = config
+        .max_interval
+        .as_ref()
+        .map_or(base * 10, ironsail_xds::to_std);
+    if base.is_zero() || max < base {
+        return Err(CompileError::new(
+            "max_interval is below base_interval, or that is zero",
+        ));
+    }
+    Ok((base, max))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::message::ResponseHead;
+
+    fn policy(retry_on: &str) -> RetryPolicy {
+        RetryPolicy::compile(&proto::RetryPolicy {
+            retry_on: retry_on.to_owned(),
+            retriable_status_codes: vec![418],
+            ..Default::default()
+        })
+        .expect("valid")
+    }
+
+    #[test]
+    fn istios_default_retries_what_was_not_processed() {
+        let policy =
+            policy("connect-failure,refused-stream,unavailable,cancelled,retriable-status-codes");
+        assert!(policy.covers(Failure::Connect) && policy.covers(Failure::RefusedStream));
+        assert!(!policy.covers(Failure::Reset { sent: true }));
+        assert!(!policy.covers(Failure::PerTryTimeout));
+        assert!(policy.covers_response(&ResponseHead::new(418)));
+        assert!(!policy.covers_response(&ResponseHead::new(503)));
+        let mut head = ResponseHead::new(200);
+        head.headers.append_named(b"grpc-status", b"14");
+        assert!(policy.covers_response(&head));
+    }
+
+    #[test]
+    fn conditions() {
+        assert!(policy("5xx").covers_response(&ResponseHead::new(500)));
+        assert!(!policy("gateway-error").covers_response(&ResponseHead::new(500)));
+        assert!(policy("gateway-error").covers_response(&ResponseHead::new(504)));
+        assert!(policy("retriable-4xx").covers_response(&ResponseHead::new(409)));
+        assert!(policy("reset").covers(Failure::Reset { sent: true }));
+        let before = policy("reset-before-request");
+        assert!(before.covers(Failure::Reset { sent: false }));
+        assert!(!before.covers(Failure::Reset { sent: true }));
+        assert_eq!(RetryOn::parse("5xx, nonsense").1, ["nonsense"]);
+    }
+
+    #[test]
+    fn waits_grow_to_the_maximum() {
+        let policy = policy("5xx");
+        for retries in 0..40 {
+            assert!(policy.wait(retries) < Duration::from_millis(250));
+        }
+        assert!(policy.wait(0) < Duration::from_millis(25));
+    }
+}

@@ -1,0 +1,347 @@
+//! The proxy as a whole: what is started, in which order, and how it ends.
+//!
+//! The main thread runs agent, discovery, admin and probes on one current-thread runtime; traffic has threads of its own.
+
+mod source;
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures::future::BoxFuture;
+use ironsail_mesh::node::NodeType;
+use ironsail_runtime::admin::{Router, Server};
+use ironsail_runtime::log::LogHandle;
+use ironsail_runtime::net::Resolver;
+use ironsail_runtime::readiness::Readiness;
+use ironsail_runtime::signal::{Shutdown, Signals};
+use ironsail_runtime::{process, tls};
+use ironsail_xds::type_url;
+use tokio::net::TcpListener;
+use tokio::sync::{Notify, watch};
+use tracing::{info, warn};
+
+use crate::admin::{self, AdminSource};
+use crate::agent::csr::KeyType;
+use crate::agent::token::Token;
+use crate::agent::{self, Agent};
+use crate::bootstrap::{Bootstrap, Environment};
+use crate::listener::{DrainMode, DrainScope};
+use crate::snapshot::{Store, StoreOptions};
+use crate::stats::{self, Registry};
+use crate::status::{self, Probes, ScrapeTarget};
+use crate::worker::{LocalNode, PoolOptions, WorkerPool};
+use crate::xds::{self, ClientConfig, ClientStatus, Credentials, Roots, Transport};
+use crate::xds::{Protocol, Sink};
+use source::ProxySource;
+
+/// Time between looks at what still holds a proxy up that ends when it has no connections.
+const IDLE_CHECK: Duration = Duration::from_secs(1);
+
+/// Runs the proxy until it is told to end.
+///
+/// # Errors
+/// A port is taken, or the configuration cannot work.
+pub async fn run(
+    bootstrap: Bootstrap,
+    environment: &Environment,
+    log: LogHandle,
+) -> anyhow::Result<()> {
+    let mut signals = Signals::install()?;
+    let shutdown = Shutdown::new();
+    let resolver = Resolver::from_system()?;
+    let agent = agent::start(agent_config(&bootstrap), resolver.clone(), shutdown.clone());
+    let proxy = Proxy::start(&bootstrap, &agent, resolver.clone(), log, shutdown.clone())?;
+    proxy.serve(&bootstrap, environment, &agent).await?;
+    proxy.discover(&bootstrap, &agent, resolver);
+
+    let quit = proxy.source.quit_requested();
+    tokio::select! {
+        signal = signals.next() => {
+            info!(?signal, "Draining");
+            tokio::select! {
+                () = proxy.drain(&bootstrap) => {}
+                _ = signals.next() => info!("Second signal, ending at once"),
+            }
+        }
+        () = quit => info!("Asked to end"),
+    }
+    shutdown.trigger();
+    crate::access_log::flush_all();
+    Ok(())
+}
+
+fn agent_config(bootstrap: &Bootstrap) -> agent::Config {
+    agent::Config {
+        address: bootstrap.certificate_authority.clone(),
+        server_name: bootstrap.discovery_name.clone(),
+        identity: bootstrap.identity.clone(),
+        key_type: KeyType::default(),
+        cluster_id: bootstrap.cluster_id.clone(),
+        settings: bootstrap.certificate,
+        token: agent::TOKEN.into(),
+        roots: agent::ROOTS.into(),
+    }
+}
+
+struct Proxy {
+    store: Store,
+    source: Arc<ProxySource>,
+    readiness: Readiness,
+    shutdown: Shutdown,
+    scope: DrainScope,
+}
+
+impl Proxy {
+    fn start(
+        bootstrap: &Bootstrap,
+        agent: &Agent,
+        resolver: Resolver,
+        log: LogHandle,
+        shutdown: Shutdown,
+    ) -> anyhow::Result<Self> {
+        let drain_time = bootstrap
+            .proxy_config
+            .drain_duration
+            .as_deref()
+            .and_then(|text| ironsail_mesh::duration::parse(text).ok())
+            .unwrap_or(Duration::from_secs(45));
+        let store = Store::new(StoreOptions {
+            workers: bootstrap.concurrency,
+            drain_time,
+        });
+        let metadata = serde_json::from_value(bootstrap.metadata.clone().into())?;
+        let workload = stats::local_workload(&metadata);
+        let registry = Registry::new(
+            workload.clone(),
+            ironsail_mesh::VERSION,
+            stats::DEFAULT_BOUNDS,
+        );
+        let shards = Arc::clone(&registry);
+        let pool = WorkerPool::start(
+            &PoolOptions {
+                concurrency: bootstrap.concurrency,
+                node: Arc::new(LocalNode {
+                    id: bootstrap.node.to_string(),
+                    peer: workload,
+                }),
+                drain_time,
+                stats: Arc::new(move |_| shards.shard()),
+            },
+            &store,
+        )?;
+        let readiness = Readiness::new();
+        let source = Arc::new(ProxySource::new(
+            source::Parts {
+                store: store.clone(),
+                pool,
+                registry,
+                agent: agent.clone(),
+                log,
+                healthy: readiness.condition("health"),
+            },
+            bootstrap,
+        ));
+        let timekeeper = store.clone();
+        let certificates = agent.certificate.clone();
+        tokio::spawn(async move { timekeeper.run(certificates, resolver).await });
+        Ok(Self {
+            store,
+            source,
+            readiness,
+            shutdown,
+            scope: match bootstrap.node.node_type {
+                NodeType::Router => DrainScope::All,
+                _ => DrainScope::Inbound,
+            },
+        })
+    }
+
+    /// Opens the ports that are not configured over xDS.
+    async fn serve(
+        &self,
+        bootstrap: &Bootstrap,
+        environment: &Environment,
+        agent: &Agent,
+    ) -> anyhow::Result<()> {
+        let source: Arc<dyn AdminSource> = self.source.clone();
+        let ports = bootstrap.ports;
+        let agent = agent.clone();
+        let config = status::Config {
+            readiness: self.readiness.clone(),
+            source: Arc::clone(&source),
+            pod_ip: bootstrap.node.ip,
+            probes: Probes::parse(
+                environment
+                    .get("ISTIO_KUBE_APP_PROBERS")
+                    .unwrap_or_default(),
+            )?,
+            scrape: match environment.get("ISTIO_PROMETHEUS_ANNOTATIONS") {
+                Some(annotations) => ScrapeTarget::parse(annotations)?,
+                None => None,
+            },
+            agent_metrics: Arc::new(move || {
+                let credential = agent.credential.borrow().clone();
+                let now = std::time::SystemTime::now();
+                let mut text = agent.stats.prometheus(credential.as_deref(), now);
+                text.push_str(&process::metrics("istio_agent_"));
+                text
+            }),
+        };
+        let loopback = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        let any = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
+        let readiness = status::readiness_router(self.readiness.clone());
+        let servers: [(IpAddr, u16, Router); 4] = [
+            (loopback, ports.admin, admin::router(Arc::clone(&source))),
+            (any, ports.status, status::router(config)),
+            (any, ports.readiness, readiness),
+            (any, ports.prometheus, status::prometheus_router(source)),
+        ];
+        for (ip, port, router) in servers {
+            let listener = bind(ip, port).await?;
+            tokio::spawn(Server::new(router).serve(listener, self.shutdown.clone()));
+        }
+        Ok(())
+    }
+
+    /// Starts the stream to the control plane, and readiness that follows from it.
+    fn discover(&self, bootstrap: &Bootstrap, agent: &Agent, resolver: Resolver) {
+        let host = &bootstrap.discovery.host;
+        let host = match host.contains(':') {
+            true => format!("[{host}]"),
+            false => host.clone(),
+        };
+        let config = ClientConfig {
+            address: format!("{host}:{}", bootstrap.discovery.port),
+            transport: Transport::Tls {
+                roots: Roots::File(agent::ROOTS.into()),
+                server_name: Some(bootstrap.discovery_name.clone()),
+            },
+            protocol: match bootstrap.delta {
+                true => Protocol::Delta,
+                false => Protocol::StateOfTheWorld,
+            },
+            node: bootstrap.xds_node(),
+            cluster_id: bootstrap.cluster_id.clone(),
+            headers: Vec::new(),
+            credentials: Arc::new(AgentCredentials(agent.clone())),
+            resolver,
+            wanted_changed: Arc::<Notify>::default(),
+        };
+        let (status, receiver) = watch::channel(ClientStatus::default());
+        let sink = self.store.clone();
+        let shutdown = self.shutdown.clone();
+        let agent = agent.clone();
+        let certificate = self.readiness.condition("certificate");
+        let configuration = self.readiness.condition("configuration");
+        tokio::spawn(follow_readiness(
+            agent.clone(),
+            certificate,
+            configuration,
+            receiver,
+            self.store.clone(),
+            Arc::clone(&self.source),
+        ));
+        tokio::spawn(async move {
+            // Without a certificate the listeners could not serve: it comes first.
+            let mut credential = agent.credential.clone();
+            if credential.wait_for(Option::is_some).await.is_err() {
+                return;
+            }
+            if let Err(error) = xds::run(config, sink, status, shutdown).await {
+                tracing::error!(%error, "Discovery cannot work");
+            }
+        });
+    }
+
+    /// Serves what is under way, asks clients to go, and returns when the time is over or nobody is left.
+    async fn drain(&self, bootstrap: &Bootstrap) {
+        self.source.drain_scope(self.scope, DrainMode::Graceful);
+        if !bootstrap.exit_on_zero_connections {
+            tokio::time::sleep(bootstrap.drain).await;
+            return;
+        }
+        tokio::time::sleep(bootstrap.minimum_drain).await;
+        while self.source.connections().await > 0 {
+            tokio::time::sleep(IDLE_CHECK).await;
+        }
+    }
+}
+
+/// Ready once, ready for good: what was configured keeps serving without the control plane.
+async fn follow_readiness(
+    agent: Agent,
+    certificate: ironsail_runtime::readiness::Condition,
+    configuration: ironsail_runtime::readiness::Condition,
+    mut status: watch::Receiver<ClientStatus>,
+    store: Store,
+    source: Arc<ProxySource>,
+) {
+    let mut credential = agent.credential;
+    if credential.wait_for(Option::is_some).await.is_ok() {
+        certificate.set(true);
+    }
+    let received = |status: &ClientStatus| {
+        status.has_received(type_url::CLUSTER) && status.has_received(type_url::LISTENER)
+    };
+    if status.wait_for(received).await.is_err() {
+        return;
+    }
+    let start = Instant::now();
+    while !store.warming().initialized || source.applied_version() < store.snapshot().version {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    info!(
+        waited_ms = start.elapsed().as_millis() as u64,
+        "Configuration in use"
+    );
+    configuration.set(true);
+}
+
+async fn bind(ip: IpAddr, port: u16) -> anyhow::Result<TcpListener> {
+    use anyhow::Context;
+    let bound = TcpListener::bind(SocketAddr::new(ip, port)).await;
+    let bound = match bound {
+        // A kernel without IPv6.
+        Err(error) if ip.is_ipv6() => {
+            warn!(%error, %port, "IPv6 is not available, IPv4 is listened on");
+            TcpListener::bind(SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), port)).await
+        }
+        bound => bound,
+    };
+    bound.with_context(|| format!("port {port} cannot be listened on"))
+}
+
+/// The workload's certificate and token, for the stream to the control plane.
+struct AgentCredentials(Agent);
+
+impl Credentials for AgentCredentials {
+    fn client_config(&self) -> Option<Arc<rustls::ClientConfig>> {
+        let credential = self.0.credential.borrow().clone()?;
+        let roots = std::fs::read(agent::ROOTS).ok()?;
+        let roots = tls::roots_from_pem(&roots).ok()?;
+        let chain = tls::certificates(credential.chain_pem().as_bytes()).ok()?;
+        let key = tls::private_key(credential.key_pem().as_bytes()).ok()?;
+        let mut config = tls::client_config(roots, Some((chain, key))).ok()?;
+        config.alpn_protocols = vec![b"h2".to_vec()];
+        Some(Arc::new(config))
+    }
+
+    fn token(&self) -> BoxFuture<'_, Option<String>> {
+        Box::pin(async {
+            match Token::read(agent::TOKEN.as_ref()) {
+                Ok(token) => Some(token.bearer().trim_start_matches("Bearer ").to_owned()),
+                Err(error) => {
+                    warn!(%error, "Token cannot be read");
+                    None
+                }
+            }
+        })
+    }
+}
+
+/// What the store is to the client.
+const _: fn(&Store) = |store| {
+    fn is_sink(_: &impl Sink) {}
+    is_sink(store);
+};
