@@ -99,7 +99,7 @@ fn leaves(body: &Value) -> Vec<Path> {
         let name = path.len() == 2
             && path[0] == "metadata"
             && ["name", "namespace", "uid"].contains(&path[1].as_str());
-        !identity.iter().any(|key| own(key)) && !name
+        !identity.iter().any(own) && !name
     });
     found.sort();
     found
