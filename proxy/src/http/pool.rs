@@ -35,6 +35,8 @@ pub struct Pools(Rc<Inner>);
 
 #[derive(Default)]
 struct Inner {
+    // Boxes move between the pool and requests as they are.
+    #[allow(clippy::vec_box)]
     h1: RefCell<Vec<(Key, Vec<Box<Pooled>>)>>,
     h2: RefCell<Vec<(Key, H2Pool)>>,
     closed: Cell<bool>,

@@ -433,10 +433,10 @@ impl WeightedCluster {
                 &cluster.response_headers_to_add,
                 &cluster.response_headers_to_remove,
             )?,
-            host_rewrite: match &cluster.host_rewrite_specifier {
-                Some(HostRewrite::HostRewriteLiteral(host)) => Some(host.as_str().into()),
-                None => None,
-            },
+            host_rewrite: cluster
+                .host_rewrite_specifier
+                .as_ref()
+                .map(|HostRewrite::HostRewriteLiteral(host)| host.as_str().into()),
             filters: RouteFilters::compile(&cluster.typed_per_filter_config)?,
         })
     }

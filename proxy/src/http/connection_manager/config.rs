@@ -423,10 +423,7 @@ impl Timeouts {
             None => default,
             Some(value) => Some(to_std(value)).filter(|limit| !limit.is_zero()),
         };
-        let common = config
-            .common_http_protocol_options
-            .clone()
-            .unwrap_or_default();
+        let common = config.common_http_protocol_options.unwrap_or_default();
         Self {
             idle: limit(&common.idle_timeout, Some(DEFAULT_IDLE)),
             max_connection: limit(&common.max_connection_duration, None),
@@ -543,10 +540,7 @@ impl RequestIdPolicy {
 
 impl ClientCertPolicy {
     fn compile(config: &proto::HttpConnectionManager) -> Self {
-        let details = config
-            .set_current_client_cert_details
-            .clone()
-            .unwrap_or_default();
+        let details = config.set_current_client_cert_details.unwrap_or_default();
         Self {
             mode: match config.forward_client_cert_details() {
                 ForwardClientCertDetails::Sanitize => ForwardClientCert::Sanitize,

@@ -6,7 +6,6 @@ use bytes::Bytes;
 
 use crate::access_log::Flag;
 use crate::http::grpc;
-use crate::http::header_block::HeaderBlock;
 use crate::http::header_name::Known;
 use crate::http::message::{BodyLength, ResponseHead, reason_phrase};
 
@@ -20,7 +19,7 @@ pub struct LocalReply {
     pub flag: Option<Flag>,
     /// Status for gRPC clients where it does not follow from `status`.
     pub grpc_status: Option<u32>,
-    pub headers: HeaderBlock,
+    pub headers: Vec<(Known, Box<[u8]>)>,
     /// The client's connection cannot be used any further.
     pub close: bool,
 }
@@ -33,7 +32,7 @@ impl LocalReply {
             details: details.into(),
             flag: None,
             grpc_status: None,
-            headers: HeaderBlock::new(),
+            headers: Vec::new(),
             close: false,
         }
     }
@@ -46,7 +45,7 @@ impl LocalReply {
 
     #[must_use]
     pub fn header(mut self, name: Known, value: &[u8]) -> Self {
-        self.headers.append(name, value);
+        self.headers.push((name, value.into()));
         self
     }
 
@@ -77,7 +76,9 @@ impl LocalReply {
     /// Turns the answer into a head and a body; gRPC clients get a status in a head alone.
     pub fn into_response(self, to_grpc: bool, head: &mut ResponseHead) -> Bytes {
         head.reset();
-        head.headers = self.headers;
+        for (name, value) in &self.headers {
+            head.headers.append(*name, value);
+        }
         if to_grpc {
             let status = self
                 .grpc_status

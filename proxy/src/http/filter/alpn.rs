@@ -11,6 +11,7 @@ use crate::http::message::Version;
 use crate::resource::cluster::UpstreamProtocol;
 
 type Protocols = Vec<Arc<[u8]>>;
+type SharedProtocols = Rc<[Arc<[u8]>]>;
 
 /// ALPN protocols to offer, by the HTTP version that goes upstream.
 #[derive(Debug, Default)]
@@ -64,17 +65,17 @@ impl AlpnFilter {
 }
 
 /// The list as a worker hands it to its pools: the same `Rc` for the same list, so that comparing is cheap.
-fn shared(protocols: &Protocols) -> Rc<[Arc<[u8]>]> {
+fn shared(protocols: &Protocols) -> SharedProtocols {
     use std::cell::RefCell;
     thread_local! {
-        static KNOWN: RefCell<Vec<Rc<[Arc<[u8]>]>>> = const { RefCell::new(Vec::new()) };
+        static KNOWN: RefCell<Vec<SharedProtocols>> = const { RefCell::new(Vec::new()) };
     }
     const MAX_KNOWN: usize = 64;
     KNOWN.with_borrow_mut(|known| {
         if let Some(found) = known.iter().find(|list| ***list == **protocols) {
             return Rc::clone(found);
         }
-        let new: Rc<[Arc<[u8]>]> = protocols.as_slice().into();
+        let new: SharedProtocols = protocols.as_slice().into();
         if known.len() < MAX_KNOWN {
             known.push(Rc::clone(&new));
         }

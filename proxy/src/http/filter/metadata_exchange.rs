@@ -145,10 +145,13 @@ fn take(headers: &mut HeaderBlock, asks: &mut PeerAsks) -> Option<Arc<PeerMetada
     peer
 }
 
+/// Peers by the text of their header; `None` for texts that say nothing.
+type KnownPeers = HashMap<Box<[u8]>, Option<Arc<PeerMetadata>>>;
+
 /// Reads a header's value. The same text gives the same object, for whatever compares peers by address.
 fn decode(text: &[u8]) -> Option<Arc<PeerMetadata>> {
     thread_local! {
-        static KNOWN: RefCell<HashMap<Box<[u8]>, Option<Arc<PeerMetadata>>>> = RefCell::default();
+        static KNOWN: RefCell<KnownPeers> = RefCell::default();
     }
     if text.len() > MAX_METADATA {
         return None;
