@@ -29,6 +29,10 @@ pub struct LocalNode {
 }
 
 /// A worker's handle on something that all workers share: cloning it touches no other core.
+#[expect(
+    clippy::redundant_allocation,
+    reason = "clones of the Rc touch no memory that other workers write"
+)]
 pub struct Local<T>(Rc<Arc<T>>);
 
 /// What code of one worker thread works with.

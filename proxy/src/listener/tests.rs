@@ -91,9 +91,7 @@ impl Proxy {
     }
 
     async fn server(&self) -> (SocketAddr, DuplexStream) {
-        self.dialled
-            .borrow_mut()
-            .recv()
+        std::future::poll_fn(|context| self.dialled.borrow_mut().poll_recv(context))
             .await
             .expect("the dialer lives")
     }

@@ -268,13 +268,13 @@ impl Reports {
         };
         if host.is_some() {
             // Clients choose hosts: remembering them by address would not work.
-            return self.by_labels(settings, &call.to_call(host));
+            return self.by_labels(settings, &call.call_with(host));
         }
         let key = Key::of(call);
         if let Some((_, dimensions)) = self.by_address.borrow().get(&key) {
             return Rc::clone(dimensions);
         }
-        let dimensions = self.by_labels(settings, &call.to_call(None));
+        let dimensions = self.by_labels(settings, &call.call_with(None));
         let mut remembered = self.by_address.borrow_mut();
         if remembered.len() >= MAX_REMEMBERED {
             remembered.clear();
@@ -438,7 +438,7 @@ impl TcpSeries {
 }
 
 impl CallRef<'_> {
-    fn to_call<'b>(&'b self, host: Option<&'b str>) -> Call<'b> {
+    fn call_with<'b>(&'b self, host: Option<&'b str>) -> Call<'b> {
         Call {
             reporter: self.reporter,
             peer: self.peer.map(|peer| &**peer),

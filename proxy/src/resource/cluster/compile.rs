@@ -322,7 +322,10 @@ fn maglev(size: Option<&protobuf::UInt64Value>) -> Result<LbPolicy, CompileError
     /// Largest table, as in Envoy.
     const LIMIT: u64 = 5_000_011;
     let size = size.map_or(65_537, |size| size.value);
-    let is_prime = size >= 2 && (2..).take_while(|n| n * n <= size).all(|n| size % n != 0);
+    let is_prime = size >= 2
+        && (2..)
+            .take_while(|n| n * n <= size)
+            .all(|n| !size.is_multiple_of(n));
     if size > LIMIT || !is_prime {
         return Err(CompileError::new(format!(
             "{size} is no prime up to {LIMIT}"
@@ -416,7 +419,7 @@ fn metadata_exchange(cluster: &proto::Cluster) -> Result<bool, CompileError> {
     let mut found = false;
     for (index, filter) in cluster.filters.iter().enumerate() {
         let config = filter.typed_config.as_ref();
-        let known = config.is_some_and(|any| is_metadata_exchange(any));
+        let known = config.is_some_and(is_metadata_exchange);
         if !known {
             let type_url = config.map(|any| any.type_url.as_str()).unwrap_or_default();
             let error =
@@ -522,7 +525,7 @@ fn http_options(cluster: &proto::Cluster) -> Result<HttpOptions, CompileError> {
     }
     #[allow(deprecated)]
     let older = HttpProtocolOptions {
-        common_http_protocol_options: cluster.common_http_protocol_options.clone(),
+        common_http_protocol_options: cluster.common_http_protocol_options,
         upstream_http_protocol_options: cluster.upstream_http_protocol_options.clone(),
         ..HttpProtocolOptions::default()
     };
