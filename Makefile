@@ -15,10 +15,9 @@ NODE := $(CACHE)/bin/ironsail-node
 IMAGES := $(CACHE)/images
 PROGRAMS := -p ironsail-operator -p ironsail-controlplane -p ironsail-proxy -p ironsail-apps -p ironsail-e2e
 
-# What building needs, what the one-node Kubernetes needs, what benchmarks compare with.
+# What building needs, and what the one-node Kubernetes needs.
 BUILD_PACKAGES := mold gcc libc6-dev cmake make
 NODE_PACKAGES := jq containerd runc containernetworking-plugins nftables conntrack iproute2 util-linux ca-certificates
-BENCH_PACKAGES := wrk nginx-light nghttp2-client python3-venv
 
 define install
 	missing=""
@@ -40,6 +39,11 @@ tools:
 .PHONY: node-tools
 node-tools:
 	@$(call install,$(NODE_PACKAGES))
+
+# Redirection is tested in network namespaces.
+.PHONY: test-tools
+test-tools:
+	@$(call install,nftables iproute2)
 
 .PHONY: build
 build: tools ## release builds of all programs
@@ -63,8 +67,9 @@ lint: tools ## format and clippy, warnings denied
 	cargo clippy --workspace --all-targets -- -D warnings
 
 .PHONY: unit
-unit: tools ## unit, golden and simulation tests
+unit: tools test-tools ## unit and golden tests
 	cargo test --workspace --exclude ironsail-e2e
+	cargo test -p ironsail-e2e --lib --test layout
 
 .PHONY: e2e
 e2e: images node ## tests on a real Kubernetes ($$KUBECONFIG, else the one-node cluster)
@@ -72,7 +77,7 @@ e2e: images node ## tests on a real Kubernetes ($$KUBECONFIG, else the one-node 
 	cargo test --release -p ironsail-e2e -- --test-threads=1 --nocapture
 
 .PHONY: test
-test: lint unit e2e ## everything that continuous integration runs
+test: lint unit ## what continuous integration runs; `make e2e` needs a Kubernetes
 
 .PHONY: demo
 demo: ## a mesh with Bookinfo on a real Kubernetes, from nothing
@@ -81,11 +86,6 @@ demo: ## a mesh with Bookinfo on a real Kubernetes, from nothing
 .PHONY: demo-down
 demo-down: ## remove what the demo made
 	@deploy/demo.sh down
-
-.PHONY: bench
-bench: tools ## benchmarks with peers; each prints ratios of one run
-	@$(call install,$(BENCH_PACKAGES))
-	e2e/bench/run.sh
 
 .PHONY: print-tag
 print-tag:

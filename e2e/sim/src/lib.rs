@@ -1,1 +1,0 @@
-//! Control plane to proxy in one process, no cluster.
