@@ -25,7 +25,6 @@ pub mod rollout;
 pub mod server;
 pub mod settings;
 pub mod status;
-pub mod strict;
 #[cfg(test)]
 mod testing;
 pub mod value;
