@@ -3,6 +3,7 @@
 //! IstioOperators are watched without a schema, so that no stored object can stop the watch. Of
 //! owned objects only metadata is watched, of Deployments also what tells their health.
 
+use ironsail_runtime::log::chain;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -157,7 +158,7 @@ pub async fn run(reconciler: Arc<Reconciler>, scope: Scope, synced: Condition, t
             Ok((object, action)) => debug!(%object, ?action, "Reconciled"),
             // Owned objects may outlive their owner for a moment.
             Err(controller::Error::ObjectNotFound(object)) => debug!(%object, "Object is gone"),
-            Err(error) => warn!(%error, "Reconciliation was not run"),
+            Err(error) => warn!(error = %chain(&error), "Reconciliation was not run"),
         }
     })
     .await;
@@ -207,7 +208,7 @@ fn primary(
         .predicate_filter(changed, Default::default())
         .inspect_err(move |error| {
             metrics.get_cr_errors.inc();
-            warn!(%error, "Watch of IstioOperators is interrupted");
+            warn!(error = %chain(error), "Watch of IstioOperators is interrupted");
         })
         .filter_map(move |object| {
             let reference = object
@@ -271,7 +272,7 @@ where
         match owner {
             Ok(owner) => owner,
             Err(error) => {
-                warn!(kind = kind.kind, %error, "Watch of owned objects is interrupted");
+                warn!(kind = kind.kind, error = %chain(&error), "Watch of owned objects is interrupted");
                 None
             }
         }

@@ -1,6 +1,7 @@
 //! The end of an IstioOperator: all that it owns is deleted, definitions of kinds and the user's
 //! mesh configuration stay.
 
+use ironsail_runtime::log::chain;
 use std::time::Duration;
 
 use k8s_openapi::jiff::Timestamp;
@@ -105,7 +106,7 @@ impl Reconciler {
                 self.events.warning(object, "Incomplete", note).await;
             }
             Err(error) => {
-                warn!(object = %owner, %error, "Finalizer is dropped although deleting failed");
+                warn!(object = %owner, error = %chain(&error), "Finalizer is dropped although deleting failed");
                 self.events
                     .warning(object, "Incomplete", error.to_string())
                     .await;
@@ -185,7 +186,7 @@ impl Reconciler {
         let ending = object.metadata.deletion_timestamp.is_some()
             || matches!(here, Ok(namespace::State::Terminating(_)));
         if ending && let Err(error) = self.delete_owned(&owner).await {
-            warn!(object = %owner, %error, "Deleting failed while the operator is removed");
+            warn!(object = %owner, error = %chain(&error), "Deleting failed while the operator is removed");
         }
         self.release(&owner).await?;
         info!(object = %owner, ending, "Dropped the finalizer, because the operator is removed");
