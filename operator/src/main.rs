@@ -54,7 +54,7 @@ impl ImageFlags {
         Context {
             hub: given(self.hub).unwrap_or(default.hub),
             tag: given(self.tag).unwrap_or(default.tag),
-            chart_version: default.chart_version,
+            ..default
         }
     }
 }
@@ -115,7 +115,10 @@ impl ServerFlags {
         let given = |text: Option<String>| text.filter(|text| !text.is_empty());
         Settings {
             reconcile: Config {
-                render: self.images.context(),
+                render: Context {
+                    takes_default: true,
+                    ..self.images.context()
+                },
                 wait: self.wait_for_resources_timeout,
                 revision: self.revision,
             },

@@ -24,6 +24,9 @@ pub struct Context {
     pub tag: String,
     /// What the labels `helm.sh/chart` and `app.kubernetes.io/version` say.
     pub chart_version: String,
+    /// Whether a control plane without a revision also validates mesh objects that name none, unless
+    /// `values.defaultRevision` names another. The peer's `install` adds that after what it renders; default false.
+    pub takes_default: bool,
 }
 
 impl Default for Context {
@@ -33,6 +36,7 @@ impl Default for Context {
             hub: "ironsail".to_owned(),
             tag: ironsail_mesh::VERSION.to_owned(),
             chart_version: ironsail_mesh::ISTIO_VERSION.to_owned(),
+            takes_default: false,
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Component `Base`: the definitions of the mesh kinds, the reader's account, and the validation
 //! webhook of the default revision.
 
-use ironsail_mesh::label;
+use ironsail_mesh::{label, revision};
 use k8s_openapi::api::admissionregistration::v1::ValidatingWebhookConfiguration;
 use k8s_openapi::api::core::v1::ServiceAccount;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
@@ -61,8 +61,8 @@ pub fn render(resolved: &Resolved, context: &Context, sink: &mut Sink) {
             },
         );
     }
-    if !values.default_revision.is_empty() {
-        default_validator(resolved, &values, labels, sink);
+    if let Some(revision) = default_revision(resolved, &values, context) {
+        default_validator(resolved, &values, revision, labels, sink);
     }
 }
 
@@ -98,9 +98,32 @@ fn label_set(context: &Context, revision: &str) -> LabelSet {
     }
 }
 
+/// The revision that validates objects which name none.
+fn default_revision<'a>(
+    resolved: &Resolved,
+    values: &'a Istiod,
+    context: &Context,
+) -> Option<&'a str> {
+    let named = values.default_revision.as_str();
+    let takes = context.takes_default
+        && values.global.config_validation
+        && resolved.pilot().is_some()
+        && resolved.revision.label() == revision::DEFAULT;
+    if named.is_empty() {
+        takes.then_some(revision::DEFAULT)
+    } else {
+        Some(named)
+    }
+}
+
 /// Validates objects that name no revision.
-fn default_validator(resolved: &Resolved, values: &Istiod, labels: LabelSet, sink: &mut Sink) {
-    let revision = values.default_revision.as_str();
+fn default_validator(
+    resolved: &Resolved,
+    values: &Istiod,
+    revision: &str,
+    labels: LabelSet,
+    sink: &mut Sink,
+) {
     let labels = LabelSet {
         name: "istiod",
         ..labels
@@ -111,7 +134,7 @@ fn default_validator(resolved: &Resolved, values: &Istiod, labels: LabelSet, sin
         (label::REVISION, revision),
     ]);
     let service = match revision {
-        ironsail_mesh::revision::DEFAULT => "istiod".to_owned(),
+        revision::DEFAULT => "istiod".to_owned(),
         revision => format!("istiod-{revision}"),
     };
     let target = ValidatingWebhookTarget {

@@ -30,7 +30,10 @@ fn names<T>(map: &BTreeMap<Arc<str>, T>) -> Vec<&str> {
 /// Where the captured configuration lies; tests that need it are skipped without.
 fn reference(proxy: &str) -> Option<PathBuf> {
     let root = std::env::var_os("IRONSAIL_REFERENCE").map_or_else(
-        || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../shared/reference"),
+        || {
+            PathBuf::from(std::env::var_os("CARGO_MANIFEST_DIR").expect("cargo names the crate"))
+                .join("../../shared/reference")
+        },
         PathBuf::from,
     );
     let folder = root.join("xds").join(proxy);
