@@ -78,7 +78,7 @@ e2e: images $(if $(KUBECONFIG),,node) ## tests on a real Kubernetes ($$KUBECONFI
 	cargo test --workspace --test e2e -- --test-threads=1 --nocapture
 
 .PHONY: test
-test: lint unit ## what continuous integration runs; `make e2e` needs a Kubernetes
+test: lint unit e2e ## what continuous integration runs
 
 .PHONY: demo
 demo: ## a mesh with Bookinfo on a real Kubernetes, from nothing
