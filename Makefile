@@ -68,16 +68,17 @@ lint: tools ## format and clippy, warnings denied
 
 .PHONY: unit
 unit: tools test-tools ## unit and golden tests
-	cargo test --workspace --exclude ironsail-e2e
-	cargo test -p ironsail-e2e --lib --test layout
+	cargo test --workspace
 
 .PHONY: e2e
-e2e: images node ## tests on a real Kubernetes ($$KUBECONFIG, else the one-node cluster)
-	deploy/demo.sh cluster
-	cargo test --release -p ironsail-e2e -- --test-threads=1 --nocapture
+e2e: images $(if $(KUBECONFIG),,node) ## tests on a real Kubernetes ($$KUBECONFIG, else the one-node cluster)
+	. e2e/cluster.sh
+	start_cluster
+	use_cluster
+	cargo test --workspace --test e2e -- --test-threads=1 --nocapture
 
 .PHONY: test
-test: lint unit ## what continuous integration runs; `make e2e` needs a Kubernetes
+test: lint unit e2e ## what continuous integration runs
 
 .PHONY: demo
 demo: ## a mesh with Bookinfo on a real Kubernetes, from nothing

@@ -1,19 +1,15 @@
 #!/usr/bin/env bash
 # The demo: from a bare machine to Bookinfo traffic. `make demo` and `make demo-down` call it.
 #
-#   demo.sh cluster   a Kubernetes with our images, nothing installed
-#   demo.sh up        the whole demo
-#   demo.sh down      removes what `up` made
+#   demo.sh up     the whole demo
+#   demo.sh down   removes what `up` made
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-CACHE="${CACHE:-$HOME/.cache/ironsail}"
-NODE="$CACHE/bin/ironsail-node"
+. e2e/cluster.sh
 NAMESPACE=bookinfo
 REQUESTS=400
 LOCAL_HUB=ironsail
-# Whose cluster: a kubeconfig given from outside is never started or stopped here.
-OWN_CLUSTER=$([ -z "${KUBECONFIG:-}" ] && echo yes || echo no)
 
 say() { printf '\n\033[1m%s\033[0m\n' "$*"; }
 [ -t 1 ] || say() { printf '\n%s\n' "$*"; }
@@ -31,32 +27,6 @@ step() {
   done
   if wait "$pid"; then printf ' %ss\n' $((SECONDS - since)); rm -f "$log"
   else printf ' failed\n'; cat "$log"; rm -f "$log"; exit 1; fi
-}
-
-use_cluster() {
-  if [ "$OWN_CLUSTER" = yes ]; then
-    KUBECONFIG=$("$NODE" kubeconfig)
-    export KUBECONFIG
-    if ! command -v kubectl >/dev/null; then
-      mkdir -p "$CACHE/kubectl"
-      ln -sf "$NODE" "$CACHE/kubectl/kubectl"
-      export PATH="$CACHE/kubectl:$PATH"
-    fi
-  fi
-}
-
-cluster() {
-  if [ "$OWN_CLUSTER" = yes ]; then
-    "$NODE" up
-    "$NODE" load "$CACHE"/images/{operator,pilot,proxyv2,apps}.tar
-  else
-    [ -n "${HUB:-}" ] || { echo "KUBECONFIG is set: set HUB to a registry that the cluster pulls from" >&2; exit 2; }
-    local tag; tag=$(make -s print-tag)
-    for name in operator pilot proxyv2 apps; do
-      "$NODE" push "$CACHE/images/$name.tar" "$HUB/$name:$tag"
-    done
-  fi
-  use_cluster
 }
 
 # A manifest with images of $HUB.
@@ -143,8 +113,10 @@ up() {
   say "Ironsail demo"
   make -s tools node-tools
   step "Building the programs (minutes, the first time)" make -s images
-  step "Building the one-node Kubernetes (minutes, the first time)" make -s node
-  step "Starting Kubernetes and loading images" cluster
+  if [ "$OWN_CLUSTER" = yes ]; then
+    step "Building the one-node Kubernetes (minutes, the first time)" make -s node
+  fi
+  step "Starting Kubernetes and loading images" start_cluster
   use_cluster
   step "Installing the mesh" install_mesh
   step "Deploying Bookinfo" install_bookinfo
@@ -153,7 +125,7 @@ up() {
   report "$summary"
   say "Next"
   cat <<TEXT
-  export KUBECONFIG=$KUBECONFIG
+  export KUBECONFIG=$KUBECONFIG PATH=\$PATH:$(dirname "$(command -v kubectl)")
   kubectl -n istio-system get istiooperator,pods
   kubectl -n $NAMESPACE exec deploy/load -- apps get http://istio-ingressgateway.istio-system/productpage
   kubectl -n $NAMESPACE edit virtualservice reviews        # change the weights
@@ -163,7 +135,7 @@ TEXT
 
 down() {
   if [ "$OWN_CLUSTER" = yes ]; then
-    if [ -x "$NODE" ]; then "$NODE" down; fi
+    stop_cluster
     return
   fi
   kubectl delete namespace "$NAMESPACE" --ignore-not-found
@@ -172,8 +144,7 @@ down() {
 }
 
 case "${1:-}" in
-  cluster) cluster ;;
   up) up ;;
   down) down ;;
-  *) echo "usage: demo.sh cluster|up|down" >&2; exit 2 ;;
+  *) echo "usage: demo.sh up|down" >&2; exit 2 ;;
 esac

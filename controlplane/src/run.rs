@@ -1,18 +1,19 @@
 //! The control plane as a whole: what is started, in which order, and how it ends.
 
+use ironsail_runtime::log::chain;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use ironsail_leader::{Election, Timing};
+use ironsail_kube::election::{Election, Timing};
 use ironsail_runtime::admin::{Limits, Router, Server, json, typed};
 use ironsail_runtime::readiness::Readiness;
 use ironsail_runtime::signal::{Shutdown, Signals};
 use ironsail_runtime::{process, version};
 use k8s_openapi::api::core::v1::Node;
+use kube::Client;
 use kube::api::{Api, ListParams};
-use kube::{Client, Config};
 use prometheus::{Encoder, Registry, TextEncoder};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -59,7 +60,7 @@ pub async fn run(bootstrap: Bootstrap) -> anyhow::Result<()> {
     let shutdown = Shutdown::new();
     let mut signals = Signals::install()?;
     let readiness = Readiness::new();
-    let client = Client::try_from(Config::infer().await?)?;
+    let client = ironsail_kube::client::connect().await?;
     let parts = Parts {
         registry: Registry::new(),
         readiness,
@@ -288,7 +289,7 @@ impl Parts {
                         tokio::time::sleep(Duration::from_secs(300)).await;
                     }
                     Err(error) => {
-                        warn!(%error, "Nodes cannot be listed");
+                        warn!(error = %chain(&error), "Nodes cannot be listed");
                         tokio::time::sleep(Duration::from_secs(2)).await;
                     }
                 }

@@ -1,5 +1,6 @@
 //! The gRPC ports: discovery and certificates on one listener.
 
+use ironsail_runtime::log::chain;
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -70,7 +71,7 @@ impl<C: CertificateService> GrpcServer<C> {
                     });
                 }
                 Err(error) => {
-                    warn!(%error, "Connection cannot be accepted");
+                    warn!(error = %chain(&error), "Connection cannot be accepted");
                     tokio::time::sleep(Duration::from_millis(100)).await;
                 }
             }
@@ -105,7 +106,9 @@ impl<C: CertificateService> GrpcServer<C> {
                 };
                 self.requests(stream, peer).await;
             }
-            Ok(Err(error)) => debug!(peer = %address, %error, "TLS handshake failed"),
+            Ok(Err(error)) => {
+                debug!(peer = %address, error = %chain(&error), "TLS handshake failed")
+            }
             Err(_) => debug!(peer = %address, "TLS handshake timed out"),
         }
     }
@@ -128,7 +131,7 @@ impl<C: CertificateService> GrpcServer<C> {
             .serve_connection(TokioIo::new(stream), service)
             .await;
         if let Err(error) = served {
-            debug!(peer = %address, %error, "Connection ended with an error");
+            debug!(peer = %address, error = %chain(&error), "Connection ended with an error");
         }
     }
 

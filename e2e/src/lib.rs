@@ -10,3 +10,17 @@ pub mod mesh;
 pub mod namespace;
 pub mod traffic;
 pub mod wait;
+
+use std::path::PathBuf;
+
+use anyhow::Context;
+
+/// Where this crate lies. Read when tests run: a target directory that several checkouts share holds binaries of any of them.
+///
+/// # Errors
+/// The test was not started by cargo.
+pub(crate) fn directory() -> anyhow::Result<PathBuf> {
+    std::env::var_os("CARGO_MANIFEST_DIR")
+        .map(PathBuf::from)
+        .context("CARGO_MANIFEST_DIR is not set: run the tests with cargo")
+}

@@ -1,7 +1,6 @@
 //! The mesh under test: images, manifests, installation.
 
 use std::fs;
-use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::time::Duration;
 
@@ -35,8 +34,8 @@ fn hub() -> String {
 /// # Errors
 /// It cannot be read.
 pub fn manifest(path: &str) -> anyhow::Result<String> {
-    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..");
-    let text = fs::read_to_string(root.join(path)).with_context(|| path.to_owned())?;
+    let text = fs::read_to_string(crate::directory()?.join("..").join(path))
+        .with_context(|| path.to_owned())?;
     Ok(text
         .replace(
             &format!("image: {MANIFEST_HUB}"),

@@ -11,10 +11,8 @@ use crate::{kubectl, wait};
 /// How long a workload may take to become ready.
 const READY: &str = "90s";
 
-/// Where objects, logs and configuration of failed tests go.
-fn artifacts() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("artifacts")
-}
+/// Where objects, logs and configuration of failed tests go, in this crate's folder.
+const ARTIFACTS: &str = "artifacts";
 
 /// A namespace that lives as long as the value.
 pub struct Namespace {
@@ -115,7 +113,7 @@ impl Namespace {
     }
 
     fn save(&self) -> anyhow::Result<PathBuf> {
-        let directory = artifacts().join(&self.name);
+        let directory = crate::directory()?.join(ARTIFACTS).join(&self.name);
         fs::create_dir_all(&directory)?;
         let save = |file: &str, arguments: &[&str]| {
             let text = kubectl::run(arguments).unwrap_or_else(|error| format!("{error:#}"));

@@ -10,7 +10,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("mesh", &[]),
     ("xds", &[]),
     ("runtime", &["mesh"]),
-    ("leader", &["runtime"]),
+    ("kube", &["runtime"]),
     ("crds", &["mesh"]),
     ("inject", &["mesh"]),
     ("analysis", &["crds", "mesh"]),
@@ -18,10 +18,10 @@ const ALLOWED: &[(&str, &[&str])] = &[
     (
         "controlplane",
         &[
-            "mesh", "xds", "runtime", "leader", "crds", "inject", "analysis",
+            "mesh", "xds", "runtime", "kube", "crds", "inject", "analysis",
         ],
     ),
-    ("operator", &["mesh", "runtime", "leader", "crds"]),
+    ("operator", &["mesh", "runtime", "kube", "crds"]),
     ("apps", &["runtime"]),
 ];
 

@@ -3,6 +3,7 @@
 //! IstioOperators are watched without a schema, so that no stored object can stop the watch. Of
 //! owned objects only metadata is watched, of workloads also what tells their health.
 
+use ironsail_runtime::log::chain;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -142,7 +143,7 @@ pub async fn run(reconciler: Arc<Reconciler>, concurrency: u16, synced: Conditio
             Ok((object, action)) => debug!(%object, ?action, "Reconciled"),
             // Owned objects may outlive their owner for a moment.
             Err(controller::Error::ObjectNotFound(object)) => debug!(%object, "Object is gone"),
-            Err(error) => warn!(%error, "Reconciliation was not run"),
+            Err(error) => warn!(error = %chain(&error), "Reconciliation was not run"),
         }
     })
     .await;
@@ -192,7 +193,7 @@ fn primary(
         .predicate_filter(changed, Default::default())
         .inspect_err(move |error| {
             metrics.get_cr_errors.inc();
-            warn!(%error, "Watch of IstioOperators is interrupted");
+            warn!(error = %chain(error), "Watch of IstioOperators is interrupted");
         })
         .filter_map(move |object| {
             let reference = object
@@ -219,7 +220,9 @@ async fn is_served(client: &Client, kind: &Kind) -> bool {
         match client.list_api_group_resources(&kind.api_version()).await {
             Ok(list) => return list.resources.iter().any(|r| r.name == kind.plural),
             Err(kube::Error::Api(answer)) if answer.code == 404 => return false,
-            Err(error) => warn!(kind = kind.kind, %error, "Kinds of the cluster can't be listed"),
+            Err(error) => {
+                warn!(kind = kind.kind, error = %chain(&error), "Kinds of the cluster can't be listed")
+            }
         }
         tokio::time::sleep(RETRY).await;
     }
@@ -307,7 +310,7 @@ where
         match owner {
             Ok(owner) => owner,
             Err(error) => {
-                warn!(kind, %error, "Watch of owned objects is interrupted");
+                warn!(kind, error = %chain(&error), "Watch of owned objects is interrupted");
                 None
             }
         }

@@ -1,6 +1,7 @@
 //! Events of IstioOperator objects, for `kubectl describe`. Only changes are told, so an idle
 //! operator writes none.
 
+use ironsail_runtime::log::chain;
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::api::DynamicObject;
 use kube::{Client, Resource as _};
@@ -81,7 +82,7 @@ impl Events {
         // several with the same reason.
         let recorder = Recorder::new(self.client.clone(), self.reporter.clone());
         if let Err(error) = recorder.publish(&event, &reference).await {
-            debug!(%error, reason, "Event was not written");
+            debug!(error = %chain(&error), reason, "Event was not written");
         }
     }
 }

@@ -6,7 +6,6 @@
 
 pub mod apply;
 pub mod bundle;
-pub mod client;
 pub mod component;
 pub mod controller;
 pub mod delete;

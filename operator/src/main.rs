@@ -117,7 +117,10 @@ impl ServerFlags {
         let given = |text: Option<String>| text.filter(|text| !text.is_empty());
         Settings {
             reconcile: Config {
-                render: self.images.context(),
+                render: Context {
+                    takes_default: true,
+                    ..self.images.context()
+                },
                 wait: self.wait_for_resources_timeout,
                 revision: self.revision,
                 namespaces,

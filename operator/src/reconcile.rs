@@ -2,6 +2,7 @@
 
 mod finalize;
 
+use ironsail_runtime::log::chain;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
@@ -201,7 +202,7 @@ impl Reconciler {
             Ok(next) => next,
             Err(error) => {
                 let delay = state.backoff.next_delay();
-                warn!(object = %owner, %error, retry_after = ?delay, "Reconciliation failed");
+                warn!(object = %owner, error = %chain(&error), retry_after = ?delay, "Reconciliation failed");
                 Some(delay)
             }
         }

@@ -26,6 +26,9 @@ pub struct Context {
     pub chart_version: String,
     /// Version of the cluster, such as `v1.34.4-gke.100`; empty if it is not known.
     pub kubernetes_version: String,
+    /// Whether a control plane without a revision also validates mesh objects that name none, unless
+    /// `values.defaultRevision` names another. The peer's `install` adds that after what it renders; default false.
+    pub takes_default: bool,
 }
 
 impl Context {
@@ -43,6 +46,7 @@ impl Default for Context {
             tag: ironsail_mesh::VERSION.to_owned(),
             chart_version: ironsail_mesh::ISTIO_VERSION.to_owned(),
             kubernetes_version: String::new(),
+            takes_default: false,
         }
     }
 }

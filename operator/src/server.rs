@@ -1,10 +1,12 @@
 //! `operator server`: everything that the process does besides reconciling.
 
+use ironsail_runtime::log::chain;
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::StatusCode;
-use ironsail_leader::{Election, Timing};
+use ironsail_kube::client::{ClientError, connect};
+use ironsail_kube::election::{Election, Timing};
 use ironsail_runtime::admin::{Router, Server, text, typed};
 use ironsail_runtime::readiness::{Condition, Readiness};
 use ironsail_runtime::signal::{Shutdown, Signals};
@@ -12,7 +14,6 @@ use ironsail_runtime::{process, tls};
 use tokio::net::TcpListener;
 use tracing::{error, info, warn};
 
-use crate::client;
 use crate::controller;
 use crate::events::Events;
 use crate::keep::{Account, Keeper};
@@ -63,7 +64,7 @@ pub enum ServerError {
         source: std::io::Error,
     },
     #[error(transparent)]
-    Client(#[from] client::ClientError),
+    Client(#[from] ClientError),
 }
 
 /// Runs until a signal asks to end.
@@ -78,7 +79,7 @@ pub async fn run(settings: Settings) -> Result<(), ServerError> {
     let readiness = Readiness::new();
     let connected = readiness.condition("connected to the API server");
     serve(&settings, &metrics, readiness, shutdown.clone()).await?;
-    let client = client::connect().await?;
+    let client = connect().await?;
     let events = Events::new(client.clone(), settings.pod.clone());
     let reconcile = settings.reconcile.clone();
     let keeper = Keeper::new(client.clone(), settings.account());
@@ -140,7 +141,7 @@ async fn wait_for_server(client: kube::Client, connected: Condition) {
                 connected.set(true);
                 return;
             }
-            Err(error) => warn!(%error, "API server can't be reached"),
+            Err(error) => warn!(error = %chain(&error), "API server can't be reached"),
         }
         tokio::time::sleep(Duration::from_secs(2)).await;
     }
@@ -179,7 +180,7 @@ async fn farewell(reconciler: &Reconciler) {
     match outcome {
         Ok(Ok(true)) => info!("The operator is removed; nothing waits for it"),
         Ok(Ok(false)) => {}
-        Ok(Err(error)) => error!(%error, "Finalizers could not be dropped"),
+        Ok(Err(error)) => error!(error = %chain(&error), "Finalizers could not be dropped"),
         Err(_) => error!("Finalizers could not be dropped in time"),
     }
 }

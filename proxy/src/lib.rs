@@ -23,8 +23,8 @@ pub mod run;
 pub mod snapshot;
 pub mod stats;
 pub mod status;
-#[cfg(test)]
-pub(crate) mod testing;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 pub mod transport_socket;
 pub mod worker;
 pub mod xds;

@@ -3,6 +3,7 @@
 //! Order: files mounted at `/etc/cacerts`, Secret `cacerts`, Secret `istio-ca-secret`; only when none exists a root
 //! is made. What exists and cannot be used is reported and nothing is signed: a second root would split the mesh.
 
+use ironsail_runtime::log::chain;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -331,21 +332,6 @@ fn not_after(certificate: &rustls_pki_types::CertificateDer<'static>) -> Option<
     use x509_parser::prelude::{FromDer, X509Certificate};
     let (_, parsed) = X509Certificate::from_der(certificate).ok()?;
     Some(parsed.validity().not_after.timestamp())
-}
-
-/// An error with its causes.
-fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.ends_with(&cause_text) {
-            text.push_str(": ");
-            text.push_str(&cause_text);
-        }
-        source = cause.source();
-    }
-    text
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! TLS of the control plane's own servers: certificates of its own authority, in memory, renewed while serving.
 
+use ironsail_runtime::log::chain;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -85,7 +86,7 @@ impl Serving {
                 Duration::try_from(half).unwrap_or(RETRY).max(RETRY)
             }
             Err(error) => {
-                error!(%error, "Serving certificate cannot be made");
+                error!(error = %chain(&error), "Serving certificate cannot be made");
                 RETRY
             }
         }

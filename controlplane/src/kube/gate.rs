@@ -1,5 +1,6 @@
 //! Who may have a stream, and secrets over it: asks the authenticator and the API server.
 
+use ironsail_runtime::log::chain;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -58,7 +59,7 @@ impl KubeGate {
             Ok(answer) => answer.status.is_some_and(|status| status.allowed),
             Err(error) => {
                 // Closed: no secret without a clear answer.
-                warn!(%identity, %error, "Access to secrets cannot be reviewed");
+                warn!(%identity, error = %chain(&error), "Access to secrets cannot be reviewed");
                 false
             }
         }

@@ -2,6 +2,7 @@
 //!
 //! Done by the leader. An edited or deleted ConfigMap is made good; terminating namespaces are left alone.
 
+use ironsail_runtime::log::chain;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -79,7 +80,7 @@ impl Keeper {
                 event = namespaces.next() => match event {
                     Some(Ok(event)) => self.namespace(event),
                     Some(Err(error)) => {
-                        debug!(%error, "Namespaces cannot be watched");
+                        debug!(error = %chain(&error), "Namespaces cannot be watched");
                         Vec::new()
                     }
                     None => return,
@@ -87,7 +88,7 @@ impl Keeper {
                 event = config_maps.next() => match event {
                     Some(Ok(event)) => self.config_map(event),
                     Some(Err(error)) => {
-                        debug!(%error, "Root certificates cannot be watched");
+                        debug!(error = %chain(&error), "Root certificates cannot be watched");
                         Vec::new()
                     }
                     None => return,
@@ -157,7 +158,9 @@ impl Keeper {
             {
                 debug!(%namespace, message = %status.message, "Root certificate not written");
             }
-            Err(error) => warn!(%namespace, %error, "Root certificate cannot be written"),
+            Err(error) => {
+                warn!(%namespace, error = %chain(&error), "Root certificate cannot be written")
+            }
         }
     }
 }

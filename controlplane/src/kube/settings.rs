@@ -2,6 +2,7 @@
 //!
 //! A document that cannot be read is reported, and the last good one stays in use.
 
+use ironsail_runtime::log::chain;
 use std::sync::Arc;
 
 use futures::StreamExt;
@@ -82,7 +83,7 @@ impl SettingsWatch {
                     // What was in use stays in use: an installation without its ConfigMap is being changed.
                     Ok(watcher::Event::Delete(_)) => None,
                     Err(error) => {
-                        warn!(%error, "Configuration cannot be watched");
+                        warn!(error = %chain(&error), "Configuration cannot be watched");
                         None
                     }
                 };

@@ -3,6 +3,7 @@
 //! Each object is decoded by itself, so that one that cannot be read never stops a watch; its last readable version stays
 //! in use. After a gap the list is compared with what was known, and what is gone is reported as deleted.
 
+use ironsail_runtime::log::chain;
 use std::collections::BTreeSet;
 use std::fmt::Debug;
 
@@ -192,7 +193,7 @@ where
                 .await
                 .map_err(drop);
         }
-        warn!(kind = %self.kind, %error, "Watch interrupted");
+        warn!(kind = %self.kind, error = %chain(error), "Watch interrupted");
         Ok(())
     }
 

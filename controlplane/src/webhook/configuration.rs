@@ -4,6 +4,7 @@
 //! Every replica does this; an update is only sent when something differs, so they do not disturb each other. What is
 //! ours: entries whose client configuration names our Service.
 
+use ironsail_runtime::log::chain;
 use std::time::Duration;
 
 use futures::StreamExt;
@@ -117,7 +118,7 @@ impl Configurations {
                     }
                     Some(Ok(_)) => {}
                     Some(Err(error)) => {
-                        warn!(%error, "Webhook configurations cannot be watched");
+                        warn!(error = %chain(&error), "Webhook configurations cannot be watched");
                         tokio::time::sleep(RETRY).await;
                     }
                     None => break,
@@ -145,7 +146,7 @@ impl Configurations {
                 debug!(webhook = %name, "Webhook configuration changed meanwhile");
             }
             Err(error) => {
-                warn!(webhook = %name, %error, "Webhook configuration cannot be updated");
+                warn!(webhook = %name, error = %chain(&error), "Webhook configuration cannot be updated");
                 tokio::time::sleep(RETRY).await;
             }
         }

@@ -22,7 +22,9 @@ const MEANT: [(&str, &str); 0] = [];
 
 fn folder() -> Option<PathBuf> {
     let own = std::env::var_os("IRONSAIL_REFERENCE").map(PathBuf::from);
-    let beside = Path::new(env!("CARGO_MANIFEST_DIR"))
+    let here =
+        PathBuf::from(std::env::var_os("CARGO_MANIFEST_DIR").expect("cargo names the crate"));
+    let beside = here
         .ancestors()
         .map(|folder| folder.join("shared/reference"));
     let found = own

@@ -10,7 +10,7 @@ mod samples;
 mod virtual_service;
 
 use std::env;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use ironsail_crds::Kind;
 use serde_json::{Value, json};
@@ -38,7 +38,7 @@ fn check(kind: &Kind, spec: &str, expected: &[&str]) {
 }
 
 fn workspace() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+    PathBuf::from(std::env::var_os("CARGO_MANIFEST_DIR").expect("cargo names the crate")).join("..")
 }
 
 /// Captured files of the peer: `$IRONSAIL_REFERENCE`, or a folder beside the workspace. Tests that

@@ -14,7 +14,7 @@ const OPERATOR_USER: &str = "system:serviceaccount:istio-operator:";
 #[test]
 fn an_edit_is_undone() -> anyhow::Result<()> {
     mesh::installed();
-    let patch = r#"{"spec":{"ports":[{"name":"http-monitoring","port":15014,"targetPort":9}]}}"#;
+    let patch = r#"{"spec":{"ports":[{"name":"https-webhook","port":443,"targetPort":9}]}}"#;
     kubectl::run(&[
         "-n",
         mesh::SYSTEM,

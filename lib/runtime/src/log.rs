@@ -16,6 +16,21 @@ use tracing_subscriber::{Registry, reload};
 
 pub use level::{LevelError, Levels};
 
+/// An error with its causes, each once: `outer: middle: innermost`. Made for log fields, as `error = %chain(&error)`.
+pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.ends_with(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        source = cause.source();
+    }
+    text
+}
+
 /// Where and how a program logs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LogConfig {

@@ -1,7 +1,7 @@
 //! Component `Base`: the definitions of the mesh kinds, the reader's account, and the validation
 //! webhook of the default revision.
 
-use ironsail_mesh::label;
+use ironsail_mesh::{label, revision};
 use k8s_openapi::api::admissionregistration::v1::ValidatingWebhookConfiguration;
 use k8s_openapi::api::core::v1::ServiceAccount;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
@@ -63,12 +63,12 @@ pub fn render(resolved: &Resolved, context: &Context, sink: &mut Sink) {
             },
         );
     }
-    if !values.default_revision.is_empty() {
-        let labels = default_labels(&values, labels);
+    if let Some(revision) = default_revision(resolved, &values, context) {
+        let labels = default_labels(revision, labels);
         if values.experimental.stable_validation_policy {
             default_policy(&labels, sink);
         }
-        default_validator(resolved, &values, labels, sink);
+        default_validator(resolved, &values, revision, labels, sink);
     }
 }
 
@@ -103,16 +103,31 @@ fn definition_labels(values: &Istiod, labels: &LabelSet) -> Labels {
     labels
 }
 
+/// The revision that validates objects which name none.
+fn default_revision<'a>(
+    resolved: &Resolved,
+    values: &'a Istiod,
+    context: &Context,
+) -> Option<&'a str> {
+    let named = values.default_revision.as_str();
+    let takes = context.takes_default
+        && values.global.config_validation
+        && resolved.pilot().is_some()
+        && resolved.revision.label() == revision::DEFAULT;
+    if named.is_empty() {
+        takes.then_some(revision::DEFAULT)
+    } else {
+        Some(named)
+    }
+}
+
 /// Labels of what speaks for the default revision.
-fn default_labels(values: &Istiod, labels: LabelSet) -> Labels {
+fn default_labels(revision: &str, labels: LabelSet) -> Labels {
     let labels = LabelSet {
         name: "istiod",
         ..labels
     };
-    labels.released(&[
-        ("istio", "istiod"),
-        (label::REVISION, values.default_revision.as_str()),
-    ])
+    labels.released(&[("istio", "istiod"), (label::REVISION, revision)])
 }
 
 /// Refuses what is not of the stable channel, in objects of any revision.
@@ -125,11 +140,16 @@ fn default_policy(labels: &Labels, sink: &mut Sink) {
 }
 
 /// Validates objects that name no revision.
-fn default_validator(resolved: &Resolved, values: &Istiod, mut labels: Labels, sink: &mut Sink) {
-    let revision = values.default_revision.as_str();
+fn default_validator(
+    resolved: &Resolved,
+    values: &Istiod,
+    revision: &str,
+    mut labels: Labels,
+    sink: &mut Sink,
+) {
     labels.insert("app".to_owned(), "istiod".to_owned());
     let service = match revision {
-        ironsail_mesh::revision::DEFAULT => "istiod".to_owned(),
+        revision::DEFAULT => "istiod".to_owned(),
         revision => format!("istiod-{revision}"),
     };
     let target = ValidatingWebhookTarget {

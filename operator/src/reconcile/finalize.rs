@@ -1,6 +1,7 @@
 //! The end of an IstioOperator: all that it owns is deleted, definitions of kinds and the user's
 //! mesh configuration stay.
 
+use ironsail_runtime::log::chain;
 use std::time::Duration;
 
 use k8s_openapi::jiff::Timestamp;
@@ -29,7 +30,7 @@ impl Reconciler {
     ) -> Result<(), ReconcileError> {
         let kept = self.keeper.keep().await;
         if let Some(error) = &kept.failure {
-            warn!(%error, "Rights for the removal can't be secured");
+            warn!(error = %chain(error), "Rights for the removal can't be secured");
         }
         let api = Api::namespaced_with(self.client.clone(), &owner.namespace, &operator_resource());
         finalizer::add(&api, &object.metadata, FINALIZER)
@@ -84,7 +85,7 @@ impl Reconciler {
                 self.events.warning(object, "Incomplete", note).await;
             }
             Err(error) => {
-                warn!(object = %owner, %error, "Finalizer is dropped although deleting failed");
+                warn!(object = %owner, error = %chain(&error), "Finalizer is dropped although deleting failed");
                 self.events
                     .warning(object, "Incomplete", error.to_string())
                     .await;
@@ -92,7 +93,7 @@ impl Reconciler {
         }
         self.release(owner).await?;
         if let Err(error) = self.loosen().await {
-            warn!(%error, "The operator's account keeps its finalizer");
+            warn!(error = %chain(&error), "The operator's account keeps its finalizer");
         }
         self.metrics.cr_deletions.inc();
         info!(object = %owner, "Deleted everything that the object owned");
@@ -178,7 +179,7 @@ impl Reconciler {
         match api.get_metadata_opt(&name).await {
             Ok(found) => found.is_none_or(|d| d.metadata.deletion_timestamp.is_some()),
             Err(error) => {
-                warn!(%error, "The definition of IstioOperator can't be read");
+                warn!(error = %chain(&error), "The definition of IstioOperator can't be read");
                 false
             }
         }
@@ -195,7 +196,7 @@ impl Reconciler {
             || object.metadata.deletion_timestamp.is_some()
             || matches!(here, Ok(namespace::State::Terminating(_)));
         if ending && let Err(error) = self.delete_owned(&owner).await {
-            warn!(object = %owner, %error, "Deleting failed while the operator is removed");
+            warn!(object = %owner, error = %chain(&error), "Deleting failed while the operator is removed");
         }
         self.release(&owner).await?;
         info!(object = %owner, ending, "Dropped the finalizer, because the operator is removed");

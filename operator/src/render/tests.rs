@@ -69,7 +69,9 @@ fn keys(rendered: &Rendered) -> Vec<String> {
 
 /// Folder with the captured manifests of the peer, if it is there.
 fn reference() -> Option<PathBuf> {
-    let workspace = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..");
+    let workspace =
+        PathBuf::from(std::env::var_os("CARGO_MANIFEST_DIR").expect("cargo names the crate"))
+            .join("..");
     let given = std::env::var_os("IRONSAIL_REFERENCE").map(PathBuf::from);
     let beside = [
         workspace.join("../shared/reference"),
@@ -461,6 +463,25 @@ fn values_switch_objects() {
 }
 
 #[test]
+fn the_installed_default_revision_validates_what_names_none() {
+    let validator = |spec: Value| {
+        let context = Context {
+            takes_default: true,
+            ..Context::default()
+        };
+        let rendered = render(&spec, &context).expect("valid");
+        let mut keys = rendered.objects.iter().map(Manifest::key);
+        keys.any(|key| key.name == "istiod-default-validator")
+    };
+    assert!(validator(json!({})));
+    assert!(!validator(json!({"revision": "canary"})));
+    assert!(!validator(json!({"profile": "empty"})));
+    assert!(!validator(
+        json!({"values": {"global": {"configValidation": false}}})
+    ));
+}
+
+#[test]
 fn an_empty_profile_renders_nothing() {
     let rendered = rendered(json!({"profile": "empty"}));
     assert_eq!(keys(&rendered), Vec::<String>::new());
@@ -470,7 +491,9 @@ fn an_empty_profile_renders_nothing() {
 /// What people are told to apply has no errors and no settings without effect.
 #[test]
 fn samples_are_valid() {
-    let samples = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../deploy/samples");
+    let samples =
+        PathBuf::from(std::env::var_os("CARGO_MANIFEST_DIR").expect("cargo names the crate"))
+            .join("../deploy/samples");
     let mut count = 0;
     for entry in std::fs::read_dir(samples).expect("readable") {
         let path = entry.expect("readable").path();

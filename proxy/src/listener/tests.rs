@@ -3,7 +3,6 @@
 use std::cell::RefCell;
 use std::io;
 use std::net::SocketAddr;
-use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,39 +14,33 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::sync::mpsc;
 use tokio::task::LocalSet;
 
-use super::connection::{Incoming, handle};
-use crate::cluster::Dialer;
-use crate::conn::Raw;
-use crate::snapshot::{Store, StoreOptions};
+use crate::testing::memory::{self, Arrival, DRAIN_TIME};
 use crate::testing::{
     Authority, common_tls, downstream_tls, listener, listener_filter, static_cluster, tcp_chain,
     update, upstream_tls,
 };
-use crate::worker::Worker;
+use crate::worker::LocalNode;
 use crate::xds::Sink;
 
-const TIME: Duration = Duration::from_secs(45);
 const WEB: &str = "spiffe://cluster.local/ns/shop/sa/web";
 
 /// A proxy in memory: what it dials arrives at `dialled`.
 struct Proxy {
-    store: Store,
-    worker: Rc<Worker>,
+    memory: memory::Proxy,
     dialled: RefCell<mpsc::UnboundedReceiver<(SocketAddr, DuplexStream)>>,
 }
 
 impl Proxy {
     fn new() -> Self {
         let (sender, dialled) = mpsc::unbounded_channel();
-        let dialer = Dialer::Memory(Rc::new(move |address| {
-            let (near, far) = tokio::io::duplex(64 * 1024);
+        let dial = move |address| {
+            let (near, far) = memory::stream();
             let sent = sender.send((address, far));
             sent.map_err(|_| io::Error::from(io::ErrorKind::ConnectionRefused))?;
             Ok(near)
-        }));
+        };
         Self {
-            store: Store::new(StoreOptions::default()),
-            worker: crate::testing::worker(dialer),
+            memory: memory::Proxy::new(LocalNode::default(), dial),
             dialled: RefCell::new(dialled),
         }
     }
@@ -65,29 +58,19 @@ impl Proxy {
             .iter()
             .map(|l| (l.name.as_str(), l.clone()))
             .collect();
-        assert_eq!(self.store.apply(update(&clusters)), vec![]);
-        assert_eq!(self.store.apply(update(&listeners)), vec![]);
-        self.apply();
-    }
-
-    fn apply(&self) {
-        self.worker.apply(&self.store.snapshot(), TIME);
+        assert_eq!(self.memory.store.apply(update(&clusters)), vec![]);
+        assert_eq!(self.memory.store.apply(update(&listeners)), vec![]);
+        self.memory.apply();
     }
 
     /// A client whose connection to `destination` arrived at the listener of `at`.
     fn connect(&self, at: &str, destination: &str) -> DuplexStream {
-        let at: SocketAddr = at.parse().expect("an address");
-        let listener = self.worker.listeners.for_destination(at);
-        let (near, far) = tokio::io::duplex(64 * 1024);
-        let incoming = Incoming {
-            raw: Raw::Memory(near),
+        let stream = self.memory.connect(Arrival {
+            at: at.parse().expect("an address"),
             remote: ([192, 0, 2, 1], 40000).into(),
-            direct_local: at,
-            restored: Some(destination.parse().expect("an address")),
-        };
-        let worker = Rc::clone(&self.worker);
-        tokio::task::spawn_local(handle(incoming, listener.expect("configured"), worker));
-        far
+            destination: Some(destination.parse().expect("an address")),
+        });
+        stream.expect("configured")
     }
 
     async fn server(&self) -> (SocketAddr, DuplexStream) {
@@ -338,7 +321,7 @@ async fn mutual_tls_between_two_proxies() {
         inbound.listener_filters = vec![tls_inspector()];
 
         let mut near = Proxy::new();
-        near.store.set_workload(Some(
+        near.memory.store.set_workload(Some(
             authority.workload("spiffe://cluster.local/ns/shop/sa/api"),
         ));
         near.configure(
@@ -346,7 +329,7 @@ async fn mutual_tls_between_two_proxies() {
             &[listener("out", "10.96.0.5:80", vec![tcp_chain("web")])],
         );
         let mut far = Proxy::new();
-        far.store.set_workload(Some(authority.workload(WEB)));
+        far.memory.store.set_workload(Some(authority.workload(WEB)));
         far.configure(&[static_cluster("app", &["10.0.0.9:8080"])], &[inbound]);
 
         let mut client = near.connect("10.96.0.5:80", "10.96.0.5:80");
@@ -391,7 +374,7 @@ async fn changed_chains_drain_and_others_stay() {
         let mut drained = proxy.connect("0.0.0.0:15006", "10.0.0.1:81");
         let (_first, _second) = (proxy.server().await, proxy.server().await);
         proxy.configure(&sniffing_clusters(), &[chains("tcp")]);
-        tokio::time::sleep(TIME / 2).await;
+        tokio::time::sleep(DRAIN_TIME / 2).await;
         let _echo = proxy.connect("0.0.0.0:15006", "10.0.0.1:81");
         assert_eq!(proxy.server().await.0.to_string(), "10.0.0.6:6");
         let mut byte = [0; 1];
@@ -421,6 +404,7 @@ fn draining_inbound_leaves_outbound() {
     let draining = |port: u16| {
         let at = SocketAddr::from(([0, 0, 0, 0], port));
         let listener = proxy
+            .memory
             .worker
             .listeners
             .for_destination(at)
@@ -429,6 +413,7 @@ fn draining_inbound_leaves_outbound() {
         listener.drain_of(&chain).is_draining()
     };
     proxy
+        .memory
         .worker
         .listeners
         .drain(super::DrainScope::Inbound, super::DrainMode::Graceful);

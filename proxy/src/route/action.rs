@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -79,6 +80,8 @@ pub enum ClusterChoice {
 pub struct Weighted {
     clusters: Vec<WeightedCluster>,
     total: u32,
+    /// Where the next request falls, in fractions of 2^64.
+    turn: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -92,9 +95,13 @@ pub struct WeightedCluster {
 }
 
 impl Weighted {
-    /// The cluster at a random number, of which the total weight is the modulus.
-    pub fn pick(&self, random: u64) -> Option<&WeightedCluster> {
-        let mut point = random % u64::from(self.total.max(1));
+    /// The cluster of the next request. Requests are spread evenly, as steps of the golden ratio are: any few hundred
+    /// hold their shares within a request or two. Differs from Envoy, which throws dice.
+    pub fn pick(&self) -> Option<&WeightedCluster> {
+        /// 2^64 divided by the golden ratio.
+        const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
+        let turn = u128::from(self.turn.fetch_add(STEP, Ordering::Relaxed));
+        let mut point = ((turn * u128::from(self.total)) >> 64) as u64;
         for cluster in &self.clusters {
             let weight = u64::from(cluster.weight);
             if point < weight {
@@ -410,7 +417,11 @@ impl Weighted {
         if total == 0 {
             return Err(CompileError::new("the weights are all zero"));
         }
-        Ok(Self { clusters, total })
+        Ok(Self {
+            clusters,
+            total,
+            turn: AtomicU64::new(fastrand::u64(..)),
+        })
     }
 }
 

@@ -252,14 +252,12 @@ fn weights_share_the_requests() {
         panic!("weighted");
     };
     let mut counts = std::collections::BTreeMap::new();
-    for random in 0..1000 {
-        let name = &weighted.pick(random).expect("there are clusters").name;
+    for _ in 0..400 {
+        let name = &weighted.pick().expect("there are clusters").name;
         *counts.entry(name.to_string()).or_insert(0) += 1;
     }
-    assert_eq!(
-        counts.into_iter().collect::<Vec<_>>(),
-        [("v1".to_owned(), 750), ("v2".to_owned(), 250)]
-    );
+    assert_eq!(counts.keys().collect::<Vec<_>>(), ["v1", "v2"]);
+    assert!((298..=302).contains(&counts["v1"]), "{counts:?}");
 }
 
 #[test]

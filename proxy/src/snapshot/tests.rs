@@ -1,18 +1,15 @@
 use super::*;
 
-use std::path::PathBuf;
-
-use ironsail_xds::discovery::DiscoveryResponse;
 use ironsail_xds::type_url;
-use prost::Message;
 
 use crate::resource::cluster::{Discovery, UpstreamProtocol};
 use crate::resource::listener::{Terminal, TrafficDirection};
+use crate::testing::capture::Capture;
 use crate::testing::{
     Authority, assignment, common_tls, downstream_tls, eds_cluster, listener, static_cluster,
     tcp_chain, update,
 };
-use crate::xds::{Rejected, Resource, Sink, Update};
+use crate::xds::{Rejected, Sink, Update};
 
 fn store() -> Store {
     Store::new(StoreOptions::default())
@@ -27,58 +24,28 @@ fn names<T>(map: &BTreeMap<Arc<str>, T>) -> Vec<&str> {
     map.keys().map(|name| &**name).collect()
 }
 
-/// Where the captured configuration lies; tests that need it are skipped without.
-fn reference(proxy: &str) -> Option<PathBuf> {
-    let root = std::env::var_os("IRONSAIL_REFERENCE").map_or_else(
-        || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../shared/reference"),
-        PathBuf::from,
-    );
-    let folder = root.join("xds").join(proxy);
-    if folder.is_dir() {
-        return Some(folder);
-    }
-    eprintln!("skipped: no captured configuration at {}", folder.display());
-    None
-}
-
-fn captured(folder: &std::path::Path, file: &str) -> Update {
-    let bytes = std::fs::read(folder.join(file)).expect("a readable file");
-    let response = DiscoveryResponse::decode(bytes.as_slice()).expect("a discovery response");
-    let added = response.resources.into_iter().map(|any| Resource {
-        name: resource_name(&any),
-        version: response.version_info.clone(),
-        body: any.value.into(),
-        type_url: any.type_url,
-    });
-    Update {
-        added: added.collect(),
-        removed: Vec::new(),
-        full: [type_url::CLUSTER, type_url::LISTENER].contains(&response.type_url.as_str()),
-        type_url: response.type_url,
-    }
-}
-
-/// All resource messages carry their name in field 1.
-fn resource_name(any: &ironsail_xds::Any) -> String {
-    let fields = crate::resource::parse::wire_fields(&any.value).expect("well formed");
-    let name = fields.into_iter().find(|(tag, _)| *tag == 1);
-    String::from_utf8(name.expect("a name").1.to_vec()).expect("UTF-8")
-}
+/// Types in an order in which a control plane sends them.
+const TYPES: [&str; 4] = [
+    type_url::CLUSTER,
+    type_url::ENDPOINT,
+    type_url::LISTENER,
+    type_url::ROUTE,
+];
 
 #[tokio::test]
 async fn captured_sidecar_loads_without_rejects() {
-    let Some(folder) = reference("bookinfo-productpage-sidecar") else {
+    let Some(capture) = Capture::read("bookinfo-productpage-sidecar") else {
         return;
     };
     let mut store = store();
-    accept(&mut store, captured(&folder, "clusters.pb"));
+    accept(&mut store, capture.update(type_url::CLUSTER));
     assert_eq!(store.wanted().endpoints.len(), 23);
     assert!(store.snapshot().listeners.is_empty());
-    accept(&mut store, captured(&folder, "listeners.pb"));
+    accept(&mut store, capture.update(type_url::LISTENER));
     let wanted: Vec<_> = store.wanted().routes.into_iter().collect();
     assert_eq!(wanted.len(), 6);
-    accept(&mut store, captured(&folder, "endpoints.pb"));
-    accept(&mut store, captured(&folder, "routes.pb"));
+    accept(&mut store, capture.update(type_url::ENDPOINT));
+    accept(&mut store, capture.update(type_url::ROUTE));
     let status = store.warming();
     assert!(status.initialized, "{status:?}");
     let snapshot = store.snapshot();
@@ -117,19 +84,19 @@ async fn captured_sidecar_loads_without_rejects() {
 
 #[tokio::test]
 async fn captured_gateway_loads_without_rejects() {
-    let Some(folder) = reference("bookinfo-ingress-gateway") else {
+    let Some(capture) = Capture::read("bookinfo-ingress-gateway") else {
         return;
     };
     let mut store = store();
-    for file in ["clusters.pb", "endpoints.pb", "listeners.pb", "routes.pb"] {
-        accept(&mut store, captured(&folder, file));
+    for type_url in TYPES {
+        accept(&mut store, capture.update(type_url));
     }
     let snapshot = store.snapshot();
     assert_eq!(snapshot.clusters.len(), 24);
     assert_eq!(names(&snapshot.listeners), ["0.0.0.0_8080"]);
     // A second push of the same changes nothing.
-    for file in ["clusters.pb", "endpoints.pb", "listeners.pb", "routes.pb"] {
-        accept(&mut store, captured(&folder, file));
+    for type_url in TYPES {
+        accept(&mut store, capture.update(type_url));
     }
     assert_eq!(store.snapshot().version, snapshot.version);
 }
@@ -311,12 +278,12 @@ async fn a_new_workload_certificate_is_published() {
 #[tokio::test(start_paused = true)]
 async fn routes_outlive_their_listener_by_the_drain_time() {
     use ironsail_xds::route::RouteConfiguration;
-    let Some(folder) = reference("bookinfo-ingress-gateway") else {
+    let Some(capture) = Capture::read("bookinfo-ingress-gateway") else {
         return;
     };
     let mut store = store();
-    for file in ["clusters.pb", "endpoints.pb", "listeners.pb", "routes.pb"] {
-        accept(&mut store, captured(&folder, file));
+    for type_url in TYPES {
+        accept(&mut store, capture.update(type_url));
     }
     accept(&mut store, update::<ironsail_xds::listener::Listener>(&[]));
     assert!(store.snapshot().listeners.is_empty());

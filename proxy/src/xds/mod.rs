@@ -3,6 +3,8 @@
 //! [`Subscriptions`] knows the protocol and does no I/O; [`run`] keeps a stream to the control plane open and moves
 //! messages between the two and a [`Sink`].
 
+#[cfg(test)]
+mod captured;
 mod client;
 pub mod sink;
 pub mod subscription;

@@ -9,7 +9,9 @@ use serde_json::{Value, json};
 use crate::support::{by_meaning, config, injected};
 
 fn folder() -> Option<PathBuf> {
-    let default = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/reference");
+    let default =
+        PathBuf::from(std::env::var_os("CARGO_MANIFEST_DIR").expect("cargo names the crate"))
+            .join("../../../shared/reference");
     let root = std::env::var_os("IRONSAIL_REFERENCE").map_or(default, PathBuf::from);
     let folder = root.join("inject");
     if !folder.is_dir() {

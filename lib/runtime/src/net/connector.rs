@@ -13,6 +13,7 @@ use http::Uri;
 use hyper_util::rt::TokioIo;
 use rustls::ClientConfig;
 use rustls_pki_types::ServerName;
+use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::client::TlsStream;
 use tower_service::Service;
@@ -20,6 +21,10 @@ use tower_service::Service;
 use super::resolver::{ResolveError, Resolver};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+const KEEPALIVE_IDLE: Duration = Duration::from_secs(20);
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
+const KEEPALIVE_PROBES: u32 = 4;
 
 /// Why no connection came about.
 #[derive(Debug, thiserror::Error)]
@@ -218,12 +223,29 @@ async fn connect_any(
         host: host.to_owned(),
     });
     for address in addresses {
-        match connect_tcp(SocketAddr::new(*address, port), limit).await {
+        let address = SocketAddr::new(*address, port);
+        let connected = connect_tcp(address, limit).await;
+        match connected.and_then(|stream| notice_dead_peer(stream, address)) {
             Ok(stream) => return Ok(stream),
             Err(error) => failure = error,
         }
     }
     Err(failure)
+}
+
+/// Lets the system end a connection whose peer vanished without a word, also one that waits for data, as watches do.
+fn notice_dead_peer(stream: TcpStream, address: SocketAddr) -> Result<TcpStream, ConnectError> {
+    let probes = TcpKeepalive::new()
+        .with_time(KEEPALIVE_IDLE)
+        .with_interval(KEEPALIVE_INTERVAL)
+        .with_retries(KEEPALIVE_PROBES);
+    let socket = SockRef::from(&stream);
+    let limit = KEEPALIVE_IDLE + KEEPALIVE_INTERVAL * KEEPALIVE_PROBES;
+    socket
+        .set_tcp_keepalive(&probes)
+        .and_then(|()| socket.set_tcp_user_timeout(Some(limit)))
+        .map_err(|source| ConnectError::Connect { address, source })?;
+    Ok(stream)
 }
 
 #[cfg(test)]

@@ -261,7 +261,7 @@ impl Exchange {
             self.cluster_name = match &forward.cluster {
                 ClusterChoice::One(name) => Some(Arc::clone(name)),
                 ClusterChoice::Weighted(clusters) => {
-                    weighted = clusters.pick(fastrand::u64(..));
+                    weighted = clusters.pick();
                     weighted.map(|cluster| Arc::clone(&cluster.name))
                 }
                 ClusterChoice::Header(name) => {

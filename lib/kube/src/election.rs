@@ -5,6 +5,7 @@
 
 mod candidate;
 
+use ironsail_runtime::log::chain;
 use std::future::Future;
 use std::time::{Duration, Instant};
 
@@ -93,7 +94,9 @@ impl Election {
             match shutdown.guard(self.attempt(candidate)).await? {
                 Ok(true) => return Some(()),
                 Ok(false) => {}
-                Err(error) => debug!(lease = %self.name, %error, "Lease cannot be taken"),
+                Err(error) => {
+                    debug!(lease = %self.name, error = %chain(&error), "Lease cannot be taken")
+                }
             }
             shutdown
                 .guard(tokio::time::sleep(self.timing.retry))
@@ -144,7 +147,9 @@ impl Election {
             match tokio::time::timeout(limit, self.attempt(candidate)).await {
                 Ok(Ok(true)) => renewed = Instant::now(),
                 Ok(Ok(false)) => return,
-                Ok(Err(error)) => warn!(lease = %self.name, %error, "Lease cannot be renewed"),
+                Ok(Err(error)) => {
+                    warn!(lease = %self.name, error = %chain(&error), "Lease cannot be renewed")
+                }
                 Err(_) => {}
             }
             if renewed.elapsed() >= self.timing.renew_deadline {
@@ -194,7 +199,9 @@ impl Election {
         });
         match released.await {
             Ok(Ok(())) => {}
-            Ok(Err(error)) => debug!(lease = %self.name, %error, "Lease was not released"),
+            Ok(Err(error)) => {
+                debug!(lease = %self.name, error = %chain(&error), "Lease was not released")
+            }
             Err(_) => debug!(lease = %self.name, "Lease was not released in time"),
         }
     }

@@ -1,0 +1,178 @@
+//! Configuration in short.
+
+use ironsail_xds::core::transport_socket::ConfigType;
+use ironsail_xds::ext::filters::network::tcp_proxy::v3::{TcpProxy, tcp_proxy::ClusterSpecifier};
+use ironsail_xds::ext::transport_sockets::tls::v3 as tls;
+use ironsail_xds::{cluster, core, endpoint, listener, matcher, pack, type_url};
+use prost::{Message, Name};
+
+use crate::xds::{Resource, Update};
+
+fn sds(name: &str) -> tls::SdsSecretConfig {
+    tls::SdsSecretConfig {
+        name: name.to_owned(),
+        sds_config: None,
+    }
+}
+
+/// TLS of the mesh as the control plane writes it; `sans` are exact, or prefixes with `*` at the end.
+pub(crate) fn common_tls(alpn: &[&str], sans: &[&str]) -> tls::CommonTlsContext {
+    use tls::common_tls_context::{CombinedCertificateValidationContext, ValidationContextType};
+    let pattern = |san: &&str| matcher::StringMatcher {
+        match_pattern: Some(match san.strip_suffix('*') {
+            Some(prefix) => matcher::string_matcher::MatchPattern::Prefix(prefix.to_owned()),
+            None => matcher::string_matcher::MatchPattern::Exact((*san).to_owned()),
+        }),
+        ..Default::default()
+    };
+    #[allow(deprecated)]
+    let default = tls::CertificateValidationContext {
+        match_subject_alt_names: sans.iter().map(pattern).collect(),
+        ..Default::default()
+    };
+    #[allow(deprecated)]
+    let combined = CombinedCertificateValidationContext {
+        default_validation_context: Some(default),
+        validation_context_sds_secret_config: Some(sds("ROOTCA")),
+        ..Default::default()
+    };
+    tls::CommonTlsContext {
+        alpn_protocols: alpn.iter().map(|&name| name.to_owned()).collect(),
+        tls_certificate_sds_secret_configs: vec![sds("default")],
+        validation_context_type: Some(ValidationContextType::CombinedValidationContext(combined)),
+        ..Default::default()
+    }
+}
+
+fn socket<T: Message + Name>(context: &T) -> core::TransportSocket {
+    core::TransportSocket {
+        name: "envoy.transport_sockets.tls".to_owned(),
+        config_type: Some(ConfigType::TypedConfig(pack(context))),
+    }
+}
+
+pub(crate) fn upstream_tls(sni: &str, common: tls::CommonTlsContext) -> core::TransportSocket {
+    socket(&tls::UpstreamTlsContext {
+        common_tls_context: Some(common),
+        sni: sni.to_owned(),
+        ..Default::default()
+    })
+}
+
+pub(crate) fn downstream_tls(common: tls::CommonTlsContext) -> core::TransportSocket {
+    socket(&tls::DownstreamTlsContext {
+        common_tls_context: Some(common),
+        require_client_certificate: Some(ironsail_xds::protobuf::BoolValue { value: true }),
+        ..Default::default()
+    })
+}
+
+/// An address `10.0.0.1:80`.
+fn address(text: &str) -> core::Address {
+    let address: std::net::SocketAddr = text.parse().expect("an address");
+    core::Address {
+        address: Some(core::address::Address::SocketAddress(core::SocketAddress {
+            address: address.ip().to_string(),
+            port_specifier: Some(core::socket_address::PortSpecifier::PortValue(
+                address.port().into(),
+            )),
+            ..Default::default()
+        })),
+    }
+}
+
+/// An assignment of these endpoints in one locality.
+pub(crate) fn assignment(name: &str, addresses: &[&str]) -> endpoint::ClusterLoadAssignment {
+    let endpoints = addresses.iter().map(|text| endpoint::LbEndpoint {
+        host_identifier: Some(endpoint::lb_endpoint::HostIdentifier::Endpoint(
+            endpoint::Endpoint {
+                address: Some(address(text)),
+                ..Default::default()
+            },
+        )),
+        ..Default::default()
+    });
+    endpoint::ClusterLoadAssignment {
+        cluster_name: name.to_owned(),
+        endpoints: vec![endpoint::LocalityLbEndpoints {
+            lb_endpoints: endpoints.collect(),
+            ..Default::default()
+        }],
+        ..Default::default()
+    }
+}
+
+pub(crate) fn static_cluster(name: &str, addresses: &[&str]) -> cluster::Cluster {
+    cluster::Cluster {
+        name: name.to_owned(),
+        load_assignment: Some(assignment(name, addresses)),
+        ..Default::default()
+    }
+}
+
+pub(crate) fn eds_cluster(name: &str) -> cluster::Cluster {
+    use cluster::cluster::{ClusterDiscoveryType, DiscoveryType};
+    cluster::Cluster {
+        name: name.to_owned(),
+        cluster_discovery_type: Some(ClusterDiscoveryType::Type(DiscoveryType::Eds as i32)),
+        ..Default::default()
+    }
+}
+
+/// A chain that proxies to a cluster.
+pub(crate) fn tcp_chain(cluster: &str) -> listener::FilterChain {
+    listener::FilterChain {
+        filters: vec![filter(&TcpProxy {
+            stat_prefix: cluster.to_owned(),
+            cluster_specifier: Some(ClusterSpecifier::Cluster(cluster.to_owned())),
+            ..Default::default()
+        })],
+        ..Default::default()
+    }
+}
+
+pub(crate) fn filter<T: Message + Name>(config: &T) -> listener::Filter {
+    listener::Filter {
+        name: T::full_name(),
+        config_type: Some(listener::filter::ConfigType::TypedConfig(pack(config))),
+    }
+}
+
+pub(crate) fn listener_filter<T: Message + Name>(config: &T) -> listener::ListenerFilter {
+    listener::ListenerFilter {
+        name: T::full_name(),
+        config_type: Some(listener::listener_filter::ConfigType::TypedConfig(pack(
+            config,
+        ))),
+        filter_disabled: None,
+    }
+}
+
+pub(crate) fn listener(
+    name: &str,
+    at: &str,
+    filter_chains: Vec<listener::FilterChain>,
+) -> listener::Listener {
+    listener::Listener {
+        name: name.to_owned(),
+        address: Some(address(at)),
+        filter_chains,
+        ..Default::default()
+    }
+}
+
+/// Resources under their names, as one response brings them.
+pub(crate) fn update<T: Message + Name>(resources: &[(&str, T)]) -> Update {
+    let added = resources.iter().map(|(name, resource)| Resource {
+        name: (*name).to_owned(),
+        version: "1".to_owned(),
+        body: resource.encode_to_vec().into(),
+        type_url: T::type_url(),
+    });
+    Update {
+        type_url: T::type_url(),
+        added: added.collect(),
+        removed: Vec::new(),
+        full: [type_url::CLUSTER, type_url::LISTENER].contains(&T::type_url().as_str()),
+    }
+}
