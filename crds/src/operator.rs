@@ -4,6 +4,7 @@
 pub mod component;
 pub mod k8s;
 pub mod legacy;
+pub mod mesh_config;
 pub mod spec;
 pub mod status;
 pub mod values;

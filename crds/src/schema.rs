@@ -7,11 +7,14 @@
 pub mod definition;
 mod structural;
 
+use std::sync::LazyLock;
+
 use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde_json::{Map, Value, json};
 
 use crate::object::Spec;
+use crate::operator::mesh_config::MESH_CONFIG;
 use crate::operator::values::{Known, Shape, VALUES};
 
 pub(crate) const PRESERVE: &str = "x-kubernetes-preserve-unknown-fields";
@@ -149,6 +152,13 @@ pub(crate) fn described(fields: &[(&str, &str)]) -> Schema {
 /// Values of the charts.
 pub(crate) fn values(_: &mut SchemaGenerator) -> Schema {
     json_schema!({ "type": "object", "properties": group(VALUES) })
+}
+
+/// The schema of the mesh configuration, which is no part of a definition.
+pub(crate) fn mesh_config() -> &'static Value {
+    static SCHEMA: LazyLock<Value> =
+        LazyLock::new(|| json!({ "type": "object", "properties": group(MESH_CONFIG) }));
+    &SCHEMA
 }
 
 fn group(values: &[Known]) -> Map<String, Value> {

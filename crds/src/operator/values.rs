@@ -35,9 +35,11 @@ use Shape::{Flag, Group, List, Number, Open, Scalar, Text};
 
 macro_rules! known {
     ($($name:literal: $shape:expr, $text:literal;)*) => {
-        &[$(Known { name: $name, shape: $shape, text: $text }),*]
+        &[$($crate::operator::values::Known { name: $name, shape: $shape, text: $text }),*]
     };
 }
+
+pub(super) use known;
 
 /// Keys of `spec.values`.
 pub const VALUES: &[Known] = known! {

@@ -15,7 +15,7 @@ use super::field::{Findings, child, item};
 use super::strict;
 
 /// Decodes one value strictly.
-type Check = fn(&Value, &str, &mut Findings);
+pub(super) type Check = fn(&Value, &str, &mut Findings);
 
 /// Fields of `k8s` with a Kubernetes type.
 const OBJECTS: [(&str, Check); 7] = [

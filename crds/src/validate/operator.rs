@@ -1,5 +1,8 @@
 //! Rules of IstioOperator: strict, because what the operator doesn't know has no effect.
 
+mod mesh_config;
+mod values;
+
 use std::collections::BTreeMap;
 
 use regex::Regex;
@@ -25,7 +28,8 @@ const GATEWAYS: [(&str, &str); 2] = [
 ];
 
 /// Everything that is wrong with an IstioOperator. What older versions had is a warning, what
-/// never existed is an error; `spec.unvalidatedValues` and `spec.meshConfig` are not looked at.
+/// never existed is an error; `spec.unvalidatedValues` is not looked at, and of
+/// `spec.meshConfig` only the types of known fields.
 #[must_use]
 pub fn validate(object: &Value) -> Vec<Diagnostic> {
     let mut out = Findings::default();
@@ -39,7 +43,8 @@ pub fn validate(object: &Value) -> Vec<Diagnostic> {
         images(spec, "spec", &mut out);
         revision(spec, &mut out);
         components(spec, &mut out);
-        values(spec, &mut out);
+        values::check(spec, &mut out);
+        mesh_config::check(spec, &mut out);
     }
     out.into_vec()
 }
@@ -306,138 +311,5 @@ fn ports(gateway: &Value, path: &str, values: &str, out: &mut Findings) {
                 ),
             );
         }
-    }
-}
-
-/// Lists in text: ranges of addresses or ports.
-const RANGES: [&str; 2] = ["includeIPRanges", "excludeIPRanges"];
-const PORTS: [&str; 4] = [
-    "includeInboundPorts",
-    "excludeInboundPorts",
-    "includeOutboundPorts",
-    "excludeOutboundPorts",
-];
-
-fn values(spec: &Value, out: &mut Findings) {
-    let Some(values) = spec.get("values").filter(|values| values.is_object()) else {
-        return;
-    };
-    for name in ["global", "pilot", "cni"] {
-        if let Some(block) = values.get(name) {
-            images(block, &child(VALUES, name), out);
-        }
-    }
-    if let Some(proxy) = values.pointer("/global/proxy") {
-        captures(proxy, out);
-    }
-    choices(values, out);
-    refused(values, out);
-    for (part, path) in [
-        ("/pilot", "pilot"),
-        (
-            "/gateways/istio-ingressgateway",
-            "gateways.istio-ingressgateway",
-        ),
-    ] {
-        let Some(block) = values.pointer(part) else {
-            continue;
-        };
-        let scaled = block.get("autoscaleEnabled") == Some(&Value::Bool(true));
-        if scaled && block.get("replicaCount").is_some_and(|n| !n.is_null()) {
-            let path = format!("{VALUES}.{path}.replicaCount");
-            out.warn(path, "has no effect with autoscaleEnabled");
-        }
-    }
-}
-
-fn captures(proxy: &Value, out: &mut Findings) {
-    let path = "spec.values.global.proxy";
-    for name in RANGES {
-        for range in entries(proxy, name) {
-            out.check(child(path, name), shared::subnet(range));
-        }
-    }
-    for name in PORTS {
-        for port in entries(proxy, name) {
-            let number = port
-                .parse::<u32>()
-                .map_err(|_| format!("{port:?} is no port number"));
-            out.check(child(path, name), number.and_then(shared::port));
-        }
-    }
-}
-
-/// Entries of a comma-separated list; `*` alone is everything.
-fn entries<'a>(block: &'a Value, name: &str) -> impl Iterator<Item = &'a str> {
-    text(block, name)
-        .filter(|list| *list != "*")
-        .into_iter()
-        .flat_map(|list| list.split(','))
-        .map(str::trim)
-        .filter(|entry| !entry.is_empty())
-}
-
-/// Values of which there are few.
-const CHOICES: [(&str, &[&str]); 5] = [
-    (
-        "global.resourceScope",
-        &["all", "cluster", "namespace", "undefined"],
-    ),
-    (
-        "global.imagePullPolicy",
-        &["Always", "IfNotPresent", "Never"],
-    ),
-    ("global.proxy.autoInject", &["enabled", "disabled"]),
-    (
-        "sidecarInjectorWebhook.reinvocationPolicy",
-        &["Never", "IfNeeded"],
-    ),
-    ("pilot.cni.provider", &["default", "multus"]),
-];
-
-fn choices(values: &Value, out: &mut Findings) {
-    for (path, allowed) in CHOICES {
-        let value = values.pointer(&format!("/{}", path.replace('.', "/")));
-        let Some(value) = value
-            .and_then(Value::as_str)
-            .filter(|value| !value.is_empty())
-        else {
-            continue;
-        };
-        if !allowed.contains(&value) {
-            let message = format!("{value:?} must be one of {}", allowed.join(", "));
-            out.error(format!("{VALUES}.{path}"), message);
-        }
-    }
-}
-
-/// Values that once meant something which no version does any more.
-fn refused(values: &Value, out: &mut Findings) {
-    if values.pointer("/global/pilotCertProvider") == Some(&Value::from("kubernetes")) {
-        out.error(
-            format!("{VALUES}.global.pilotCertProvider"),
-            "kubernetes is not supported any more, use istiod or custom",
-        );
-    }
-    for name in ["prometheus", "stackdriver"] {
-        let pointer = format!("/telemetry/v2/{name}/configOverride");
-        if values
-            .pointer(&pointer)
-            .is_some_and(|value| !value.is_null())
-        {
-            out.error(
-                format!("{VALUES}.telemetry.v2.{name}.configOverride"),
-                "is not supported any more, use a Telemetry object",
-            );
-        }
-    }
-    let tracer = values
-        .pointer("/global/tracer/stackdriver")
-        .and_then(Value::as_object);
-    for name in tracer.into_iter().flat_map(|tracer| tracer.keys()) {
-        out.error(
-            child(&format!("{VALUES}.global.tracer.stackdriver"), name),
-            "is not supported any more, use meshConfig.extensionProviders",
-        );
     }
 }

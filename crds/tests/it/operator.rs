@@ -221,7 +221,7 @@ fn values() {
             "error spec.values.global.proxy.includeIPRanges: \"*\" is no IP address or range such as 10.0.0.0/8",
             "error spec.values.global.proxy.excludeInboundPorts: port 0 must be 1 to 65535",
             "error spec.values.global.proxy.excludeInboundPorts: \"x\" is no port number",
-            "error spec.values.global.resourceScope: \"some\" must be one of all, cluster, namespace, undefined",
+            "error spec.values.global.resourceScope: \"some\" must be one of all, cluster, namespace",
             "error spec.values.global.imagePullPolicy: \"Sometimes\" must be one of Always, IfNotPresent, Never",
             "error spec.values.global.pilotCertProvider: kubernetes is not supported any more, use istiod or custom",
             "error spec.values.telemetry.v2.prometheus.configOverride: is not supported any more, use a Telemetry object",
@@ -292,4 +292,142 @@ fn settings_without_effect() {
             "warning spec.components.base.k8s.replicaCount: has no effect: only overlays have one here",
         ],
     );
+}
+
+#[test]
+fn types_of_kubernetes_in_values() {
+    check(
+        r#"
+        values:
+          pilot:
+            affinity: {nodeAfinity: {}}
+            tolerations: [{key: 1}]
+            volumes: [{name: a, configMap: {names: b}}]
+          cni: {updateStrategy: {rollingUpdate: {maxUnavailable: []}}}
+          gateways: {istio-ingressgateway: {ports: [{port: 80, nodePorts: 1}]}}
+          global: {waypoint: {tolerations: [{effects: x}]}, proxy: {lifecycle: {preStop: {exe: {}}}}}
+          sidecarInjectorWebhook: {neverInjectSelector: [{matchLabel: {}}]}
+        "#,
+        &[
+            "error spec.values.cni.updateStrategy.rollingUpdate.maxUnavailable: invalid type: sequence, expected IntOrString",
+            "error spec.values.gateways.istio-ingressgateway.ports[0].nodePorts: unknown field",
+            "error spec.values.global.proxy.lifecycle.preStop.exe: unknown field",
+            "error spec.values.global.waypoint.tolerations[0].effects: unknown field",
+            "error spec.values.pilot.affinity.nodeAfinity: unknown field",
+            "error spec.values.pilot.tolerations[0].key: invalid type: integer `1`, expected a string",
+            "error spec.values.pilot.volumes[0].configMap.names: unknown field",
+            "error spec.values.sidecarInjectorWebhook.neverInjectSelector[0].matchLabel: unknown field",
+        ],
+    );
+}
+
+#[test]
+fn the_mesh_configuration() {
+    check(
+        r#"
+        meshConfig:
+          accessLogFile: /dev/stdout
+          connectTimeout: 10s
+          protocolDetectionTimeout: 0s
+          neverHeardOf: {a: 1}
+          defaultConfig: {concurrency: 2, discoveryAddress: "istiod.istio-system.svc:15012", proxyMetadata: {A: b}}
+        "#,
+        &[],
+    );
+    check(
+        r#"
+        meshConfig:
+          accessLogFile: 5
+          enableTracing: "true"
+          connectTimeout: 0s
+          dnsRefreshRate: soon
+          trustDomainAliases: a
+          defaultConfig: {discoveryAddress: istiod, proxyMetadata: []}
+        values: {meshConfig: {rootNamespace: [x]}}
+        "#,
+        &[
+            "error spec.meshConfig.accessLogFile: must be text, is a number; put it in quotes",
+            "error spec.meshConfig.enableTracing: must be a boolean, is text; write true or false without quotes",
+            "error spec.meshConfig.trustDomainAliases: must be a list, is text",
+            "error spec.meshConfig.defaultConfig.proxyMetadata: must be an object, is a list",
+            "error spec.meshConfig.dnsRefreshRate: \"soon\" is not a duration such as 1.5s, 300ms or 1h30m",
+            "error spec.meshConfig.connectTimeout: \"0s\" is less than 1ms",
+            "error spec.meshConfig.defaultConfig.discoveryAddress: \"istiod\" is no address such as istiod.istio-system.svc:15012",
+            "error spec.values.meshConfig.rootNamespace: must be text, is a list",
+        ],
+    );
+}
+
+/// Every form that specs of 1.5 to 1.21 have: read, and named where it has no effect any more.
+#[test]
+fn legacy_forms() {
+    let kept = r#"
+        values:
+          pilot:
+            {resources: {requests: {cpu: 1}}, replicaCount: 1, env: {A: 1}, nodeSelector: {a: b}, tolerations: [],
+             podAnnotations: {a: b}, rollingMaxSurge: 100%, rollingMaxUnavailable: 25%, cpu: {targetAverageUtilization: 80}}
+          gateways:
+            istio-ingressgateway:
+              {type: NodePort, ports: [], serviceAnnotations: {a: b}, loadBalancerIP: "", loadBalancerSourceRanges: [],
+               externalTrafficPolicy: Local, resources: {}, autoscaleMin: 1, podAnnotations: {}, secretVolumes: [], env: {},
+               nodeSelector: {}}
+          global: {arch: {amd64: 2}, defaultNodeSelector: {}, jwtPolicy: third-party-jwt}
+        "#;
+    check(kept, &[]);
+    let gone = [
+        "mixer",
+        "galley",
+        "security",
+        "nodeagent",
+        "grafana",
+        "kiali",
+        "tracing",
+        "prometheus",
+        "istiocoredns",
+        "clusterResources",
+        "version",
+        "istio_cni.enabled",
+        "istio_cni.chained",
+        "gateways.istio-ingressgateway.zvpn",
+        "gateways.istio-ingressgateway.meshExpansionPorts",
+        "gateways.istio-ingressgateway.sds",
+        "gateways.istio-ingressgateway.debug",
+        "gateways.istio-ingressgateway.domain",
+        "gateways.istio-ingressgateway.applicationPorts",
+        "global.mtls",
+        "global.proxy.accessLogFile",
+        "global.proxy.concurrency",
+        "global.outboundTrafficPolicy",
+        "global.enableTracing",
+        "global.meshExpansion",
+        "global.k8sIngress",
+        "global.trustDomain",
+        "global.localityLbSetting",
+        "global.useMCP",
+        "global.oneNamespace",
+        "global.centralIstiod",
+        "global.controlPlaneSecurityEnabled",
+        "global.disablePolicyChecks",
+        "telemetry.v2.metadataExchange",
+        "telemetry.v2.prometheus.wasmEnabled",
+        "sidecarInjectorWebhook.objectSelector",
+        "sidecarInjectorWebhook.injectLabel",
+    ];
+    for path in gone {
+        let leaf = path
+            .split('.')
+            .rev()
+            .fold(json!({}), |value, key| json!({key: value}));
+        let object = json!({"kind": "IstioOperator", "spec": {"values": leaf}});
+        let findings = ISTIO_OPERATOR.validate(&object);
+        assert!(!findings.is_empty(), "{path} is not named");
+        for finding in findings {
+            assert!(!finding.is_error(), "{finding}");
+            assert!(
+                format!("spec.values.{path}").starts_with(&finding.path),
+                "{finding}"
+            );
+            assert!(finding.message.starts_with("has no effect: "), "{finding}");
+        }
+    }
 }
