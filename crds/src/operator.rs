@@ -12,4 +12,4 @@ pub mod values;
 pub use component::{BaseComponentSpec, ComponentSpec, GatewaySpec, IstioComponentSpec};
 pub use k8s::{K8sObjectOverlay, KubernetesResourcesSpec, PathValue};
 pub use spec::{IstioOperator, IstioOperatorSpec};
-pub use status::{ComponentStatus, IstioOperatorStatus, Status};
+pub use status::{ComponentStatus, IstioOperatorStatus, PlanStatus, Status};

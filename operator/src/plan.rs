@@ -2,6 +2,7 @@
 //! accepted. So a new operator does not change a mesh by being started.
 
 pub mod accept;
+pub mod diff;
 pub mod store;
 
 use std::fmt::Write as _;

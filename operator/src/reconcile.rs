@@ -29,6 +29,7 @@ use crate::namespace;
 use crate::object::Manifest;
 use crate::observe::Seen;
 use crate::plan::accept::{Decision, decide};
+use crate::plan::diff::diff;
 use crate::plan::store::{self, Accepted, StoreError};
 use crate::plan::{Fresh, Owner};
 use crate::render::{Context, render_object};
@@ -320,6 +321,7 @@ impl Reconciler {
         let old = state.accepted.as_ref().map(|accepted| &accepted.plan);
         let decision = decide(old, &fresh.plan, &annotations(object));
         observed.decision = Some((decision, fresh.plan.hash.clone()));
+        observed.diff = (decision != Decision::Same).then(|| diff(old, &fresh.plan));
         if decision != Decision::Accept {
             return Ok(());
         }
@@ -343,6 +345,7 @@ impl Reconciler {
                 .await?;
         }
         state.accepted = Some(accepted);
+        observed.diff = None;
         Ok(())
     }
 
@@ -361,6 +364,8 @@ impl Reconciler {
         };
         let begun = Observed {
             version: accepted.plan.renderer.clone(),
+            accepted: accepted.plan.hash.clone(),
+            diff: None,
             upgrading: accepted.replaced,
             components: accepted.plan.components.iter().map(begun).collect(),
             ..observed.clone()
@@ -388,6 +393,7 @@ impl Reconciler {
         let definitions = fresh.map(|fresh| fresh.definitions).unwrap_or_default();
         let desired = plan.desired(owner, &definitions);
         observed.version = plan.renderer.clone();
+        observed.accepted = plan.hash.clone();
         let mut rolling = Rolling {
             client: &self.client,
             seen,

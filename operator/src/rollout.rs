@@ -88,6 +88,14 @@ pub struct Rolling<'a> {
     pub in_order: bool,
 }
 
+/// Whether an object was written in this run.
+fn was_written(object: &Manifest, changes: &[Change]) -> bool {
+    changes.iter().any(|change| {
+        let written = matches!(change.outcome, Outcome::Created | Outcome::Updated { .. });
+        written && change.object.key() == object.key()
+    })
+}
+
 impl Rolling<'_> {
     /// Applies all objects of the components that are on.
     pub async fn run(&mut self, components: &[Component], desired: &[Manifest]) -> Rollout {
@@ -108,7 +116,7 @@ impl Rolling<'_> {
             }
             self.apply(&mut state, desired, &mut rollout).await;
             if state.errors.is_empty() {
-                self.judge(&mut state, desired).await;
+                self.judge(&mut state, desired, &rollout.changes).await;
             }
             let ready =
                 state.errors.is_empty() && state.waiting.is_none() && state.failed.is_none();
@@ -154,14 +162,19 @@ impl Rolling<'_> {
     }
 
     /// Whether what was applied works.
-    async fn judge(&self, state: &mut ComponentState, desired: &[Manifest]) {
+    async fn judge(&self, state: &mut ComponentState, desired: &[Manifest], changes: &[Change]) {
         let own = desired
             .iter()
             .filter(|object| object.component == state.component);
         let mut waiting = Vec::new();
         let mut failed = Vec::new();
         for object in own {
-            let health = match object.kind().kind {
+            let kind = object.kind().kind;
+            let health = match kind {
+                // What the watch shows is of before.
+                "Deployment" | "DaemonSet" if was_written(object, changes) => {
+                    Health::Waiting(format!("{kind} {} was changed just now", object.name()))
+                }
                 "Deployment" => self.deployment(object).await,
                 "DaemonSet" => self.daemon_set(object).await,
                 "CustomResourceDefinition" if self.in_order => self.definition(object).await,

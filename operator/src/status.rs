@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 
 use ironsail_crds::Diagnostic;
-use ironsail_crds::operator::{ComponentStatus, IstioOperatorStatus, Status};
+use ironsail_crds::operator::{ComponentStatus, IstioOperatorStatus, PlanStatus, Status};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use k8s_openapi::jiff::Timestamp;
 
 use crate::component::Component;
 use crate::plan::accept::Decision;
+use crate::plan::diff::Diff;
 
 /// Characters of a message; the rest is cut, because status is read by people.
 const MAX_MESSAGE: usize = 4096;
@@ -69,6 +70,10 @@ pub struct Observed {
     pub findings: Vec<Diagnostic>,
     /// What became of the fresh rendering, and its hash.
     pub decision: Option<(Decision, String)>,
+    /// How the fresh rendering differs from the accepted plan, while it waits.
+    pub diff: Option<Diff>,
+    /// Hash of the accepted plan; empty if there is none.
+    pub accepted: String,
     /// Version of the accepted plan's renderer; empty if there is none.
     pub version: String,
     /// Whether the accepted plan replaces an older one that is not rolled out everywhere yet.
@@ -191,8 +196,21 @@ pub fn derive(
         version: observed.version.clone(),
         component_status,
         observed_generation: observed.generation,
+        plan: plan(observed),
         conditions,
     }
+}
+
+/// The plan of the current spec beside the one in force.
+fn plan(observed: &Observed) -> Option<PlanStatus> {
+    let (_, hash) = observed.decision.as_ref()?;
+    let diff = observed.diff.as_ref();
+    Some(PlanStatus {
+        hash: hash.clone(),
+        accepted: observed.accepted.clone(),
+        summary: diff.map(Diff::to_string).unwrap_or_default(),
+        destructive: diff.map(Diff::destructive).unwrap_or_default(),
+    })
 }
 
 /// A condition before it has a time.

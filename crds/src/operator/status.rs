@@ -19,9 +19,23 @@ wire! {
         pub component_status: BTreeMap<String, ComponentStatus>,
         /// Generation of the spec that this is about.
         pub observed_generation: Option<i64>,
+        /// The plan of the current spec, and what accepting it would change.
+        pub plan: Option<PlanStatus>,
         /// Aspects of the state in the form of Kubernetes; Ready is the sum.
         #[schemars(schema_with = "crate::schema::conditions")]
         pub conditions: Vec<Condition>,
+    }
+
+    /// What the operator would install by the current spec.
+    pub struct PlanStatus {
+        /// Names the plan of the current spec, for its approval.
+        pub hash: String,
+        /// Names the plan that is in force; none if nothing was accepted yet.
+        pub accepted: String,
+        /// How many objects accepting would create, change and delete; none if it is in force.
+        pub summary: String,
+        /// What accepting would delete or make anew.
+        pub destructive: Vec<String>,
     }
 
     /// State of a component.

@@ -9,6 +9,9 @@ pub const APPLY: &str = "operator.ironsail.dev/apply";
 /// Hash of a plan that may be applied.
 pub const APPROVE: &str = "operator.ironsail.dev/approve";
 
+/// `Follow`: what a new operator renders of the same spec is accepted by itself.
+pub const UPGRADE_POLICY: &str = "operator.ironsail.dev/upgrade-policy";
+
 /// What becomes of a fresh rendering.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Decision {
@@ -28,17 +31,19 @@ pub fn decide(
     fresh: &Plan,
     annotations: &BTreeMap<String, String>,
 ) -> Decision {
-    let approved = annotations
-        .get(APPROVE)
-        .is_some_and(|hash| *hash == fresh.hash);
-    let manual = annotations.get(APPLY).is_some_and(|mode| mode == "Manual");
+    let says = |name: &str, text: &str| annotations.get(name).is_some_and(|own| own == text);
+    let approved = says(APPROVE, &fresh.hash);
+    let manual = says(APPLY, "Manual");
+    let follows = says(UPGRADE_POLICY, "Follow");
     match accepted {
         Some(accepted) if accepted.hash == fresh.hash && accepted.spec_hash == fresh.spec_hash => {
             Decision::Same
         }
         _ if approved => Decision::Accept,
         _ if manual => Decision::AwaitApproval,
-        Some(accepted) if accepted.spec_hash == fresh.spec_hash => Decision::UpgradeAvailable,
+        Some(accepted) if accepted.spec_hash == fresh.spec_hash && !follows => {
+            Decision::UpgradeAvailable
+        }
         _ => Decision::Accept,
     }
 }
@@ -141,6 +146,27 @@ mod tests {
                 plan("b", "s"),
                 &[(APPROVE, "b")],
                 Decision::Accept,
+            ),
+            (
+                "new operator, followed",
+                Some(plan("a", "s")),
+                plan("b", "s"),
+                &[(UPGRADE_POLICY, "Follow")],
+                Decision::Accept,
+            ),
+            (
+                "new operator, followed, but manual",
+                Some(plan("a", "s")),
+                plan("b", "s"),
+                &[(UPGRADE_POLICY, "Follow"), (APPLY, "Manual")],
+                Decision::AwaitApproval,
+            ),
+            (
+                "new operator, another policy",
+                Some(plan("a", "s")),
+                plan("b", "s"),
+                &[(UPGRADE_POLICY, "Never")],
+                Decision::UpgradeAvailable,
             ),
         ];
         for (name, accepted, fresh, annotations, expected) in cases {

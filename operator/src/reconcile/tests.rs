@@ -8,7 +8,7 @@ use super::finalize::FINALIZER;
 use super::*;
 use crate::bundle;
 use crate::keep::{Account, HOLD};
-use crate::plan::accept::{APPLY, APPROVE};
+use crate::plan::accept::{APPLY, APPROVE, UPGRADE_POLICY};
 use crate::testing::FakeServer;
 
 const OPERATORS: &str = "/apis/install.istio.io/v1alpha1/namespaces/istio-system/istiooperators";
@@ -93,6 +93,10 @@ impl Mesh {
             .and_then(Value::as_str)
             .unwrap_or_default()
             .to_owned()
+    }
+
+    fn plan(&self) -> Value {
+        self.server.object("/istiooperators/mesh")["status"]["plan"].clone()
     }
 
     fn condition(&self, name: &str) -> Value {
@@ -558,6 +562,10 @@ async fn a_new_operator_changes_nothing_until_it_may() {
     let upgrade = mesh.condition("UpgradeAvailable");
     assert_eq!(upgrade["status"], "True");
     assert_eq!(mesh.status(), "HEALTHY");
+    let plan = mesh.plan();
+    assert_ne!(plan["hash"], plan["accepted"]);
+    assert_eq!(plan["summary"], "0 created, 3 changed, 0 deleted");
+    assert_eq!(plan.get("destructive"), None);
     // Drift goes back to what was accepted, not to what this operator renders.
     mesh.server.edit("/deployments/istiod", |deployment| {
         deployment["spec"]["template"]["spec"]["containers"][0]["image"] = json!("other");
@@ -572,6 +580,48 @@ async fn a_new_operator_changes_nothing_until_it_may() {
     assert_eq!(image(), "ironsail/pilot:2");
     mesh.settle().await;
     assert_eq!(mesh.condition("UpgradeAvailable")["status"], "False");
+}
+
+#[tokio::test]
+async fn a_new_operator_may_be_followed() {
+    let mut mesh = Mesh::new(json!({"profile": "minimal"}));
+    mesh.change(|iop| iop["metadata"]["annotations"] = json!({UPGRADE_POLICY: "Follow"}));
+    mesh.settle().await;
+    mesh.restart("2");
+    mesh.reconcile().await;
+    assert_eq!(mesh.status(), "UPDATING");
+    mesh.settle().await;
+    let plan = mesh.plan();
+    assert_eq!(plan["hash"], plan["accepted"]);
+    assert_eq!(plan.get("summary"), None);
+}
+
+#[tokio::test]
+async fn a_waiting_plan_says_what_it_would_take_away() {
+    let mesh = Mesh::new(json!({}));
+    mesh.settle().await;
+    mesh.change(|iop| iop["metadata"]["annotations"] = json!({APPLY: "Manual"}));
+    mesh.change_spec(json!({"profile": "minimal"}));
+    mesh.reconcile().await;
+    assert_eq!(mesh.status(), "ACTION_REQUIRED");
+    let plan = mesh.plan();
+    let lost = "deletes Service istio-system/istio-ingressgateway";
+    let destructive = plan["destructive"].as_array().expect("a list");
+    assert!(
+        destructive.iter().any(|entry| entry == lost),
+        "{destructive:?}"
+    );
+    assert!(mesh.server.has("/services/istio-ingressgateway"));
+    // Another spec is another plan: what was approved before is void.
+    let hash = plan["hash"].clone();
+    mesh.change_spec(json!({"profile": "empty"}));
+    mesh.change(|iop| iop["metadata"]["annotations"] = json!({APPLY: "Manual", APPROVE: hash}));
+    mesh.reconcile().await;
+    assert_eq!(mesh.status(), "ACTION_REQUIRED");
+    let hash = mesh.plan()["hash"].clone();
+    mesh.change(|iop| iop["metadata"]["annotations"] = json!({APPLY: "Manual", APPROVE: hash}));
+    mesh.settle().await;
+    assert_eq!(leftovers(&mesh.server), Vec::<String>::new());
 }
 
 #[tokio::test]
