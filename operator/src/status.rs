@@ -245,6 +245,7 @@ fn conditions(observed: &Observed) -> Vec<New> {
         stalled(observed),
         valid(observed),
         applied(observed),
+        conflict(observed),
         upgrade(observed),
     ]
 }
@@ -326,6 +327,19 @@ fn applied(observed: &Observed) -> New {
         false => new(
             "Applied",
             false,
+            "OwnershipConflict",
+            cut(&observed.contested.join("; ")),
+        ),
+    }
+}
+
+/// Somebody else writes what is ours, and won't stop.
+fn conflict(observed: &Observed) -> New {
+    match observed.contested.is_empty() {
+        true => new("Conflict", false, "NoConflict", ""),
+        false => new(
+            "Conflict",
+            true,
             "OwnershipConflict",
             cut(&observed.contested.join("; ")),
         ),

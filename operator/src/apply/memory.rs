@@ -11,6 +11,8 @@ use crate::object::ObjectKey;
 /// Repairs within [`WINDOW`] after which somebody is fighting.
 const PATIENCE: usize = 5;
 const WINDOW: Duration = Duration::from_secs(600);
+/// Pause after that, doubling: no minute sees more than six writes.
+const PAUSE: Duration = Duration::from_secs(30);
 const LONGEST: Duration = Duration::from_secs(300);
 
 /// How our last apply left an object.
@@ -61,7 +63,7 @@ impl Memory {
             && repairs.len() >= PATIENCE
         {
             let doublings = u32::try_from(repairs.len() - PATIENCE).unwrap_or(u32::MAX);
-            let delay = Duration::from_secs(5)
+            let delay = PAUSE
                 .saturating_mul(2_u32.saturating_pow(doublings))
                 .min(LONGEST);
             let waited = now.duration_since(*last);
@@ -87,17 +89,36 @@ mod tests {
         }
     }
 
+    /// Somebody who writes all the time.
+    #[tokio::test(start_paused = true)]
+    async fn no_minute_sees_more_than_six_writes() {
+        let mut memory = Memory::default();
+        let mut writes = Vec::new();
+        for second in 0..1_800_u64 {
+            if memory.postpone(&key(), true).is_none() {
+                writes.push(second);
+            }
+            tokio::time::advance(Duration::from_secs(1)).await;
+        }
+        for start in 0..1_740_u64 {
+            let minute = start..start + 60;
+            let count = writes.iter().filter(|at| minute.contains(*at)).count();
+            assert!(count <= 6, "{count} writes from second {start} on");
+        }
+        assert!(writes.len() > 10, "it is never given up: {writes:?}");
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_fight_is_slowed_and_forgotten() {
         let mut memory = Memory::default();
         for _ in 0..PATIENCE {
             assert_eq!(memory.postpone(&key(), true), None);
         }
-        assert_eq!(memory.postpone(&key(), true), Some(5));
+        assert_eq!(memory.postpone(&key(), true), Some(30));
         assert_eq!(memory.postpone(&key(), false), None);
-        tokio::time::advance(Duration::from_secs(5)).await;
+        tokio::time::advance(Duration::from_secs(30)).await;
         assert_eq!(memory.postpone(&key(), true), None);
-        assert_eq!(memory.postpone(&key(), true), Some(10));
+        assert_eq!(memory.postpone(&key(), true), Some(60));
         tokio::time::advance(WINDOW + Duration::from_secs(1)).await;
         assert_eq!(memory.postpone(&key(), true), None);
     }

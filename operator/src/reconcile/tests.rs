@@ -544,7 +544,13 @@ async fn a_fight_is_slowed() {
             .is_some_and(|m| m.contains("kubectl-edit"))
     );
     assert_eq!(mesh.status(), "HEALTHY");
-    assert!(mesh.reconcile().await < Some(Duration::from_secs(6)));
+    assert_eq!(mesh.condition("Conflict")["status"], "True");
+    assert!(mesh.reconcile().await < Some(Duration::from_secs(31)));
+    // The other one gives up.
+    tokio::time::advance(Duration::from_secs(60)).await;
+    mesh.reconcile().await;
+    mesh.reconcile().await;
+    assert_eq!(mesh.condition("Conflict")["status"], "False");
 }
 
 #[tokio::test]

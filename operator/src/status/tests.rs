@@ -65,13 +65,13 @@ fn states() {
         "healthy",
         &observed(vec![base()]),
         "HEALTHY Ready=True(Healthy) Reconciling=False(Done) Stalled=False(Working) \
-         Valid=True(Valid) Applied=True(AsPlanned) UpgradeAvailable=False(UpToDate) []",
+         Valid=True(Valid) Applied=True(AsPlanned) Conflict=False(NoConflict) UpgradeAvailable=False(UpToDate) []",
     );
     check(
         "waiting",
         &observed(vec![base(), waiting(), held()]),
         "RECONCILING Ready=False(Reconciling) Reconciling=True(Progressing) Stalled=False(Working) \
-         Valid=True(Valid) Applied=False(Waiting) UpgradeAvailable=False(UpToDate) \
+         Valid=True(Valid) Applied=False(Waiting) Conflict=False(NoConflict) UpgradeAvailable=False(UpToDate) \
          [Pilot: 0 of 1 pods]",
     );
     let upgrading = Observed {
@@ -82,14 +82,14 @@ fn states() {
         "upgrading",
         &upgrading,
         "UPDATING Ready=False(Updating) Reconciling=True(Progressing) Stalled=False(Working) \
-         Valid=True(Valid) Applied=True(AsPlanned) UpgradeAvailable=False(UpToDate) \
+         Valid=True(Valid) Applied=True(AsPlanned) Conflict=False(NoConflict) UpgradeAvailable=False(UpToDate) \
          [Pilot: 0 of 1 pods]",
     );
     check(
         "an error is worse than waiting",
         &observed(vec![failing(), held()]),
         "ERROR Ready=False(Error) Reconciling=True(Retrying) Stalled=False(Working) \
-         Valid=True(Valid) Applied=False(ApplyFailed) UpgradeAvailable=False(UpToDate) \
+         Valid=True(Valid) Applied=False(ApplyFailed) Conflict=False(NoConflict) UpgradeAvailable=False(UpToDate) \
          [Pilot: Service a/b: forbidden]",
     );
     let invalid = Observed {
@@ -101,7 +101,7 @@ fn states() {
         "an invalid spec waits for a change",
         &invalid,
         "ERROR Ready=False(InvalidSpec) Reconciling=False(InvalidSpec) Stalled=True(InvalidSpec) \
-         Valid=False(InvalidSpec) Applied=True(AsPlanned) UpgradeAvailable=False(UpToDate) \
+         Valid=False(InvalidSpec) Applied=True(AsPlanned) Conflict=False(NoConflict) UpgradeAvailable=False(UpToDate) \
          [spec.profile: no such profile]",
     );
     let approval = Observed {
@@ -112,7 +112,7 @@ fn states() {
         "approval",
         &approval,
         "ACTION_REQUIRED Ready=False(ApprovalRequired) Reconciling=False(ApprovalRequired) \
-         Stalled=True(ApprovalRequired) Valid=True(Valid) Applied=True(AsPlanned) \
+         Stalled=True(ApprovalRequired) Valid=True(Valid) Applied=True(AsPlanned) Conflict=False(NoConflict) \
          UpgradeAvailable=False(UpToDate) [plan abc waits for the annotation \
          operator.ironsail.dev/approve=abc]",
     );
@@ -126,7 +126,7 @@ fn states() {
         "warnings, conflicts and upgrades leave a mesh healthy",
         &upgrade,
         "HEALTHY Ready=True(Healthy) Reconciling=False(Done) Stalled=False(Working) \
-         Valid=True(Warnings) Applied=False(OwnershipConflict) UpgradeAvailable=True(NewRendering) []",
+         Valid=True(Warnings) Applied=False(OwnershipConflict) Conflict=True(OwnershipConflict) UpgradeAvailable=True(NewRendering) []",
     );
 }
 
