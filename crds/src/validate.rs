@@ -12,12 +12,11 @@ pub mod operator;
 pub mod peer_authentication;
 mod shape;
 mod shared;
+pub mod strict;
 mod traffic_policy;
 mod unreachable;
 pub mod virtual_service;
 
-use serde::Serialize;
-use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::diagnostic::Diagnostic;
@@ -27,18 +26,6 @@ use shape::Unknown;
 
 /// What an object may have at its top.
 const TOP: [&str; 5] = ["apiVersion", "kind", "metadata", "spec", "status"];
-
-/// What keeps a document from being a Kubernetes type `T`: wrong types and unknown fields, with
-/// their paths below `path`. `null` and directives of merge patches (`$patch`) are no findings.
-#[must_use]
-pub fn kubernetes_type<T: DeserializeOwned + Serialize>(
-    value: &Value,
-    path: &str,
-) -> Vec<Diagnostic> {
-    let mut out = Findings::default();
-    k8s::strict::<T>(value, path, &mut out);
-    out.into_vec()
-}
 
 /// Checks the shape of an object of a mesh kind and decodes its spec, if that is possible.
 fn decode<S: Spec>(object: &Value, out: &mut Findings) -> Option<S> {

@@ -53,9 +53,10 @@ pub fn manifest(context: &Context) -> String {
         text.push_str("---\n");
         text.push_str(document);
     };
-    add(&yaml(&namespace(NAME)));
-    add(&yaml(&namespace(WATCHED)));
+    // In the order in which `kubectl delete` goes through them: what has to be finished first.
     add(DEFINITION);
+    add(&yaml(&namespace(WATCHED)));
+    add(&yaml(&namespace(NAME)));
     add(&yaml(&account()));
     let cluster = cluster_rules(context);
     let watched = namespace_rules(context, &cluster);
@@ -90,11 +91,22 @@ pub fn manifest(context: &Context) -> String {
     text
 }
 
+/// The objects of the manifest.
+#[cfg(test)]
+pub fn documents(context: &Context) -> Vec<Value> {
+    use serde::Deserialize as _;
+    serde_yaml_ng::Deserializer::from_str(&manifest(context))
+        .map(|document| Value::deserialize(document).expect("YAML"))
+        .filter(|document| !document.is_null())
+        .collect()
+}
+
 fn yaml<T: Serialize>(object: &T) -> String {
     serde_yaml_ng::to_string(object).expect("Kubernetes types become YAML")
 }
 
-fn labels() -> Labels {
+/// Labels of everything that belongs to the operator.
+pub fn labels() -> Labels {
     [
         ("app.kubernetes.io/name", NAME),
         ("app.kubernetes.io/part-of", "istio"),
@@ -366,6 +378,7 @@ fn environment(context: &Context) -> Vec<EnvVar> {
         env("OPERATOR_NAME", NAME),
         env_field("POD_NAME", "metadata.name", None),
         env_field("POD_NAMESPACE", "metadata.namespace", None),
+        env_field("SERVICE_ACCOUNT", "spec.serviceAccountName", None),
         env_field("LEADER_ELECTION_NAMESPACE", "metadata.namespace", None),
     ]
 }

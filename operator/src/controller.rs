@@ -3,12 +3,12 @@
 //! IstioOperators are watched without a schema, so that no stored object can stop the watch. Of
 //! owned objects only metadata is watched, of Deployments also what tells their health.
 
-use ironsail_runtime::log::chain;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::channel::mpsc::{UnboundedSender, unbounded};
 use futures::{Stream, StreamExt as _, TryStreamExt as _};
+use ironsail_runtime::log::chain;
 use ironsail_runtime::readiness::Condition;
 use ironsail_runtime::signal::Shutdown;
 use k8s_openapi::api::apps::v1::Deployment;
@@ -32,30 +32,6 @@ use crate::reconcile::Reconciler;
 
 /// Changes of an object that follow each other closely are one wake-up.
 const DEBOUNCE: Duration = Duration::from_millis(200);
-
-/// Which objects are reconciled, and how many at a time.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Scope {
-    /// Namespaces of IstioOperators; empty means all.
-    pub namespaces: Vec<String>,
-    /// Reconciliations at a time; one object is never reconciled twice at a time.
-    pub concurrency: u16,
-}
-
-impl Scope {
-    fn contains(&self, object: &DynamicObject) -> bool {
-        let namespace = object.metadata.namespace.as_deref().unwrap_or_default();
-        self.namespaces.is_empty() || self.namespaces.iter().any(|own| own == namespace)
-    }
-
-    /// One namespace is watched alone; several are picked from the watch of all.
-    fn api(&self, client: Client, resource: &ApiResource) -> Api<DynamicObject> {
-        match self.namespaces.as_slice() {
-            [one] => Api::namespaced_with(client, one, resource),
-            _ => Api::all_with(client, resource),
-        }
-    }
-}
 
 type Metadata = PartialObjectMeta<DynamicObject>;
 type Wake = UnboundedSender<ObjectRef<DynamicObject>>;
@@ -118,14 +94,17 @@ fn deployment_kind() -> &'static Kind {
 }
 
 /// Reconciles until `term` is triggered. `synced` holds once all caches are filled.
-pub async fn run(reconciler: Arc<Reconciler>, scope: Scope, synced: Condition, term: Shutdown) {
+///
+/// `concurrency` is the number of reconciliations at a time; one object is never reconciled twice
+/// at a time.
+pub async fn run(reconciler: Arc<Reconciler>, concurrency: u16, synced: Condition, term: Shutdown) {
     let resource = operator_resource();
     let (wake, woken) = unbounded();
     let mut watches = JoinSet::new();
     let owned = watch_owned(reconciler.client(), &wake, &mut watches);
     let writer = Writer::new(resource.clone());
     let store = writer.as_reader();
-    let primary = primary(&reconciler, &scope, &resource, writer);
+    let primary = primary(&reconciler, &resource, writer);
     watches.spawn(forward(primary, wake));
     let filled = async {
         let _ = store.wait_until_ready().await;
@@ -135,12 +114,7 @@ pub async fn run(reconciler: Arc<Reconciler>, scope: Scope, synced: Condition, t
         return;
     }
     synced.set(true);
-    let context = Arc::new(Context {
-        reconciler,
-        owned,
-        scope,
-    });
-    let concurrency = context.scope.concurrency;
+    let context = Arc::new(Context { reconciler, owned });
     let config = ApplierConfig::default()
         .debounce(DEBOUNCE)
         .concurrency(concurrency);
@@ -168,16 +142,12 @@ pub async fn run(reconciler: Arc<Reconciler>, scope: Scope, synced: Condition, t
 struct Context {
     reconciler: Arc<Reconciler>,
     owned: Owned,
-    scope: Scope,
 }
 
 async fn reconcile(
     object: Arc<DynamicObject>,
     context: Arc<Context>,
 ) -> Result<Action, std::convert::Infallible> {
-    if !context.scope.contains(&object) {
-        return Ok(Action::await_change());
-    }
     let seen = context.owned.seen();
     let next = context.reconciler.reconcile(&object, &seen).await;
     Ok(next.map_or_else(Action::await_change, Action::requeue))
@@ -187,11 +157,15 @@ async fn reconcile(
 /// those whose status the operator itself wrote.
 fn primary(
     reconciler: &Arc<Reconciler>,
-    scope: &Scope,
     resource: &ApiResource,
     writer: Writer<DynamicObject>,
 ) -> impl Stream<Item = ObjectRef<DynamicObject>> + use<> {
-    let api = scope.api(reconciler.client().clone(), resource);
+    let client = reconciler.client().clone();
+    // One namespace is watched alone; several are picked from the watch of all.
+    let api: Api<DynamicObject> = match reconciler.namespaces() {
+        [one] => Api::namespaced_with(client, one, resource),
+        _ => Api::all_with(client, resource),
+    };
     let metrics = reconciler.metrics().clone();
     let resource = resource.clone();
     let changed = predicates::generation

@@ -10,7 +10,9 @@ pub mod component;
 pub mod controller;
 pub mod delete;
 pub mod events;
+pub mod finalizer;
 pub mod health;
+pub mod keep;
 pub mod metrics;
 pub mod namespace;
 pub mod object;
@@ -24,7 +26,6 @@ pub mod rollout;
 pub mod server;
 pub mod settings;
 pub mod status;
-pub mod strict;
 #[cfg(test)]
 mod testing;
 pub mod value;

@@ -8,7 +8,6 @@ use std::time::Duration;
 use anyhow::{Context as _, anyhow, bail};
 use clap::{Args, Parser, Subcommand};
 use ironsail_mesh::duration;
-use ironsail_operator::controller::Scope;
 use ironsail_operator::reconcile::Config;
 use ironsail_operator::server::{self, Settings};
 use ironsail_operator::{Context, bundle, render_object};
@@ -27,7 +26,7 @@ struct Command {
 #[derive(Subcommand)]
 enum Action {
     /// Reconcile the IstioOperator objects of a cluster.
-    Server(ServerFlags),
+    Server(Box<ServerFlags>),
     /// Print what would be applied for an IstioOperator.
     Render(RenderFlags),
     /// Print the manifest that installs the operator.
@@ -94,6 +93,9 @@ struct ServerFlags {
     /// Namespace of the own pod.
     #[arg(long, env = "POD_NAMESPACE")]
     pod_namespace: Option<String>,
+    /// Name of the account that the own pod runs as.
+    #[arg(long, env = "SERVICE_ACCOUNT")]
+    service_account: Option<String>,
     /// Namespace of the Lease; default is the pod's.
     #[arg(long, env = "LEADER_ELECTION_NAMESPACE")]
     leader_election_namespace: Option<String>,
@@ -121,14 +123,13 @@ impl ServerFlags {
                 },
                 wait: self.wait_for_resources_timeout,
                 revision: self.revision,
-            },
-            scope: Scope {
                 namespaces,
-                concurrency: self.max_concurrent_reconciles,
             },
+            concurrency: self.max_concurrent_reconciles,
             listen: format!("{}:{}", self.monitoring_host, self.monitoring_port),
             pod: given(self.pod_name),
             namespace: given(self.pod_namespace),
+            service_account: given(self.service_account),
             lease_namespace: given(self.leader_election_namespace),
             renew_deadline: self.renew_deadline,
         }
@@ -156,7 +157,7 @@ struct VersionFlags {
 
 fn main() -> ExitCode {
     let outcome = match Command::parse().action {
-        Action::Server(flags) => serve(flags),
+        Action::Server(flags) => serve(*flags),
         Action::Render(flags) => render(flags),
         Action::Dump(images) => {
             print!("{}", bundle::manifest(&images.context()));

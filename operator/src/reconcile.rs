@@ -2,13 +2,13 @@
 
 mod finalize;
 
-use ironsail_runtime::log::chain;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
 use ironsail_crds::Diagnostic;
 use ironsail_crds::operator::{IstioOperatorStatus, Status};
+use ironsail_runtime::log::chain;
 use ironsail_runtime::retry::Backoff;
 use k8s_openapi::jiff::Timestamp;
 use kube::Client;
@@ -23,6 +23,7 @@ use crate::apply::{Outcome, reason};
 use crate::component::Component;
 use crate::delete;
 use crate::events::{Events, operator_resource};
+use crate::keep::Keeper;
 use crate::metrics::Metrics;
 use crate::namespace;
 use crate::object::Manifest;
@@ -53,12 +54,15 @@ pub struct Config {
     pub wait: Duration,
     /// Only objects of this `spec.revision`; empty means all.
     pub revision: String,
+    /// Only objects of these namespaces; empty means all.
+    pub namespaces: Vec<String>,
 }
 
 /// Reconciles IstioOperators.
 pub struct Reconciler {
     client: Client,
     config: Config,
+    keeper: Keeper,
     metrics: Metrics,
     events: Events,
     owners: Mutex<HashMap<Owner, Arc<Mutex<OwnerState>>>>,
@@ -123,10 +127,17 @@ fn spec(object: &DynamicObject) -> Value {
 }
 
 impl Reconciler {
-    pub fn new(client: Client, config: Config, metrics: Metrics, events: Events) -> Self {
+    pub fn new(
+        client: Client,
+        config: Config,
+        keeper: Keeper,
+        metrics: Metrics,
+        events: Events,
+    ) -> Self {
         Self {
             client,
             config,
+            keeper,
             metrics,
             events,
             owners: Mutex::default(),
@@ -141,8 +152,18 @@ impl Reconciler {
         &self.metrics
     }
 
-    /// Whether the object is this operator's, by its revision.
+    /// Namespaces of IstioOperators; empty means all.
+    pub fn namespaces(&self) -> &[String] {
+        &self.config.namespaces
+    }
+
+    /// Whether the object is this operator's, by its namespace and revision.
     pub fn is_selected(&self, object: &DynamicObject) -> bool {
+        let namespace = object.metadata.namespace.as_deref().unwrap_or_default();
+        let namespaces = self.namespaces();
+        if !namespaces.is_empty() && !namespaces.iter().any(|own| own == namespace) {
+            return false;
+        }
         if self.config.revision.is_empty() {
             return true;
         }
@@ -206,7 +227,7 @@ impl Reconciler {
         {
             return Ok(None);
         }
-        self.ensure_finalizer(object, owner).await?;
+        self.secure_removal(object, owner).await?;
         let mut observed = Observed {
             generation: object.metadata.generation,
             ..Observed::default()

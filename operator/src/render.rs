@@ -57,7 +57,7 @@ pub struct Rendered {
     pub components: Vec<Component>,
 }
 
-/// Renders a spec as it is written in the object.
+/// Renders a spec as it is written in the object, which is valid already.
 ///
 /// # Errors
 /// Every setting that is wrong, or that asks for what this version doesn't render, with its path.

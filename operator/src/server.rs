@@ -1,6 +1,5 @@
 //! `operator server`: everything that the process does besides reconciling.
 
-use ironsail_runtime::log::chain;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,34 +7,50 @@ use http::StatusCode;
 use ironsail_kube::client::{ClientError, connect};
 use ironsail_kube::election::{Election, Timing};
 use ironsail_runtime::admin::{Router, Server, text, typed};
+use ironsail_runtime::log::chain;
 use ironsail_runtime::readiness::{Condition, Readiness};
 use ironsail_runtime::signal::{Shutdown, Signals};
 use ironsail_runtime::{process, tls};
 use tokio::net::TcpListener;
 use tracing::{error, info, warn};
 
-use crate::controller::{self, Scope};
+use crate::controller;
 use crate::events::Events;
+use crate::keep::{Account, Keeper};
 use crate::metrics::Metrics;
-use crate::namespace;
 use crate::reconcile::{Config, Reconciler};
 
 /// How the process runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
     pub reconcile: Config,
-    pub scope: Scope,
+    /// Reconciliations at a time; one object is never reconciled twice at a time.
+    pub concurrency: u16,
     /// Address of metrics and probes.
     pub listen: String,
     /// Name of the pod; without one, events and the Lease name the process only.
     pub pod: Option<String>,
     /// Namespace of the pod.
     pub namespace: Option<String>,
+    /// Account of the pod; without one the own rights are not secured for a removal.
+    pub service_account: Option<String>,
     /// Namespace of the Lease; default is the pod's.
     pub lease_namespace: Option<String>,
     /// A leader that could not renew for this long stops leading; the Lease holds twice as long.
     pub renew_deadline: Duration,
 }
+
+impl Settings {
+    fn account(&self) -> Option<Account> {
+        Some(Account {
+            namespace: self.namespace.clone()?,
+            name: self.service_account.clone()?,
+        })
+    }
+}
+
+/// Bound of the last work before the end; the pod is killed after 60 s.
+const FAREWELL: Duration = Duration::from_secs(40);
 
 /// Why the process can't run.
 #[derive(Debug, thiserror::Error)]
@@ -67,14 +82,16 @@ pub async fn run(settings: Settings) -> Result<(), ServerError> {
     let client = connect().await?;
     let events = Events::new(client.clone(), settings.pod.clone());
     let reconcile = settings.reconcile.clone();
-    let reconciler = Arc::new(Reconciler::new(client.clone(), reconcile, metrics, events));
+    let keeper = Keeper::new(client.clone(), settings.account());
+    let reconciler = Reconciler::new(client.clone(), reconcile, keeper, metrics, events);
+    let reconciler = Arc::new(reconciler);
     tokio::spawn({
         let (client, shutdown) = (client.clone(), shutdown.clone());
         async move { shutdown.guard(wait_for_server(client, connected)).await }
     });
     let election = election(&settings, client.clone());
     let work = election.run(shutdown.clone(), |term| {
-        lead(Arc::clone(&reconciler), settings.clone(), term)
+        lead(Arc::clone(&reconciler), settings.concurrency, term)
     });
     tokio::pin!(work);
     tokio::select! {
@@ -82,6 +99,7 @@ pub async fn run(settings: Settings) -> Result<(), ServerError> {
             info!(%signal, "Ending");
             shutdown.trigger();
             work.await;
+            farewell(&reconciler).await;
         }
         () = &mut work => {}
     }
@@ -149,27 +167,20 @@ fn election(settings: &Settings, client: kube::Client) -> Election {
     Election::new(client, namespace, &name, &identity, timing)
 }
 
-/// Reconciles while leading; lets everything go when the operator is being removed.
-async fn lead(reconciler: Arc<Reconciler>, settings: Settings, term: Shutdown) {
+/// Reconciles while leading.
+async fn lead(reconciler: Arc<Reconciler>, concurrency: u16, term: Shutdown) {
     let synced = Readiness::new().condition("caches are filled");
-    controller::run(
-        Arc::clone(&reconciler),
-        settings.scope.clone(),
-        synced,
-        term,
-    )
-    .await;
-    let Some(own) = &settings.namespace else {
-        return;
-    };
-    match namespace::state(reconciler.client(), own).await {
-        Ok(namespace::State::Terminating(_)) => {
-            info!(namespace = %own, "The operator is being removed");
-            if let Err(error) = reconciler.let_go(&settings.scope.namespaces).await {
-                error!(error = %chain(&error), "Finalizers could not be dropped");
-            }
-        }
-        Ok(_) => {}
-        Err(error) => warn!(error = %chain(&error), "Own namespace can't be read"),
+    controller::run(reconciler, concurrency, synced, term).await;
+}
+
+/// Lets everything go when the operator is being removed. Every replica does it: whoever led may
+/// be gone, and doing it twice does no harm.
+async fn farewell(reconciler: &Reconciler) {
+    let outcome = tokio::time::timeout(FAREWELL, reconciler.let_go_if_removed()).await;
+    match outcome {
+        Ok(Ok(true)) => info!("The operator is removed; nothing waits for it"),
+        Ok(Ok(false)) => {}
+        Ok(Err(error)) => error!(error = %chain(&error), "Finalizers could not be dropped"),
+        Err(_) => error!("Finalizers could not be dropped in time"),
     }
 }

@@ -1,22 +1,14 @@
-//! `components.*.k8s`: settings that are laid over a component's rendered objects.
+//! `components.*.k8s`: settings that are laid over a component's rendered objects. Validation has
+//! checked them against the types of Kubernetes.
 
 pub mod merge;
 
 use ironsail_crds::operator::KubernetesResourcesSpec;
-use k8s_openapi::api::apps::v1::DeploymentStrategy;
-use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscalerSpec;
-use k8s_openapi::api::core::v1::{
-    Affinity, EnvVar, PodSecurityContext, Probe, ResourceRequirements, ServiceSpec, Toleration,
-    Volume, VolumeMount,
-};
-use k8s_openapi::api::policy::v1::PodDisruptionBudgetSpec;
 use serde::Serialize;
-use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use crate::component::Sink;
 use crate::overlay;
-use crate::strict;
 use crate::value::{get, scalar_text};
 use merge::strategic_merge;
 
@@ -36,7 +28,6 @@ const BUDGET: &str = "PodDisruptionBudget";
 
 /// Lays the settings over the objects in the sink; `path` is where they stand in the spec.
 pub fn apply(k8s: &KubernetesResourcesSpec, path: &str, target: &Target<'_>, sink: &mut Sink) {
-    let before = sink.findings.len();
     let settings = Settings { path, target };
     settings.pod(k8s, sink);
     settings.container(k8s, sink);
@@ -44,12 +35,7 @@ pub fn apply(k8s: &KubernetesResourcesSpec, path: &str, target: &Target<'_>, sin
     settings.autoscaler(k8s, sink);
     settings.budget(k8s, sink);
     settings.service(k8s, sink);
-    let errors = sink
-        .findings
-        .iter()
-        .skip(before)
-        .any(ironsail_crds::Diagnostic::is_error);
-    if !errors && let Some(overlays) = &k8s.overlays {
+    if let Some(overlays) = &k8s.overlays {
         overlay::apply(overlays, &format!("{path}.overlays"), sink);
     }
 }
@@ -67,18 +53,6 @@ fn json_of<T: Serialize>(field: &Option<T>) -> Option<Value> {
 }
 
 impl Settings<'_> {
-    /// Checks a setting against its Kubernetes type.
-    fn checked<T>(&self, field: &str, value: Option<Value>, sink: &mut Sink) -> Option<Value>
-    where
-        T: DeserializeOwned + Serialize,
-    {
-        let value = value?;
-        let findings = strict::check::<T>(&value, &format!("{}.{field}", self.path));
-        let fine = findings.is_empty();
-        sink.findings.extend(findings);
-        fine.then_some(value)
-    }
-
     /// Merges a patch into an object of the component; says so when there is none.
     fn patch(&self, kind: &str, field: &str, patch: &Value, sink: &mut Sink) {
         let name = self.target.name;
@@ -97,28 +71,12 @@ impl Settings<'_> {
 
     fn pod(&self, k8s: &KubernetesResourcesSpec, sink: &mut Sink) {
         let fields = [
-            (
-                "affinity",
-                self.checked::<Affinity>("affinity", json_of(&k8s.affinity), sink),
-            ),
+            ("affinity", json_of(&k8s.affinity)),
             ("nodeSelector", json_of(&k8s.node_selector)),
             ("priorityClassName", json_of(&k8s.priority_class_name)),
-            (
-                "securityContext",
-                self.checked::<PodSecurityContext>(
-                    "securityContext",
-                    json_of(&k8s.security_context),
-                    sink,
-                ),
-            ),
-            (
-                "tolerations",
-                self.checked::<Vec<Toleration>>("tolerations", json_of(&k8s.tolerations), sink),
-            ),
-            (
-                "volumes",
-                self.checked::<Vec<Volume>>("volumes", json_of(&k8s.volumes), sink),
-            ),
+            ("securityContext", json_of(&k8s.security_context)),
+            ("tolerations", json_of(&k8s.tolerations)),
+            ("volumes", json_of(&k8s.volumes)),
         ];
         for (field, value) in fields {
             if let Some(value) = value {
@@ -135,23 +93,11 @@ impl Settings<'_> {
     fn container(&self, k8s: &KubernetesResourcesSpec, sink: &mut Sink) {
         let resources = json_of(&k8s.resources).map(with_text_quantities);
         let fields = [
-            (
-                "env",
-                self.checked::<Vec<EnvVar>>("env", json_of(&k8s.env), sink),
-            ),
+            ("env", json_of(&k8s.env)),
             ("imagePullPolicy", json_of(&k8s.image_pull_policy)),
-            (
-                "readinessProbe",
-                self.checked::<Probe>("readinessProbe", json_of(&k8s.readiness_probe), sink),
-            ),
-            (
-                "resources",
-                self.checked::<ResourceRequirements>("resources", resources, sink),
-            ),
-            (
-                "volumeMounts",
-                self.checked::<Vec<VolumeMount>>("volumeMounts", json_of(&k8s.volume_mounts), sink),
-            ),
+            ("readinessProbe", json_of(&k8s.readiness_probe)),
+            ("resources", resources),
+            ("volumeMounts", json_of(&k8s.volume_mounts)),
         ];
         for (field, value) in fields {
             if let Some(value) = value {
@@ -177,29 +123,22 @@ impl Settings<'_> {
                 self.patch(self.target.kind, "replicaCount", &patch, sink);
             }
         }
-        let strategy = self.checked::<DeploymentStrategy>("strategy", json_of(&k8s.strategy), sink);
-        if let Some(strategy) = strategy {
-            self.patch(
-                self.target.kind,
-                "strategy",
-                &json!({"spec": {"strategy": strategy}}),
-                sink,
-            );
+        if let Some(strategy) = json_of(&k8s.strategy) {
+            let patch = json!({"spec": {"strategy": strategy}});
+            self.patch(self.target.kind, "strategy", &patch, sink);
         }
     }
 
     fn autoscaler(&self, k8s: &KubernetesResourcesSpec, sink: &mut Sink) {
-        let spec =
-            self.checked::<HorizontalPodAutoscalerSpec>("hpaSpec", json_of(&k8s.hpa_spec), sink);
-        if let Some(spec) = spec {
+        if let Some(spec) = json_of(&k8s.hpa_spec) {
             self.patch(AUTOSCALER, "hpaSpec", &json!({"spec": spec}), sink);
         }
     }
 
     fn budget(&self, k8s: &KubernetesResourcesSpec, sink: &mut Sink) {
-        let given = json_of(&k8s.pod_disruption_budget);
-        let spec = self.checked::<PodDisruptionBudgetSpec>("podDisruptionBudget", given, sink);
-        let Some(spec) = spec else { return };
+        let Some(spec) = json_of(&k8s.pod_disruption_budget) else {
+            return;
+        };
         let mut patch = json!({"spec": spec});
         // The API allows only one of both.
         if get(&patch, &["spec", "maxUnavailable"]).is_some() {
@@ -209,8 +148,7 @@ impl Settings<'_> {
     }
 
     fn service(&self, k8s: &KubernetesResourcesSpec, sink: &mut Sink) {
-        let spec = self.checked::<ServiceSpec>("service", json_of(&k8s.service), sink);
-        if let Some(mut spec) = spec {
+        if let Some(mut spec) = json_of(&k8s.service) {
             if self.target.service_ports_from_values
                 && let Some(spec) = spec.as_object_mut()
             {

@@ -2,6 +2,7 @@
 //! a log of what was written. Only what the operator relies on.
 
 mod apply;
+mod rights;
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -34,6 +35,8 @@ struct State {
     writes: Vec<Write>,
     /// Requests whose path contains the text are answered with the status.
     refused: Vec<(Method, String, u16)>,
+    /// Namespace and name of the account whose rights are enforced.
+    account: Option<(String, String)>,
     clock: i64,
 }
 
@@ -119,8 +122,12 @@ impl FakeServer {
         let body: Value = serde_json::from_slice(&body).unwrap_or(Value::Null);
         let place = Place::of(&path);
         let mut state = self.state();
-        let answer = match state.refusal(&method, &path) {
-            Some(code) => refuse(code, "refused by the test"),
+        let refusal = state
+            .refusal(&method, &path)
+            .map(|code| (code, "refused by the test".to_owned()))
+            .or_else(|| state.unauthorized(&method, &path));
+        let answer = match refusal {
+            Some((code, message)) => refuse(code, message),
             None => match method {
                 Method::GET if place.is_collection => Ok(state.list(&place.path, &selector)),
                 Method::GET => state.get(&place),
@@ -210,6 +217,23 @@ impl FakeServer {
     /// Removes an object like `kubectl delete`.
     pub fn remove(&self, end: &str) {
         self.state().objects.retain(|path, _| !path.ends_with(end));
+    }
+
+    /// Deletes what a filter on path and object chooses, as the API server does: what has
+    /// finalizers stays and is marked.
+    pub fn delete_all(&self, chosen: impl Fn(&str, &Value) -> bool) {
+        let mut state = self.state();
+        let found = state.objects.iter().filter(|(path, o)| chosen(path, o));
+        let paths: Vec<String> = found.map(|(path, _)| path.clone()).collect();
+        for path in paths {
+            let place = Place::of(&path);
+            state.delete(&place, &Value::Null).expect("it is there");
+        }
+    }
+
+    /// Answers only what the account may do by the roles that are there, from now on.
+    pub fn enforce_rights(&self, namespace: &str, account: &str) {
+        self.state().account = Some((namespace.to_owned(), account.to_owned()));
     }
 
     /// Puts an object, as a user would create it; the path is its collection's.
@@ -381,7 +405,7 @@ impl State {
     }
 
     fn delete(&mut self, place: &Place, body: &Value) -> Answer {
-        let now = self.now();
+        let now = k8s_openapi::jiff::Timestamp::now().to_string();
         let Some(object) = self.objects.get_mut(&place.path) else {
             return refuse(StatusCode::NOT_FOUND, "not found");
         };

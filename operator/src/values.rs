@@ -15,13 +15,13 @@ use ironsail_crds::Diagnostic;
 use ironsail_crds::operator::{
     ComponentSpec, GatewaySpec, IstioComponentSpec, KubernetesResourcesSpec,
 };
+use ironsail_crds::validate::strict;
 use ironsail_mesh::revision::Revision;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
 use crate::profile;
 use crate::render::Context;
-use crate::strict;
 use crate::value::{get, is_true, merge, scalar_text, set, sorted, text, without_nulls};
 
 static GLOBAL: LazyLock<Value> = LazyLock::new(|| yaml(include_str!("values/global.yaml")));

@@ -1,7 +1,7 @@
 //! Settings of a component's Kubernetes objects.
 //!
-//! Types of Kubernetes itself stay open here; the operator decodes them strictly where it merges
-//! them, because `null` and `$patch` have a meaning there.
+//! Types of Kubernetes itself stay open here; validation decodes them strictly, but for `null` and
+//! `$patch`, which have a meaning where they are merged.
 
 use std::collections::BTreeMap;
 

@@ -1,5 +1,4 @@
-//! Strict check of Kubernetes types that stay open in the schema: a value is decoded and encoded
-//! again; what is missing afterwards was unknown.
+//! Strict check of Kubernetes types that stay open in the schema.
 
 use k8s_openapi::api::apps::v1::DeploymentStrategy;
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscalerSpec;
@@ -13,6 +12,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::field::{Findings, child, item};
+use super::strict;
 
 /// Decodes one value strictly.
 type Check = fn(&Value, &str, &mut Findings);
@@ -59,58 +59,11 @@ pub(super) fn strict<T: DeserializeOwned + Serialize>(
     path: &str,
     out: &mut Findings,
 ) {
-    let plain = without_directives(value);
-    let decoded: T = match serde_path_to_error::deserialize(&plain) {
-        Ok(decoded) => decoded,
-        Err(error) => {
-            let inner = error.path().to_string();
-            let path = match inner.as_str() {
-                "." => path.to_owned(),
-                inner if inner.starts_with('[') => format!("{path}{inner}"),
-                inner => format!("{path}.{inner}"),
-            };
-            out.error(path, error.into_inner().to_string());
-            return;
+    for finding in strict::check::<T>(value, path) {
+        // The schema has the first level, and knows what was meant.
+        if finding.message != strict::UNKNOWN || !out.mentions(&finding.path) {
+            out.push(finding);
         }
-    };
-    match serde_json::to_value(decoded) {
-        Ok(known) => report_lost(&plain, &known, path, out),
-        Err(error) => out.error(path, error.to_string()),
-    }
-}
-
-/// Directives of strategic merge patches are for the merge, not for the type.
-fn without_directives(value: &Value) -> Value {
-    match value {
-        Value::Object(map) => map
-            .iter()
-            .filter(|(key, value)| !key.starts_with('$') && !value.is_null())
-            .map(|(key, value)| (key.clone(), without_directives(value)))
-            .collect(),
-        Value::Array(list) => list.iter().map(without_directives).collect(),
-        other => other.clone(),
-    }
-}
-
-fn report_lost(given: &Value, known: &Value, path: &str, out: &mut Findings) {
-    match (given, known) {
-        (Value::Object(given), Value::Object(known)) => {
-            for (key, value) in given {
-                let path = child(path, key);
-                match known.get(key) {
-                    Some(known) => report_lost(value, known, &path, out),
-                    // The schema has the first level, and knows what was meant.
-                    None if out.mentions(&path) => {}
-                    None => out.error(path, "unknown field"),
-                }
-            }
-        }
-        (Value::Array(given), Value::Array(known)) => {
-            for (index, (value, known)) in given.iter().zip(known).enumerate() {
-                report_lost(value, known, &item(path, index), out);
-            }
-        }
-        _ => {}
     }
 }
 

@@ -10,7 +10,7 @@ mod samples;
 mod virtual_service;
 
 use std::env;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use ironsail_crds::Kind;
 use serde_json::{Value, json};

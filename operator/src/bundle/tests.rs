@@ -1,15 +1,10 @@
 use std::path::PathBuf;
 
-use serde::Deserialize as _;
-
 use super::*;
 use crate::object::Manifest;
 
 fn documents() -> Vec<Value> {
-    serde_yaml_ng::Deserializer::from_str(&manifest(&Context::default()))
-        .map(|document| Value::deserialize(document).expect("YAML"))
-        .filter(|document| !document.is_null())
-        .collect()
+    super::documents(&Context::default())
 }
 
 #[test]
@@ -102,6 +97,15 @@ fn the_operator_may_write_every_kind_that_it_renders() {
         &cluster,
         &delete("apiextensions.k8s.io", "customresourcedefinitions")
     ));
+}
+
+/// Kubernetes lets nobody grant what he doesn't hold.
+#[test]
+fn the_operator_holds_what_it_keeps_for_the_removal() {
+    let (cluster, _) = held();
+    for right in crate::keep::removal_rules().iter().flat_map(rights) {
+        assert!(contains(&cluster, &right), "{right:?}");
+    }
 }
 
 #[test]

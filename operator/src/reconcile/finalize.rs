@@ -1,18 +1,19 @@
 //! The end of an IstioOperator: all that it owns is deleted, definitions of kinds and the user's
 //! mesh configuration stay.
 
-use ironsail_runtime::log::chain;
 use std::time::Duration;
 
+use ironsail_runtime::log::chain;
 use k8s_openapi::jiff::Timestamp;
-use kube::api::{Api, DynamicObject, ListParams, Patch, PatchParams};
-use serde_json::json;
+use kube::api::{Api, DynamicObject, ListParams};
 use tracing::{info, warn};
 
 use super::{Next, Owner, ReconcileError, Reconciler, api_error};
 use crate::delete;
 use crate::events::operator_resource;
+use crate::finalizer;
 use crate::namespace;
+use crate::object::KINDS;
 
 /// Keeps an IstioOperator until everything it owns is gone.
 pub const FINALIZER: &str = "istio-finalizer.install.istio.io";
@@ -21,59 +22,43 @@ const LIMIT: Duration = Duration::from_secs(45);
 const POLL: Duration = Duration::from_secs(1);
 
 impl Reconciler {
-    /// Adds the finalizer.
-    pub(super) async fn ensure_finalizer(
+    /// Adds the finalizer, after what makes sure that it can be dropped again.
+    pub(super) async fn secure_removal(
         &self,
         object: &DynamicObject,
         owner: &Owner,
     ) -> Result<(), ReconcileError> {
-        let current = object.metadata.finalizers.clone().unwrap_or_default();
-        if current.iter().any(|finalizer| finalizer == FINALIZER) {
-            return Ok(());
+        let kept = self.keeper.keep().await;
+        if let Some(error) = &kept.failure {
+            warn!(error = %chain(error), "Rights for the removal can't be secured");
         }
-        let finalizers = [current, vec![FINALIZER.to_owned()]].concat();
-        self.set_finalizers(object, owner, &finalizers).await
+        let api = Api::namespaced_with(self.client.clone(), &owner.namespace, &operator_resource());
+        finalizer::add(&api, &object.metadata, FINALIZER)
+            .await
+            .map_err(api_error("the finalizer can't be written"))
     }
 
-    /// Writes the list of finalizers, if nobody changed the object since it was read.
-    async fn set_finalizers(
-        &self,
-        object: &DynamicObject,
-        owner: &Owner,
-        finalizers: &[String],
-    ) -> Result<(), ReconcileError> {
-        let api: Api<DynamicObject> =
-            Api::namespaced_with(self.client.clone(), &owner.namespace, &operator_resource());
-        let body = json!({"metadata": {
-            "finalizers": finalizers,
-            "resourceVersion": object.metadata.resource_version,
-        }});
-        let params = PatchParams {
-            field_manager: Some(crate::apply::MANAGER.to_owned()),
-            ..PatchParams::default()
-        };
-        match api.patch(&owner.name, &params, &Patch::Merge(&body)).await {
-            Ok(_) => Ok(()),
-            // Gone, or changed since: then another reconciliation follows.
-            Err(kube::Error::Api(answer)) if answer.code == 404 => Ok(()),
-            Err(error) => Err(api_error("the finalizer can't be written")(error)),
-        }
-    }
-
-    /// Drops the finalizer. The object is read anew, so that a change meanwhile does no harm.
+    /// Drops the finalizer, and with the last one the hold on the own rights.
     async fn release(&self, owner: &Owner) -> Result<(), ReconcileError> {
         let api: Api<DynamicObject> =
             Api::namespaced_with(self.client.clone(), &owner.namespace, &operator_resource());
-        let object = api.get_opt(&owner.name).await;
-        let Some(object) = object.map_err(api_error("the object can't be read"))? else {
-            return Ok(());
+        finalizer::remove(&api, &owner.name, FINALIZER)
+            .await
+            .map_err(api_error("the finalizer can't be written"))
+    }
+
+    /// Gives the hold on the own rights up, unless an object still needs them.
+    async fn loosen(&self) -> Result<(), ReconcileError> {
+        let others = async {
+            let objects = self.selected().await?;
+            Ok(objects
+                .iter()
+                .any(|o| finalizer::holds(&o.metadata, FINALIZER)))
         };
-        let current = object.metadata.finalizers.clone().unwrap_or_default();
-        if !current.iter().any(|finalizer| finalizer == FINALIZER) {
-            return Ok(());
-        }
-        let rest: Vec<String> = current.into_iter().filter(|f| f != FINALIZER).collect();
-        self.set_finalizers(&object, owner, &rest).await
+        self.keeper
+            .let_go_unless(others)
+            .await
+            .map_err(api_error("the own account can't be released"))
     }
 
     /// One step of deleting everything that an object owns; the last one drops the finalizer.
@@ -83,13 +68,7 @@ impl Reconciler {
         owner: &Owner,
         since: Timestamp,
     ) -> Result<Next, ReconcileError> {
-        let held = object
-            .metadata
-            .finalizers
-            .iter()
-            .flatten()
-            .any(|f| f == FINALIZER);
-        if !held {
+        if !finalizer::holds(&object.metadata, FINALIZER) {
             self.forget(owner).await;
             return Ok(None);
         }
@@ -113,6 +92,9 @@ impl Reconciler {
             }
         }
         self.release(owner).await?;
+        if let Err(error) = self.loosen().await {
+            warn!(error = %chain(&error), "The operator's account keeps its finalizer");
+        }
         self.metrics.cr_deletions.inc();
         info!(object = %owner, "Deleted everything that the object owned");
         self.forget(owner).await;
@@ -155,35 +137,63 @@ impl Reconciler {
         }
     }
 
-    /// Lets go of every IstioOperator when the operator itself is being removed: afterwards nobody
-    /// is left who could finish their deletion.
-    ///
-    /// Those that are being deleted, alone or with their namespace, are finished; the others keep
-    /// what they installed and only lose the finalizer.
-    pub async fn let_go(&self, namespaces: &[String]) -> Result<(), ReconcileError> {
+    /// All objects that are this operator's.
+    async fn selected(&self) -> Result<Vec<DynamicObject>, kube::Error> {
         let resource = operator_resource();
-        let apis: Vec<Api<DynamicObject>> = match namespaces {
-            [] => vec![Api::all_with(self.client.clone(), &resource)],
-            names => {
-                let one =
-                    |name: &String| Api::namespaced_with(self.client.clone(), name, &resource);
-                names.iter().map(one).collect()
-            }
-        };
-        for api in apis {
-            let list = api.list(&ListParams::default()).await;
-            let list = list.map_err(api_error("objects can't be listed"))?;
-            for object in list.items.iter().filter(|object| self.is_selected(object)) {
-                self.let_one_go(object).await?;
-            }
-        }
-        Ok(())
+        let api = Api::<DynamicObject>::all_with(self.client.clone(), &resource);
+        let list = api.list(&ListParams::default()).await?;
+        let own = list.items.into_iter();
+        Ok(own.filter(|object| self.is_selected(object)).collect())
     }
 
-    async fn let_one_go(&self, object: &DynamicObject) -> Result<(), ReconcileError> {
+    /// Lets go of every IstioOperator if the operator itself is being removed: afterwards nobody
+    /// is left who could finish their deletion. Says whether it was.
+    ///
+    /// Those that are being deleted, alone or with their namespace or definition, are finished;
+    /// the others keep what they installed and only lose the finalizer.
+    ///
+    /// # Errors
+    /// The API server doesn't answer.
+    pub async fn let_go_if_removed(&self) -> Result<bool, ReconcileError> {
+        let removed = self.keeper.is_removed().await;
+        if !removed.map_err(api_error("the own account can't be read"))? {
+            return Ok(false);
+        }
+        let objects = self.selected().await;
+        let all_end = self.definition_ends().await;
+        for object in &objects.map_err(api_error("objects can't be listed"))? {
+            self.let_one_go(object, all_end).await?;
+        }
+        self.keeper
+            .let_go()
+            .await
+            .map_err(api_error("the own account can't be released"))?;
+        Ok(true)
+    }
+
+    /// Whether the definition of IstioOperator is being deleted, and all objects with it.
+    async fn definition_ends(&self) -> bool {
+        let name = ironsail_crds::kind::ISTIO_OPERATOR.crd_name();
+        let definitions = &KINDS[0];
+        let api = crate::apply::api(&self.client, definitions, "");
+        match api.get_metadata_opt(&name).await {
+            Ok(found) => found.is_none_or(|d| d.metadata.deletion_timestamp.is_some()),
+            Err(error) => {
+                warn!(error = %chain(&error), "The definition of IstioOperator can't be read");
+                false
+            }
+        }
+    }
+
+    async fn let_one_go(
+        &self,
+        object: &DynamicObject,
+        all_end: bool,
+    ) -> Result<(), ReconcileError> {
         let owner = Owner::of(object);
         let here = namespace::state(&self.client, &owner.namespace).await;
-        let ending = object.metadata.deletion_timestamp.is_some()
+        let ending = all_end
+            || object.metadata.deletion_timestamp.is_some()
             || matches!(here, Ok(namespace::State::Terminating(_)));
         if ending && let Err(error) = self.delete_owned(&owner).await {
             warn!(object = %owner, error = %chain(&error), "Deleting failed while the operator is removed");

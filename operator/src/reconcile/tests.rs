@@ -6,6 +6,8 @@ use serde_json::{Value, json};
 
 use super::finalize::FINALIZER;
 use super::*;
+use crate::bundle;
+use crate::keep::{Account, HOLD};
 use crate::plan::accept::{APPLY, APPROVE};
 use crate::testing::FakeServer;
 
@@ -26,6 +28,7 @@ fn config(tag: &str) -> Config {
         },
         wait: Duration::from_secs(300),
         revision: String::new(),
+        namespaces: vec!["istio-system".to_owned()],
     }
 }
 
@@ -122,7 +125,92 @@ impl Mesh {
 fn operator(server: &FakeServer, config: Config) -> Reconciler {
     let client = server.client();
     let events = Events::new(client.clone(), None);
-    Reconciler::new(client, config, Metrics::new(), events)
+    let account = Account {
+        namespace: bundle::NAME.to_owned(),
+        name: bundle::NAME.to_owned(),
+    };
+    let keeper = Keeper::new(client.clone(), Some(account));
+    Reconciler::new(client, config, keeper, Metrics::new(), events)
+}
+
+/// Installs the operator as its manifest does, and lets it do only what that allows.
+fn install_operator(server: &FakeServer) {
+    for document in bundle::documents(&Context::default()) {
+        let name = document["metadata"]["name"].as_str().expect("a name");
+        let namespace = document["metadata"]["namespace"].as_str();
+        let kinds = [
+            ("Namespace", "/api/v1/namespaces"),
+            ("ServiceAccount", "/api/v1/namespaces/{}/serviceaccounts"),
+            ("Service", "/api/v1/namespaces/{}/services"),
+            ("Deployment", "/apis/apps/v1/namespaces/{}/deployments"),
+            (
+                "ClusterRole",
+                "/apis/rbac.authorization.k8s.io/v1/clusterroles",
+            ),
+            (
+                "ClusterRoleBinding",
+                "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings",
+            ),
+            (
+                "Role",
+                "/apis/rbac.authorization.k8s.io/v1/namespaces/{}/roles",
+            ),
+            (
+                "RoleBinding",
+                "/apis/rbac.authorization.k8s.io/v1/namespaces/{}/rolebindings",
+            ),
+            (
+                "CustomResourceDefinition",
+                "/apis/apiextensions.k8s.io/v1/customresourcedefinitions",
+            ),
+        ];
+        let kind = kinds.iter().find(|(kind, _)| document["kind"] == **kind);
+        let (_, collection) = kind.unwrap_or_else(|| panic!("{name} is of a known kind"));
+        let collection = collection.replace("{}", namespace.unwrap_or_default());
+        server.put(&collection, document);
+    }
+    server.enforce_rights(bundle::NAME, bundle::NAME);
+}
+
+/// `kubectl delete -f deploy/operator.yaml`, and what the cluster's controllers do then.
+fn delete_manifest(server: &FakeServer) {
+    let marked = |object: &mut Value| {
+        object["metadata"]["deletionTimestamp"] = json!(Timestamp::now().to_string());
+    };
+    for document in bundle::documents(&Context::default()) {
+        let (kind, metadata) = (&document["kind"], &document["metadata"]);
+        let end = format!("/{}", metadata["name"].as_str().expect("a name"));
+        match kind.as_str().unwrap_or_default() {
+            // They wait for what is in them.
+            "Namespace" => {
+                let path = format!("{NAMESPACES}{end}");
+                let mut namespace = server.object(&path);
+                marked(&mut namespace);
+                server.replace(&path, namespace);
+                server.delete_all(|path, _| path.contains(&format!("{NAMESPACES}{end}/")));
+                server.delete_all(|path, _| path.contains(&format!("/v1/namespaces{end}/")));
+            }
+            "CustomResourceDefinition" => {
+                let path = format!("/customresourcedefinitions{end}");
+                let mut definition = server.object(&path);
+                marked(&mut definition);
+                server.replace(&path, definition);
+                server.delete_all(|_, object| object["kind"] == "IstioOperator");
+            }
+            _ => server.delete_all(|_, object| {
+                object["kind"] == *kind
+                    && object["metadata"]["name"] == metadata["name"]
+                    && object["metadata"]["namespace"] == metadata["namespace"]
+            }),
+        }
+    }
+}
+
+/// Objects that would stay after the operator is removed with everything else.
+fn leftovers(server: &FakeServer) -> Vec<String> {
+    let mut left = server.rendered();
+    left.retain(|name| !name.starts_with("CustomResourceDefinition"));
+    left
 }
 
 fn paths(server: &FakeServer) -> Vec<String> {
@@ -468,12 +556,7 @@ async fn deleting_takes_everything_but_definitions() {
         .all(|path| path.contains("webhookconfigurations"));
     assert!(webhooks, "webhooks go first: {writes:?}");
     assert_eq!(mesh.reconcile().await, None);
-    let left = mesh.server.rendered();
-    assert!(
-        left.iter()
-            .all(|name| name.starts_with("CustomResourceDefinition")),
-        "{left:?}"
-    );
+    assert_eq!(leftovers(&mesh.server), Vec::<String>::new());
     assert!(!mesh.server.has("/istiooperators/mesh"));
 }
 
@@ -521,16 +604,104 @@ async fn a_namespace_that_goes_away_is_cleaned_up_early() {
     );
 }
 
+/// Roles that outlive the manifest: they are collected with the operator's namespace.
+const KEPT: [&str; 2] = [
+    "ClusterRole istio-operator-removal-istio-operator",
+    "ClusterRoleBinding istio-operator-removal-istio-operator",
+];
+
+/// With the rights of the manifest alone.
 #[tokio::test]
-async fn an_operator_that_is_removed_lets_go() {
-    let mesh = Mesh::new(json!({"profile": "minimal"}));
+async fn removing_everything_at_once_leaves_nothing_and_waits_for_nothing() {
+    let mesh = Mesh::new(json!({"profile": "demo"}));
+    install_operator(&mesh.server);
     mesh.settle().await;
-    mesh.reconciler
-        .let_go(&["istio-system".to_owned()])
-        .await
-        .expect("lets go");
+    delete_manifest(&mesh.server);
+    assert!(mesh.server.has("/istiooperators/mesh"), "it waits for us");
+    assert!(!mesh.server.has("/clusterrolebindings/istio-operator"));
+    let webhook = "/mutatingwebhookconfigurations/istio-sidecar-injector";
+    assert!(mesh.server.has(webhook));
+    // The pod is asked to end.
+    let removed = mesh.reconciler.let_go_if_removed().await;
+    assert!(removed.expect("with the rights that were kept"));
+    assert!(!mesh.server.has("/istiooperators/mesh"));
+    assert!(!mesh.server.has("/serviceaccounts/istio-operator"));
+    assert_eq!(leftovers(&mesh.server), KEPT);
+    let role = mesh
+        .server
+        .object("/clusterroles/istio-operator-removal-istio-operator");
+    let owner = &role["metadata"]["ownerReferences"][0];
+    assert_eq!(owner["kind"], "Namespace");
+    let home = mesh.server.object("/api/v1/namespaces/istio-operator");
+    assert_eq!(owner["uid"], home["metadata"]["uid"]);
+}
+
+/// The watch may be faster than the signal.
+#[tokio::test]
+async fn the_controller_finishes_with_the_rights_that_were_kept() {
+    let mesh = Mesh::new(json!({"profile": "minimal"}));
+    install_operator(&mesh.server);
+    mesh.settle().await;
+    delete_manifest(&mesh.server);
+    mesh.reconcile().await;
+    mesh.reconcile().await;
+    assert!(!mesh.server.has("/istiooperators/mesh"));
+    assert!(!mesh.server.has("/serviceaccounts/istio-operator"));
+    assert_eq!(leftovers(&mesh.server), KEPT);
+}
+
+/// Without what is kept, the removal would wait forever: the test of the tests above.
+#[tokio::test]
+async fn without_kept_rights_the_removal_is_stuck() {
+    let mesh = Mesh::new(json!({"profile": "minimal"}));
+    install_operator(&mesh.server);
+    mesh.settle().await;
+    mesh.server.delete_all(|_, object| {
+        KEPT.contains(
+            &format!(
+                "{} {}",
+                object["kind"].as_str().unwrap_or_default(),
+                object["metadata"]["name"].as_str().unwrap_or_default()
+            )
+            .as_str(),
+        )
+    });
+    delete_manifest(&mesh.server);
+    assert!(mesh.reconciler.let_go_if_removed().await.is_err());
+    assert!(mesh.server.has("/istiooperators/mesh"));
+}
+
+#[tokio::test]
+async fn an_operator_that_is_removed_alone_lets_the_mesh_stay() {
+    let mesh = Mesh::new(json!({"profile": "minimal"}));
+    install_operator(&mesh.server);
+    mesh.settle().await;
+    assert!(!mesh.reconciler.let_go_if_removed().await.expect("answered"));
+    let home = "/api/v1/namespaces/istio-operator";
+    let mut namespace = mesh.server.object(home);
+    namespace["metadata"]["deletionTimestamp"] = json!(Timestamp::now().to_string());
+    mesh.server.replace(home, namespace);
+    assert!(mesh.reconciler.let_go_if_removed().await.expect("answered"));
     assert_eq!(mesh.iop().metadata.finalizers, Some(Vec::new()));
     assert!(mesh.server.has("/deployments/istiod"), "the mesh stays");
+}
+
+#[tokio::test]
+async fn the_account_is_held_only_while_an_object_needs_it() {
+    let mesh = Mesh::new(json!({"profile": "minimal"}));
+    install_operator(&mesh.server);
+    mesh.settle().await;
+    let held = || {
+        let account = mesh.server.object("/serviceaccounts/istio-operator");
+        account["metadata"]["finalizers"] == json!([HOLD])
+    };
+    assert!(held());
+    mesh.change(|iop| iop["metadata"]["deletionTimestamp"] = json!(Timestamp::now().to_string()));
+    mesh.reconcile().await;
+    assert!(held());
+    mesh.reconcile().await;
+    assert!(!mesh.server.has("/istiooperators/mesh"));
+    assert!(!held());
 }
 
 #[tokio::test]

@@ -11,7 +11,8 @@ fn rendered(spec: Value) -> Rendered {
 
 #[track_caller]
 fn refused(spec: Value) -> String {
-    let findings = render(&spec, &Context::default()).expect_err("invalid");
+    let object = json!({"kind": "IstioOperator", "spec": spec});
+    let findings = render_object(&object, &Context::default()).expect_err("invalid");
     findings
         .iter()
         .map(Diagnostic::to_string)
@@ -356,8 +357,8 @@ fn what_is_wrong_is_named_by_its_path() {
              expected i32",
         ),
         (
-            json!({"components": {"ingressGateways": [{"name": "a"}, {"name": "a"}]}}),
-            "spec.components (IngressGateways): ServiceAccount istio-system/a-service-account is \
+            json!({"components": {"ingressGateways": [{"name": "a"}], "egressGateways": [{"name": "a"}]}}),
+            "spec.components (EgressGateways): ServiceAccount istio-system/a-service-account is \
              rendered twice; the other one belongs to IngressGateways",
         ),
         (

@@ -1,9 +1,11 @@
 //! Strict reading of documents: wrong types and unknown fields, with their paths.
 
-use ironsail_crds::Diagnostic;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
+
+use super::field::{child, item};
+use crate::diagnostic::Diagnostic;
 
 /// Reads a document whose type has a default for every field; the error is (path, message), the
 /// path like `a.b[0].c`, or empty.
@@ -46,19 +48,22 @@ fn locate<T: DeserializeOwned>(value: &Value, wrap: &dyn Fn(Value) -> Value, pat
         if T::deserialize(outer(part.clone())).is_ok() {
             continue;
         }
-        match (is_field, path.is_empty()) {
-            (true, true) => path.push_str(&name),
-            (true, false) => path.push_str(&format!(".{name}")),
-            (false, _) => path.push_str(&format!("[{name}]")),
-        }
+        *path = match is_field {
+            true => child(path, &name),
+            false => format!("{path}[{name}]"),
+        };
         return locate::<T>(&part, &outer, path);
     }
 }
 
-/// What keeps a document from being a `T`; `null` and merge directives (`$patch`) are allowed.
+/// Message about a field that the type doesn't have.
+pub(super) const UNKNOWN: &str = "unknown field";
+
+/// What keeps a document from being a Kubernetes type `T`; `null` and merge directives (`$patch`) are allowed.
 ///
 /// Generated Kubernetes types skip unknown fields silently, so the document is read, written again
 /// and compared: what got lost was unknown.
+#[must_use]
 pub fn check<T: DeserializeOwned + Serialize>(value: &Value, path: &str) -> Vec<Diagnostic> {
     let value = plain(value);
     let typed: T = match read(&value) {
@@ -100,16 +105,16 @@ fn lost(before: &Value, after: &Value, path: &str, findings: &mut Vec<Diagnostic
     match (before, after) {
         (Value::Object(before), Value::Object(after)) => {
             for (key, value) in before {
-                let path = format!("{path}.{key}");
+                let path = child(path, key);
                 match after.get(key) {
                     Some(after) => lost(value, after, &path, findings),
-                    None => findings.push(Diagnostic::error(path, "unknown field")),
+                    None => findings.push(Diagnostic::error(path, UNKNOWN)),
                 }
             }
         }
         (Value::Array(before), Value::Array(after)) => {
             for (index, (before, after)) in before.iter().zip(after).enumerate() {
-                lost(before, after, &format!("{path}[{index}]"), findings);
+                lost(before, after, &item(path, index), findings);
             }
         }
         _ => {}
