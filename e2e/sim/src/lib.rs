@@ -1,0 +1,41 @@
+//! A mesh in one process: operator, control plane and proxies without a cluster.
+//!
+//! What the programs do between each other is done by their own code: an IstioOperator is rendered, the rendered
+//! ConfigMaps configure control plane and injector, pods are injected and started with the arguments and variables that
+//! injection gave them, the authority signs their certificates, and resources travel through both ends of the xDS
+//! protocol. A [`Call`] is bytes through real handshakes and codecs; its [`Outcome`] says where it went, as the access
+//! logs of the proxies on its way tell.
+//!
+//! Played here is what is not ours: Kubernetes ([`cluster`], [`kubelet`]), the network ([`network`]) and applications
+//! ([`app`]). Nothing opens a socket, and time is tokio's paused clock, so waiting costs nothing.
+
+mod access_log;
+pub mod app;
+pub mod call;
+mod client;
+pub mod cluster;
+mod discovery;
+pub mod kubelet;
+mod mesh;
+pub mod network;
+mod object;
+mod pod;
+
+pub use access_log::Hop;
+pub use app::{Reply, Served};
+pub use call::{Answer, Call, Outcome};
+pub use mesh::Mesh;
+
+/// Runs a simulation: one thread, paused clock.
+///
+/// # Panics
+/// With the simulation, or when no runtime can be made.
+pub fn run<T>(simulation: impl Future<Output = T>) -> T {
+    ironsail_runtime::tls::install_provider();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .start_paused(true)
+        .build()
+        .expect("a runtime can be made");
+    tokio::task::LocalSet::new().block_on(&runtime, simulation)
+}
