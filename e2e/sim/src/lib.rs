@@ -7,7 +7,8 @@
 //! logs of the proxies on its way tell.
 //!
 //! Played here is what is not ours: Kubernetes ([`cluster`], [`kubelet`]), the network ([`network`]) and applications
-//! ([`app`]). Nothing opens a socket, and time is tokio's paused clock, so waiting costs nothing.
+//! ([`app`]). Nothing opens a socket. A [`Mesh`] lives on one thread, inside of a `LocalSet`, and under tokio's paused
+//! clock waiting costs nothing.
 
 mod access_log;
 pub mod app;
@@ -25,17 +26,3 @@ pub use access_log::Hop;
 pub use app::{Reply, Served};
 pub use call::{Answer, Call, Outcome};
 pub use mesh::Mesh;
-
-/// Runs a simulation: one thread, paused clock.
-///
-/// # Panics
-/// With the simulation, or when no runtime can be made.
-pub fn run<T>(simulation: impl Future<Output = T>) -> T {
-    ironsail_runtime::tls::install_provider();
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .start_paused(true)
-        .build()
-        .expect("a runtime can be made");
-    tokio::task::LocalSet::new().block_on(&runtime, simulation)
-}

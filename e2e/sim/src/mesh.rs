@@ -14,6 +14,7 @@ use ironsail_controlplane::model::snapshot::{Options, Snapshot, SnapshotBuilder}
 use ironsail_mesh::mesh_config::MeshConfig;
 use ironsail_proxy::stats::Filter;
 use ironsail_proxy::xds::Protocol;
+use ironsail_runtime::tls;
 use serde_json::Value;
 use time::OffsetDateTime;
 
@@ -39,7 +40,7 @@ const CONFIGURATION: [ObjectKind; 5] = [
 /// Time for proxies to close the books of a call.
 const AFTERMATH: Duration = Duration::from_millis(100);
 
-/// An installed mesh. Everything happens inside of [`crate::run`].
+/// An installed mesh. Everything happens inside of a `LocalSet`.
 pub struct Mesh {
     protocol: Protocol,
     cluster: Cluster,
@@ -66,6 +67,7 @@ impl Mesh {
     /// # Errors
     /// As [`Mesh::install`].
     pub fn install_with(operator: &str, protocol: Protocol) -> anyhow::Result<Self> {
+        tls::install_provider();
         let access_log = AccessLog::new()?;
         let now = OffsetDateTime::now_utc();
         let root = root::create("cluster.local", root::LIFETIME, now)?;

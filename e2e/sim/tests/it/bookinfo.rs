@@ -1,9 +1,9 @@
 //! The samples of Bookinfo.
 
 use ironsail_proxy::xds::Protocol;
-use ironsail_sim::{Call, Mesh, run};
+use ironsail_sim::{Call, Mesh};
 
-use crate::support::{add_bookinfo, bookinfo, call, check, sample};
+use crate::support::{add_bookinfo, bookinfo, call, check, run, sample};
 
 const INGRESS: &str = "istio-ingressgateway.istio-system:80";
 

@@ -1,8 +1,8 @@
 //! Changes of objects, while proxies run.
 
-use ironsail_sim::{Call, run};
+use ironsail_sim::Call;
 
-use crate::support::{apply, bookinfo, call, check, demo, injected, shop};
+use crate::support::{apply, bookinfo, call, check, demo, injected, run, shop};
 
 #[test]
 fn routes_change_and_their_removal_is_noticed() {

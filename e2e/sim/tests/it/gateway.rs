@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use ironsail_sim::{Answer, Call, Mesh, run};
+use ironsail_sim::{Answer, Call, Mesh};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 
-use crate::support::{apply, call, shop};
+use crate::support::{apply, call, run, shop};
 
 const HTTP: &str = "istio-ingressgateway.istio-system:80";
 const HTTPS: &str = "istio-ingressgateway.istio-system:443";

@@ -1,9 +1,9 @@
 //! Who must, may and must not speak mutual TLS.
 
 use ironsail_proxy::testing::memory::DRAIN_TIME;
-use ironsail_sim::{Answer, Call, Mesh, run};
+use ironsail_sim::{Answer, Call, Mesh};
 
-use crate::support::{add_bookinfo, apply, call, demo, sample, shop};
+use crate::support::{add_bookinfo, apply, call, demo, run, sample, shop};
 
 /// A call from a pod with a proxy, and one from a pod without.
 fn calls() -> [Call; 2] {

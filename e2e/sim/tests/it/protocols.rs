@@ -1,8 +1,8 @@
 //! Ports of every protocol, and destinations that nobody knows.
 
-use ironsail_sim::{Answer, Call, Mesh, run};
+use ironsail_sim::{Answer, Call, Mesh};
 
-use crate::support::{apply, call, served, shop};
+use crate::support::{apply, call, run, served, shop};
 
 /// Services of all kinds in front of one deployment.
 const STORE: &str = "

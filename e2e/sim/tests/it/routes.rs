@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use ironsail_sim::{Call, Mesh, Reply, Served, run};
+use ironsail_sim::{Call, Mesh, Reply, Served};
 use tokio::time::Instant;
 
-use crate::support::{apply, call, check, served, shop};
+use crate::support::{apply, call, check, run, served, shop};
 
 /// A mesh whose service `web` has these routes, a YAML list.
 fn routed(routes: &str) -> Mesh {

@@ -2,9 +2,9 @@
 
 use std::fs;
 
-use ironsail_sim::{Mesh, run};
+use ironsail_sim::Mesh;
 
-use crate::support::{apply, demo, injected, sample, samples};
+use crate::support::{apply, demo, injected, run, sample, samples};
 
 #[test]
 fn every_sample_is_taken() {

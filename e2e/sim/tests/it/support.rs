@@ -4,6 +4,16 @@ use std::path::{Path, PathBuf};
 
 use ironsail_sim::{Call, Mesh, Outcome};
 
+/// Runs a simulation under a paused clock.
+pub fn run(simulation: impl Future<Output = ()>) {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .start_paused(true)
+        .build()
+        .expect("a runtime");
+    tokio::task::LocalSet::new().block_on(&runtime, simulation);
+}
+
 /// Folder of the samples.
 pub fn samples() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy/samples")
