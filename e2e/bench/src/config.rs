@@ -180,7 +180,8 @@ fn http_filter(name: &str, config: Any) -> hcm::HttpFilter {
     }
 }
 
-fn address(port: u16) -> core::Address {
+/// An address of loopback; port 0 is any.
+pub fn address(port: u16) -> core::Address {
     core::Address {
         address: Some(address::Address::SocketAddress(core::SocketAddress {
             address: "127.0.0.1".to_owned(),

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 
 use crate::backend;
 use crate::config::Config;
@@ -24,23 +24,31 @@ pub struct Effort {
 }
 
 /// A proxy that runs, with the ports for each protocol.
-struct Subject {
-    name: &'static str,
-    pid: u32,
-    http1: u16,
-    http2: u16,
+pub struct Subject {
+    pub name: &'static str,
+    pub pid: u32,
+    pub http1: u16,
+    pub http2: u16,
 }
 
-/// CPU time per request of one turn.
+/// One proxy under load for a while.
 struct Turn {
+    requests: u64,
+    /// CPU time per request.
     micros: f64,
     per_second: f64,
+}
+
+/// The turns of one proxy.
+struct Turns<'a> {
+    subject: &'a Subject,
+    turns: Vec<Turn>,
 }
 
 /// The proxies and their backend; they end when this is dropped.
 pub struct Field {
     subjects: Vec<Subject>,
-    _agent: Agent,
+    agent: Agent,
     _others: [Process; 3],
 }
 
@@ -52,7 +60,7 @@ impl Field {
             port: free_port()?,
             backend: backend_port,
         };
-        let agent = Agent::start(programs, config.resources(), config.port, directory)?;
+        let agent = Agent::start(programs, config.resources(), directory)?;
         let same = Config {
             port: free_port()?,
             ..config
@@ -72,13 +80,17 @@ impl Field {
         };
         Ok(Self {
             subjects: vec![
-                subject("ironsail", &agent.process, config.port, config.port),
-                subject("envoy", &envoy, same.port, same.port),
-                subject("nginx", &nginx, ports.http1, ports.http2),
+                subject(peer::IRONSAIL, &agent.process, config.port, config.port),
+                subject(peer::ENVOY, &envoy, same.port, same.port),
+                subject(peer::NGINX, &nginx, ports.http1, ports.http2),
             ],
-            _agent: agent,
+            agent,
             _others: [backend, envoy, nginx],
         })
+    }
+
+    pub fn subjects(&self) -> &[Subject] {
+        &self.subjects
     }
 
     /// Measures all under `load`; the bound is for ours in relation to Envoy.
@@ -93,42 +105,72 @@ impl Field {
         for subject in &self.subjects {
             subject.turn(load, WARM_UP)?;
         }
-        let mut turns: Vec<Vec<Turn>> = self.subjects.iter().map(|_| Vec::new()).collect();
-        for round in 0..effort.rounds {
-            let mut order: Vec<usize> = (0..self.subjects.len()).collect();
-            // Whoever came first comes last in the next round, so that drift of the machine hits all alike.
-            if round % 2 == 1 {
-                order.reverse();
-            }
-            for index in order {
-                if let (Some(subject), Some(turns)) =
-                    (self.subjects.get(index), turns.get_mut(index))
-                {
-                    turns.push(subject.turn(load, effort.duration)?);
-                }
-            }
+        let counted = self.agent.counted_requests()?;
+        let all = self.take_turns(load, effort)?;
+        let counted = self.agent.counted_requests()? - counted;
+        let of = |name| all.iter().find(|turns| turns.subject.name == name);
+        let (Some(ours), Some(envoy)) = (of(peer::IRONSAIL), of(peer::ENVOY)) else {
+            bail!("a proxy is missing");
+        };
+        let answered: u64 = ours.turns.iter().map(|turn| turn.requests).sum();
+        if counted < answered {
+            bail!("istio_requests_total counts {counted} of {answered} requests");
         }
         report.section(title);
-        let mut medians = turns.iter().map(|turns| median(turns, |turn| turn.micros));
-        let ours = medians.next().unwrap_or(f64::NAN);
-        let envoy = medians.next().unwrap_or(f64::NAN);
-        for (subject, turns) in self.subjects.iter().zip(&turns) {
-            let micros = median(turns, |turn| turn.micros);
-            report.line(format!(
-                "{:<9} {:>6.1} µs CPU per request, {:.2} of Envoy's; {:>6.0} requests per second",
-                subject.name,
-                micros,
-                micros / envoy,
-                median(turns, |turn| turn.per_second),
-            ));
+        for turns in &all {
+            report.line(turns.describe(envoy.micros()));
         }
         report.figure(Figure {
             name: format!("{title}, ours / Envoy"),
-            value: ours / envoy,
+            value: ours.micros() / envoy.micros(),
             unit: "x",
             bound: Bound::AtMost(bound),
         });
         Ok(())
+    }
+
+    /// Whoever came first comes last in the next round, so that drift of the machine hits all alike.
+    fn take_turns(&self, load: Load, effort: Effort) -> anyhow::Result<Vec<Turns<'_>>> {
+        let subjects = self.subjects.iter();
+        let mut all: Vec<Turns<'_>> = subjects
+            .map(|subject| Turns {
+                subject,
+                turns: Vec::new(),
+            })
+            .collect();
+        for _ in 0..effort.rounds {
+            for turns in &mut all {
+                let turn = turns.subject.turn(load, effort.duration)?;
+                turns.turns.push(turn);
+            }
+            all.reverse();
+        }
+        if effort.rounds % 2 == 1 {
+            all.reverse();
+        }
+        Ok(all)
+    }
+}
+
+impl Turns<'_> {
+    fn micros(&self) -> f64 {
+        self.median(|turn| turn.micros)
+    }
+
+    fn median(&self, value: impl Fn(&Turn) -> f64) -> f64 {
+        let mut values: Vec<f64> = self.turns.iter().map(value).collect();
+        values.sort_by(f64::total_cmp);
+        values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+    }
+
+    fn describe(&self, envoy: f64) -> String {
+        format!(
+            "{:<9} {:>6.1} µs CPU per request, {:.2} of Envoy's; {:>6.0} requests per second",
+            self.subject.name,
+            self.micros(),
+            self.micros() / envoy,
+            self.median(|turn| turn.per_second),
+        )
     }
 }
 
@@ -147,6 +189,7 @@ impl Subject {
             .with_context(|| format!("load on {}", self.name))?;
         let used = machine::cpu_time(self.pid)?.saturating_sub(before);
         Ok(Turn {
+            requests,
             micros: used.as_secs_f64() * 1e6 / requests as f64,
             per_second,
         })
@@ -160,10 +203,4 @@ pub fn start_backend(port: u16, directory: &Path) -> anyhow::Result<Process> {
     let mut process = Process::start("backend", command, directory)?;
     process.wait_for_port(port)?;
     Ok(process)
-}
-
-fn median(turns: &[Turn], value: impl Fn(&Turn) -> f64) -> f64 {
-    let mut values: Vec<f64> = turns.iter().map(value).collect();
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }

@@ -3,13 +3,18 @@
 //! Proxies take turns on one core; load generators and the backend have the other one.
 
 mod backend;
+mod bookinfo;
+mod client;
 mod config;
 mod http;
 mod load;
 mod machine;
+mod memory;
 mod mesh;
 mod peer;
+mod pods;
 mod process;
+mod render;
 mod report;
 
 use std::path::PathBuf;
@@ -59,8 +64,18 @@ enum Command {
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Benchmark {
+    /// CPU time per HTTP/1.1 request.
     Http1,
+    /// CPU time per HTTP/2 stream.
     Http2,
+    /// Memory of idle connections.
+    Connections,
+    /// Memory of an idle sidecar.
+    Sidecar,
+    /// Memory of operator and control plane in a cluster.
+    Pods,
+    /// Time to render a profile.
+    Render,
 }
 
 fn main() -> ExitCode {
@@ -97,29 +112,49 @@ fn run(arguments: Arguments) -> anyhow::Result<bool> {
     let is_wanted = |benchmark| arguments.only.is_empty() || arguments.only.contains(&benchmark);
     let directory = tempfile::tempdir()?;
     let mut report = Report::default();
-    let field = Field::start(&programs, directory.path())?;
-    if is_wanted(Benchmark::Http1) {
-        let load = Load::Http1 { connections: 64 };
-        field.measure(
-            "HTTP/1.1, 1 KiB, 64 connections",
-            load,
-            effort,
-            0.5,
-            &mut report,
-        )?;
+    if is_wanted(Benchmark::Render) {
+        render::demo_profile(&mut report)?;
     }
-    if is_wanted(Benchmark::Http2) {
-        let load = Load::Http2 {
-            connections: 100,
-            streams: 10,
-        };
-        field.measure(
-            "HTTP/2, 1 KiB, 100 connections of 10 streams",
-            load,
-            effort,
-            0.55,
-            &mut report,
-        )?;
+    if is_wanted(Benchmark::Pods) {
+        pods::memory(&mut report)?;
+    }
+    if is_wanted(Benchmark::Sidecar) {
+        memory::sidecar(&programs, directory.path(), &mut report)?;
+    }
+    // Memory of connections first: load leaves buffers behind that would hide them.
+    let on_field = [Benchmark::Connections, Benchmark::Http1, Benchmark::Http2];
+    if on_field.into_iter().any(is_wanted) {
+        let field = Field::start(&programs, directory.path())?;
+        for benchmark in on_field
+            .into_iter()
+            .filter(|benchmark| is_wanted(*benchmark))
+        {
+            measure(benchmark, &field, effort, &mut report)?;
+        }
     }
     Ok(report.summary())
+}
+
+fn measure(
+    benchmark: Benchmark,
+    field: &Field,
+    effort: Effort,
+    report: &mut Report,
+) -> anyhow::Result<()> {
+    match benchmark {
+        Benchmark::Http1 => {
+            let load = Load::Http1 { connections: 64 };
+            field.measure("HTTP/1.1, 1 KiB, 64 connections", load, effort, 0.5, report)
+        }
+        Benchmark::Http2 => {
+            let load = Load::Http2 {
+                connections: 100,
+                streams: 10,
+            };
+            let title = "HTTP/2, 1 KiB, 100 connections of 10 streams";
+            field.measure(title, load, effort, 0.55, report)
+        }
+        Benchmark::Connections => memory::connections(field, report),
+        Benchmark::Sidecar | Benchmark::Pods | Benchmark::Render => Ok(()),
+    }
 }

@@ -18,7 +18,7 @@ use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 use tonic::service::Routes;
 
-pub use discovery::Named;
+pub use discovery::{Named, Resources};
 
 /// Name in the certificate of the stand-in.
 pub const NAME: &str = "istiod.istio-system.svc";
@@ -33,7 +33,7 @@ pub struct Mesh {
 
 impl Mesh {
     /// Serves `resources` from a thread of its own.
-    pub fn start(resources: Vec<Named>) -> anyhow::Result<Self> {
+    pub fn start(resources: impl Resources) -> anyhow::Result<Self> {
         let authority = Authority::new()?;
         let root = authority.root().to_owned();
         let acceptor = TlsAcceptor::from(Arc::new(authority.server(NAME)?));

@@ -7,9 +7,18 @@ use ironsail_xds::bootstrap::Bootstrap;
 use prost::Message;
 use serde_json::json;
 
+use crate::client::get;
 use crate::machine::PROXY_CORE;
-use crate::mesh::{self, Mesh, Named};
+use crate::mesh::{self, Mesh, Resources};
 use crate::process::{Process, free_port, on_core};
+
+pub const IRONSAIL: &str = "ironsail";
+pub const ENVOY: &str = "envoy";
+pub const NGINX: &str = "nginx";
+
+/// Pod that the agent is told to be in.
+pub const POD: &str = "productpage-v1-0";
+pub const NAMESPACE: &str = "default";
 
 /// Where the programs are.
 #[derive(Clone, Debug)]
@@ -22,21 +31,22 @@ pub struct Programs {
 /// Our proxy with its agent, and the control plane that configures it.
 pub struct Agent {
     pub process: Process,
+    prometheus: u16,
     _mesh: Mesh,
 }
 
 impl Agent {
-    /// Starts it; `port` is one that the configuration opens.
+    /// Starts it and waits until it is ready: all of `resources` are in use then.
     pub fn start(
         programs: &Programs,
-        resources: Vec<Named>,
-        port: u16,
+        resources: impl Resources,
         directory: &Path,
     ) -> anyhow::Result<Self> {
         let mesh = Mesh::start(resources)?;
         let home = directory.join("agent");
         write_pod_files(&home, &mesh.root)?;
-        let (admin, status) = (free_port()?, free_port()?);
+        let (admin, status, readiness, prometheus) =
+            (free_port()?, free_port()?, free_port()?, free_port()?);
         let config = json!({
             "discoveryAddress": mesh.address.to_string(),
             "proxyAdminPort": admin,
@@ -49,23 +59,36 @@ impl Agent {
             .current_dir(&home)
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
-            .env("POD_NAME", "productpage-v1-0")
-            .env("POD_NAMESPACE", "default")
+            .env("POD_NAME", POD)
+            .env("POD_NAMESPACE", NAMESPACE)
             .env("SERVICE_ACCOUNT", "bookinfo-productpage")
             .env("INSTANCE_IP", "127.0.0.1")
             .env("ISTIOD_SAN", mesh::NAME)
             .env("ISTIO_META_CLUSTER_ID", "Kubernetes")
             .env("ISTIO_META_MESH_ID", "cluster.local")
             .env("ISTIO_META_WORKLOAD_NAME", "productpage-v1")
-            .env("ENVOY_STATUS_PORT", free_port()?.to_string())
-            .env("ENVOY_PROMETHEUS_PORT", free_port()?.to_string())
+            .env("ENVOY_STATUS_PORT", readiness.to_string())
+            .env("ENVOY_PROMETHEUS_PORT", prometheus.to_string())
             .env("PROXY_CONFIG", config.to_string());
-        let mut process = Process::start("agent", command, directory)?;
-        process.wait_for_port(port)?;
+        let mut process = Process::start(IRONSAIL, command, directory)?;
+        process.wait_until(|| get(readiness, "/healthz/ready").is_ok())?;
         Ok(Self {
             process,
+            prometheus,
             _mesh: mesh,
         })
+    }
+}
+
+impl Agent {
+    /// Requests that Istio's metrics have counted.
+    pub fn counted_requests(&self) -> anyhow::Result<u64> {
+        let metrics = get(self.prometheus, "/stats/prometheus")?;
+        let counts = metrics
+            .lines()
+            .filter(|line| line.starts_with("istio_requests_total{"))
+            .filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok());
+        Ok(counts.sum())
     }
 }
 
@@ -102,7 +125,7 @@ pub fn start_envoy(
         .args(["--log-level", "error"])
         .arg("-c")
         .arg(path);
-    let mut process = Process::start("envoy", command, directory)?;
+    let mut process = Process::start(ENVOY, command, directory)?;
     process.wait_for_port(port)?;
     Ok(process)
 }
@@ -127,7 +150,7 @@ pub fn start_nginx(
     std::fs::write(&path, nginx_config(&home, ports))?;
     let mut command = on_core(PROXY_CORE, &programs.nginx);
     command.args(["-e", "stderr", "-c"]).arg(path);
-    let mut process = Process::start("nginx", command, directory)?;
+    let mut process = Process::start(NGINX, command, directory)?;
     process.wait_for_port(ports.http1)?;
     Ok(process)
 }

@@ -56,13 +56,22 @@ impl Process {
     /// Waits until the program accepts connections on a port of loopback.
     pub fn wait_for_port(&mut self, port: u16) -> anyhow::Result<()> {
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        self.wait_until(|| TcpStream::connect(address).is_ok())
+    }
+
+    /// Waits until the program is ready, as far as `is_ready` can tell.
+    pub fn wait_until(&mut self, is_ready: impl Fn() -> bool) -> anyhow::Result<()> {
         let end = Instant::now() + START;
-        while TcpStream::connect(address).is_err() {
+        while !is_ready() {
             if let Some(status) = self.child.try_wait()? {
                 bail!("{} ended with {status}:\n{}", self.name, self.output());
             }
             if Instant::now() > end {
-                bail!("{} opens no port {port}:\n{}", self.name, self.output());
+                bail!(
+                    "{} is not ready in {START:?}:\n{}",
+                    self.name,
+                    self.output()
+                );
             }
             std::thread::sleep(Duration::from_millis(50));
         }

@@ -1,4 +1,4 @@
-//! Answers the delta protocol of ADS out of a fixed set of resources.
+//! Answers the delta protocol of ADS; nothing ever changes.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -19,34 +19,47 @@ pub struct Named {
     pub body: Any,
 }
 
+/// Where resources come from.
+pub trait Resources: Send + Sync + 'static {
+    /// Those of a type; the named ones, or all.
+    fn find(&self, type_url: &str, names: Option<&[String]>) -> Vec<Named>;
+}
+
+impl Resources for Vec<Named> {
+    fn find(&self, type_url: &str, names: Option<&[String]>) -> Vec<Named> {
+        let is_wanted = |named: &&Named| {
+            named.body.type_url == type_url && names.is_none_or(|names| names.contains(&named.name))
+        };
+        self.iter().filter(is_wanted).cloned().collect()
+    }
+}
+
 /// Serves the same resources to whoever asks.
 #[derive(Clone)]
-pub struct Discovery(Arc<[Named]>);
+pub struct Discovery(Arc<dyn Resources>);
 
 impl Discovery {
-    pub fn new(resources: Vec<Named>) -> Self {
-        Self(resources.into())
+    pub fn new(resources: impl Resources) -> Self {
+        Self(Arc::new(resources))
     }
 
     /// What a request is answered with; nothing for acknowledgements.
     fn answer(&self, request: &DeltaDiscoveryRequest) -> Option<DeltaDiscoveryResponse> {
-        let names = &request.resource_names_subscribe;
         let is_first = request.response_nonce.is_empty();
-        let of_all_names = matches!(
+        let has_no_names = matches!(
             request.type_url.as_str(),
-            type_url::CLUSTER | type_url::LISTENER
+            type_url::CLUSTER | type_url::LISTENER | type_url::NAME_TABLE
         );
-        let everything = of_all_names && is_first;
-        if !everything && names.is_empty() {
-            return None;
-        }
-        let wanted = |named: &&Named| {
-            named.body.type_url == request.type_url && (everything || names.contains(&named.name))
+        let names = match request.resource_names_subscribe.as_slice() {
+            _ if has_no_names && is_first => None,
+            [] => return None,
+            names => Some(names),
         };
-        let resources = self.0.iter().filter(wanted).map(|named| Resource {
-            name: named.name.clone(),
+        let found = self.0.find(&request.type_url, names).into_iter();
+        let resources = found.map(|named| Resource {
+            name: named.name,
             version: "1".to_owned(),
-            resource: Some(named.body.clone()),
+            resource: Some(named.body),
             ..Default::default()
         });
         Some(DeltaDiscoveryResponse {
