@@ -40,7 +40,9 @@ const HEADER: &str = "\
 #
 # The operator writes Secrets only in istio-system, through the Role below. A control plane in
 # another namespace (values.global.istioNamespace) needs the same Role and RoleBinding there.
-# Signing by the Kubernetes API (EXTERNAL_CA) needs further rights on certificates.k8s.io.
+# Signing by the Kubernetes API (EXTERNAL_CA), cluster trust bundles, deleting of broken pods
+# (cni.repair.deletePods) and OpenShift's security context constraints need further rights: those
+# of the roles that are rendered for them.
 ";
 
 /// The definition of IstioOperator.
@@ -157,10 +159,11 @@ fn rights(rule: &PolicyRule) -> impl Iterator<Item = Right> + '_ {
 }
 
 /// Specs whose renderings contain every role that the operator grants.
-fn specs() -> [Value; 3] {
+fn specs() -> [Value; 4] {
     [
         json!({}),
         json!({"profile": "demo"}),
+        json!({"profile": "ambient", "hub": "docker.io/istio", "tag": "1.32.0"}),
         json!({"values": {"global": {"istiod": {"enableAnalysis": true}}, "pilot": {"taint": {"enabled": true}}}}),
     ]
 }

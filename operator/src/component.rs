@@ -1,8 +1,10 @@
 //! The components of an installation and what their objects have in common.
 
 pub mod base;
+pub mod cni;
 pub mod gateway;
 pub mod istiod;
+pub mod ztunnel;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -14,20 +16,28 @@ use k8s_openapi::api::autoscaling::v2::{
     HorizontalPodAutoscalerSpec, MetricSpec, MetricTarget, ResourceMetricSource,
 };
 use k8s_openapi::api::core::v1::{
-    EnvVar, EnvVarSource, LocalObjectReference, ObjectFieldSelector, SecretVolumeSource, Volume,
-    VolumeMount,
+    ClusterTrustBundleProjection, ConfigMapVolumeSource, EnvVar, EnvVarSource,
+    HostPathVolumeSource, LocalObjectReference, ObjectFieldSelector, ProjectedVolumeSource,
+    ResourceFieldSelector, ResourceQuota, ResourceQuotaSpec, ScopeSelector,
+    ScopedResourceSelectorRequirement, SecretVolumeSource, Volume, VolumeMount, VolumeProjection,
 };
 use k8s_openapi::api::policy::v1::{PodDisruptionBudget, PodDisruptionBudgetSpec};
 use k8s_openapi::api::rbac::v1::{PolicyRule, RoleRef, Subject};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::object::Manifest;
+use crate::render::Context;
 use crate::value::scalar_text;
-use crate::values::global::non_empty;
+use crate::values::Resolved;
+use crate::values::global::{Quota, non_empty};
 use crate::values::istiod::{Pdb, Utilization};
+
+/// Registry and path of Ironsail's images, unless they are mirrored.
+pub const OWN_HUB: &str = "ironsail";
 
 /// A component, by the name that `status.componentStatus` and the label
 /// `operator.istio.io/component` use.
@@ -42,10 +52,12 @@ pub enum Component {
 }
 
 impl Component {
-    /// Every component that this version renders, in the order of installation.
-    pub const RENDERED: [Self; 4] = [
+    /// Every component, in the order of installation.
+    pub const ALL: [Self; 6] = [
         Self::Base,
         Self::Pilot,
+        Self::Cni,
+        Self::Ztunnel,
         Self::IngressGateways,
         Self::EgressGateways,
     ];
@@ -102,12 +114,45 @@ impl Sink {
         self.findings.push(Diagnostic::warning(path, message));
     }
 
-    /// Refuses a setting that is on although this version doesn't render what it asks for.
-    pub fn refuse(&mut self, on: bool, path: impl Into<String>, what: &str) {
-        if on {
-            self.error(path, format!("{what} is not rendered by this version"));
+    /// Takes what another sink collected.
+    pub fn append(&mut self, mut other: Self) {
+        self.objects.append(&mut other.objects);
+        self.findings.append(&mut other.findings);
+    }
+
+    /// Refuses a setting whose component Ironsail has no image for, unless it names another one.
+    pub fn refuse_own_image(&mut self, image: &str, path: impl Into<String>) {
+        if is_own_image(image) {
+            let message = format!(
+                "there is no image {image}: Ironsail has none for this component yet; name the hub \
+                 and tag of images that have it"
+            );
+            self.error(path, message);
         }
     }
+
+    /// Refuses a setting that is on although Ironsail's control plane doesn't do what it asks for.
+    pub fn refuse_with_own_image(
+        &mut self,
+        on: bool,
+        image: &str,
+        path: impl Into<String>,
+        what: &str,
+    ) {
+        if on && is_own_image(image) {
+            let message = format!(
+                "Ironsail's control plane has no {what} yet; name the hub and tag of one that has"
+            );
+            self.error(path, message);
+        }
+    }
+}
+
+/// Whether an image is one of Ironsail's: by its built-in hub, or by its tag.
+pub fn is_own_image(image: &str) -> bool {
+    let (repository, tag) = image.rsplit_once(':').unwrap_or((image, ""));
+    let hub = repository.rsplit_once('/').map_or("", |(hub, _)| hub);
+    hub == OWN_HUB || tag.contains("-ironsail.")
 }
 
 /// Labels of an object.
@@ -128,6 +173,24 @@ pub struct LabelSet {
 }
 
 impl LabelSet {
+    /// The labels of a component's chart and name.
+    pub fn new(
+        component: Component,
+        (chart, name): (&'static str, &'static str),
+        resolved: &Resolved,
+        context: &Context,
+        owner: &str,
+    ) -> Self {
+        Self {
+            chart,
+            chart_version: context.chart_version.clone(),
+            name,
+            component,
+            revision: resolved.revision.label().to_owned(),
+            owner: non_empty(owner).unwrap_or_else(|| "unknown".to_owned()),
+        }
+    }
+
     /// The standard labels, and what is given.
     pub fn plain(&self, more: &[(&str, &str)]) -> Labels {
         let chart = format!("{}-{}", self.chart, self.chart_version);
@@ -204,6 +267,11 @@ pub fn some_list<T>(list: Vec<T>) -> Option<Vec<T>> {
     (!list.is_empty()).then_some(list)
 }
 
+/// What is given and says something.
+pub fn given<T: Clone + Default + PartialEq>(value: &Option<T>) -> Option<T> {
+    value.clone().filter(|value| *value != T::default())
+}
+
 /// A selector of exact labels.
 pub fn match_labels(labels: Labels) -> LabelSelector {
     LabelSelector {
@@ -266,6 +334,22 @@ pub fn env_field(name: &str, path: &str, api_version: Option<&str>) -> EnvVar {
     }
 }
 
+/// An environment variable that shows an amount of the container.
+pub fn env_resource(name: &str, resource: &str, divisor: Option<&str>) -> EnvVar {
+    EnvVar {
+        name: name.into(),
+        value_from: Some(EnvVarSource {
+            resource_field_ref: Some(ResourceFieldSelector {
+                divisor: divisor.map(|text| Quantity(text.into())),
+                resource: resource.into(),
+                ..ResourceFieldSelector::default()
+            }),
+            ..EnvVarSource::default()
+        }),
+        ..EnvVar::default()
+    }
+}
+
 /// Environment variables of a values map, in order of their names.
 pub fn env_map(map: &BTreeMap<String, Value>) -> impl Iterator<Item = EnvVar> + '_ {
     map.iter()
@@ -307,6 +391,80 @@ pub fn optional_secret(volume: &str, secret: &str) -> Volume {
             ..SecretVolumeSource::default()
         }),
         ..Volume::default()
+    }
+}
+
+/// A directory of the node.
+pub fn host_path(volume: &str, path: &str, kind: Option<&str>) -> Volume {
+    Volume {
+        name: volume.into(),
+        host_path: Some(HostPathVolumeSource {
+            path: path.into(),
+            type_: kind.map(str::to_owned),
+        }),
+        ..Volume::default()
+    }
+}
+
+/// The volume with the mesh's root certificate, from the ConfigMap or the cluster's trust bundle;
+/// an empty name is the usual one.
+pub fn root_certificate(volume: &str, name: &str, from_bundle: bool) -> Volume {
+    if from_bundle {
+        return Volume {
+            name: volume.into(),
+            projected: Some(trust_bundle(name, None)),
+            ..Volume::default()
+        };
+    }
+    Volume {
+        name: volume.into(),
+        config_map: Some(ConfigMapVolumeSource {
+            name: non_empty(name).unwrap_or_else(|| "istio-ca-root-cert".to_owned()),
+            ..ConfigMapVolumeSource::default()
+        }),
+        ..Volume::default()
+    }
+}
+
+/// The trust bundle of the control plane's signer; an empty name is the usual one.
+pub fn trust_bundle(name: &str, optional: Option<bool>) -> ProjectedVolumeSource {
+    let name = non_empty(name).unwrap_or_else(|| "root-cert".to_owned());
+    ProjectedVolumeSource {
+        sources: Some(vec![VolumeProjection {
+            cluster_trust_bundle: Some(ClusterTrustBundleProjection {
+                name: Some(format!("istio.io:istiod-ca:{name}")),
+                path: "root-cert.pem".into(),
+                optional,
+                ..ClusterTrustBundleProjection::default()
+            }),
+            ..VolumeProjection::default()
+        }]),
+        ..ProjectedVolumeSource::default()
+    }
+}
+
+/// Whether an environment asks for trust bundles of the cluster.
+pub fn trusts_cluster_bundle(env: &BTreeMap<String, Value>) -> bool {
+    let switch = env.get("ENABLE_CLUSTER_TRUST_BUNDLE_API");
+    switch.and_then(scalar_text).as_deref() == Some("true")
+}
+
+/// A bound for pods of the priority class of node agents.
+pub fn resource_quota(metadata: ObjectMeta, quota: &Quota) -> ResourceQuota {
+    ResourceQuota {
+        metadata,
+        spec: Some(ResourceQuotaSpec {
+            hard: Some([("pods".to_owned(), Quantity(quota.pods.0.clone()))].into()),
+            scope_selector: Some(ScopeSelector {
+                match_expressions: Some(vec![ScopedResourceSelectorRequirement {
+                    scope_name: "PriorityClass".into(),
+                    operator: "In".into(),
+                    values: Some(vec!["system-node-critical".into()]),
+                }]),
+            }),
+            ..ResourceQuotaSpec::default()
+        }),
+        ..ResourceQuota::default()
     }
 }
 
@@ -355,7 +513,7 @@ impl Scale<'_> {
                 max_replicas: self.max,
                 scale_target_ref: target,
                 metrics: some_list(metrics.collect()),
-                behavior: self.behavior.filter(|b| **b != Default::default()).cloned(),
+                behavior: given(&self.behavior.cloned()),
             }),
             ..HorizontalPodAutoscaler::default()
         })

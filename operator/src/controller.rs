@@ -1,7 +1,7 @@
 //! Wakes the reconciliation of an IstioOperator when it, or anything it owns, changes.
 //!
 //! IstioOperators are watched without a schema, so that no stored object can stop the watch. Of
-//! owned objects only metadata is watched, of Deployments also what tells their health.
+//! owned objects only metadata is watched, of workloads also what tells their health.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +11,8 @@ use futures::{Stream, StreamExt as _, TryStreamExt as _};
 use ironsail_runtime::log::chain;
 use ironsail_runtime::readiness::Condition;
 use ironsail_runtime::signal::Shutdown;
-use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::Resource as _;
+use k8s_openapi::api::apps::v1::{DaemonSet, Deployment};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Client;
 use kube::api::{Api, DynamicObject, PartialObjectMeta};
@@ -26,12 +27,14 @@ use tracing::{debug, warn};
 
 use crate::apply::fingerprint::Fingerprint;
 use crate::events::operator_resource;
-use crate::object::{KINDS, Kind};
+use crate::object::{KINDS, Kind, ObjectKey};
 use crate::observe::{Seen, key, owner_of, selector};
 use crate::reconcile::Reconciler;
 
 /// Changes of an object that follow each other closely are one wake-up.
 const DEBOUNCE: Duration = Duration::from_millis(200);
+/// Pause before the cluster is asked again which kinds it has.
+const RETRY: Duration = Duration::from_secs(2);
 
 type Metadata = PartialObjectMeta<DynamicObject>;
 type Wake = UnboundedSender<ObjectRef<DynamicObject>>;
@@ -40,6 +43,7 @@ type Wake = UnboundedSender<ObjectRef<DynamicObject>>;
 struct Owned {
     metadata: Vec<(&'static Kind, Store<Metadata>)>,
     deployments: Store<Deployment>,
+    daemon_sets: Store<DaemonSet>,
 }
 
 impl Owned {
@@ -49,6 +53,7 @@ impl Owned {
             let _ = store.wait_until_ready().await;
         }
         let _ = self.deployments.wait_until_ready().await;
+        let _ = self.daemon_sets.wait_until_ready().await;
     }
 
     /// What is there now.
@@ -59,15 +64,22 @@ impl Owned {
                 seen.add(kind, &object.metadata, kept_fingerprint(&object.metadata));
             }
         }
-        let kind = deployment_kind();
-        for deployment in self.deployments.state() {
-            let metadata = &deployment.metadata;
-            seen.add(kind, metadata, kept_fingerprint(metadata));
-            seen.deployments
-                .insert(key(kind, metadata), (*deployment).clone());
+        for object in self.deployments.state() {
+            let key = add_workload(&mut seen, &object.metadata, Deployment::KIND);
+            seen.deployments.insert(key, (*object).clone());
+        }
+        for object in self.daemon_sets.state() {
+            let key = add_workload(&mut seen, &object.metadata, DaemonSet::KIND);
+            seen.daemon_sets.insert(key, (*object).clone());
         }
         seen
     }
+}
+
+fn add_workload(seen: &mut Seen, metadata: &ObjectMeta, kind: &str) -> ObjectKey {
+    let kind = Kind::find("apps", kind).expect("workloads are rendered");
+    seen.add(kind, metadata, kept_fingerprint(metadata));
+    key(kind, metadata)
 }
 
 /// Where a cached object keeps its fingerprint; never in the cluster.
@@ -89,10 +101,6 @@ fn kept_fingerprint(metadata: &ObjectMeta) -> Fingerprint {
         .unwrap_or_else(|| Fingerprint::of(metadata))
 }
 
-fn deployment_kind() -> &'static Kind {
-    Kind::find("apps", "Deployment").expect("Deployments are rendered")
-}
-
 /// Reconciles until `term` is triggered. `synced` holds once all caches are filled.
 ///
 /// `concurrency` is the number of reconciliations at a time; one object is never reconciled twice
@@ -101,7 +109,10 @@ pub async fn run(reconciler: Arc<Reconciler>, concurrency: u16, synced: Conditio
     let resource = operator_resource();
     let (wake, woken) = unbounded();
     let mut watches = JoinSet::new();
-    let owned = watch_owned(reconciler.client(), &wake, &mut watches);
+    let Some(kinds) = term.guard(served(reconciler.client())).await else {
+        return;
+    };
+    let owned = watch_owned(reconciler.client(), &kinds, &wake, &mut watches);
     let writer = Writer::new(resource.clone());
     let store = writer.as_reader();
     let primary = primary(&reconciler, &resource, writer);
@@ -192,14 +203,45 @@ fn primary(
         })
 }
 
+/// Kinds that the cluster has. Others would never fill their cache; what is rendered of them is
+/// still applied, and refused by the API server.
+async fn served(client: &Client) -> Vec<&'static Kind> {
+    let mut kinds = Vec::new();
+    for kind in &KINDS {
+        if !kind.optional || is_served(client, kind).await {
+            kinds.push(kind);
+        }
+    }
+    kinds
+}
+
+async fn is_served(client: &Client, kind: &Kind) -> bool {
+    loop {
+        match client.list_api_group_resources(&kind.api_version()).await {
+            Ok(list) => return list.resources.iter().any(|r| r.name == kind.plural),
+            Err(kube::Error::Api(answer)) if answer.code == 404 => return false,
+            Err(error) => {
+                warn!(kind = kind.kind, error = %chain(&error), "Kinds of the cluster can't be listed")
+            }
+        }
+        tokio::time::sleep(RETRY).await;
+    }
+}
+
 /// Starts the watches of everything that carries owner labels.
-fn watch_owned(client: &Client, wake: &Wake, watches: &mut JoinSet<()>) -> Owned {
+fn watch_owned(
+    client: &Client,
+    kinds: &[&'static Kind],
+    wake: &Wake,
+    watches: &mut JoinSet<()>,
+) -> Owned {
     let config = watcher::Config::default().labels(&selector());
     let mut metadata = Vec::new();
-    for kind in KINDS.iter().filter(|kind| kind.kind != "Deployment") {
+    let workloads = [Deployment::KIND, DaemonSet::KIND];
+    for kind in kinds.iter().filter(|kind| !workloads.contains(&kind.kind)) {
         let resource = kind.resource();
         let writer = Writer::new(resource.clone());
-        metadata.push((kind, writer.as_reader()));
+        metadata.push((*kind, writer.as_reader()));
         let api: Api<Metadata> = Api::all_with(client.clone(), &resource);
         let stream = watcher(api, config.clone())
             .default_backoff()
@@ -208,28 +250,50 @@ fn watch_owned(client: &Client, wake: &Wake, watches: &mut JoinSet<()>) -> Owned
         let owners = stream
             .touched_objects()
             .map_ok(|object| owner_reference(&object.metadata));
-        watches.spawn(forward(told(owners, kind), wake.clone()));
+        watches.spawn(forward(told(owners, kind.kind), wake.clone()));
     }
-    let writer = Writer::new(());
-    let deployments = writer.as_reader();
-    let stream = watcher(Api::<Deployment>::all(client.clone()), config)
-        .default_backoff()
-        .modify(|deployment| {
-            keep_fingerprint(&mut deployment.metadata);
-            // The template is large, and nothing reads it here.
+    Owned {
+        metadata,
+        // Templates are large, and nothing reads them here.
+        deployments: watch_workloads(client, wake, watches, |deployment: &mut Deployment| {
             if let Some(spec) = &mut deployment.spec {
                 spec.template = Default::default();
             }
+        }),
+        daemon_sets: watch_workloads(client, wake, watches, |set: &mut DaemonSet| {
+            if let Some(spec) = &mut set.spec {
+                spec.template = Default::default();
+            }
+        }),
+    }
+}
+
+/// Starts the watch of one kind of workload; `shrink` drops what needs no memory.
+fn watch_workloads<K>(
+    client: &Client,
+    wake: &Wake,
+    watches: &mut JoinSet<()>,
+    shrink: impl Fn(&mut K) + Clone + Send + 'static,
+) -> Store<K>
+where
+    K: kube::Resource<DynamicType = ()> + k8s_openapi::Resource,
+    K: Clone + std::fmt::Debug + serde::de::DeserializeOwned + Send + Sync + 'static,
+{
+    let config = watcher::Config::default().labels(&selector());
+    let writer = Writer::new(());
+    let store = writer.as_reader();
+    let stream = watcher(Api::<K>::all(client.clone()), config)
+        .default_backoff()
+        .modify(move |object| {
+            keep_fingerprint(object.meta_mut());
+            shrink(object);
         })
         .reflect(writer);
     let owners = stream
         .touched_objects()
-        .map_ok(|object| owner_reference(&object.metadata));
-    watches.spawn(forward(told(owners, deployment_kind()), wake.clone()));
-    Owned {
-        metadata,
-        deployments,
-    }
+        .map_ok(|object| owner_reference(object.meta()));
+    watches.spawn(forward(told(owners, K::KIND), wake.clone()));
+    store
 }
 
 fn owner_reference(metadata: &ObjectMeta) -> Option<ObjectRef<DynamicObject>> {
@@ -238,7 +302,7 @@ fn owner_reference(metadata: &ObjectMeta) -> Option<ObjectRef<DynamicObject>> {
 }
 
 /// Owners to wake; errors are logged, the watch goes on by itself.
-fn told<S>(owners: S, kind: &'static Kind) -> impl Stream<Item = ObjectRef<DynamicObject>> + use<S>
+fn told<S>(owners: S, kind: &'static str) -> impl Stream<Item = ObjectRef<DynamicObject>> + use<S>
 where
     S: Stream<Item = Result<Option<ObjectRef<DynamicObject>>, watcher::Error>>,
 {
@@ -246,7 +310,7 @@ where
         match owner {
             Ok(owner) => owner,
             Err(error) => {
-                warn!(kind = kind.kind, error = %chain(&error), "Watch of owned objects is interrupted");
+                warn!(kind, error = %chain(&error), "Watch of owned objects is interrupted");
                 None
             }
         }

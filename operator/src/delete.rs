@@ -58,7 +58,16 @@ pub async fn remaining(client: &Client, owner: &Owner) -> Result<Vec<Remaining>,
     let mut found = Vec::new();
     for kind in KINDS.iter().filter(|kind| kind.prune) {
         let api: Api<DynamicObject> = Api::all_with(client.clone(), &kind.resource());
-        for object in api.list_metadata(&params).await?.items {
+        let list = match api.list_metadata(&params).await {
+            Ok(list) => list.items,
+            // The cluster doesn't have the kind.
+            Err(kube::Error::Api(answer)) if kind.optional && answer.code == 404 => continue,
+            Err(error) => return Err(error),
+        };
+        let own = list
+            .into_iter()
+            .filter(|object| observe::owner_of(&object.metadata).is_some());
+        for object in own {
             let key = observe::key(kind, &object.metadata);
             found.push(Remaining {
                 kind,

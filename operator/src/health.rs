@@ -1,8 +1,9 @@
 //! Whether what was applied works: pure judgement of objects, and the one look at pods that
 //! explains a workload that is not ready.
 
-use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::apps::v1::{DaemonSet, Deployment};
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::api::{Api, ListParams};
 use kube::core::Selector;
 use kube::{Client, ResourceExt as _};
@@ -55,6 +56,30 @@ pub fn deployment(deployment: &Deployment) -> Health {
     }
 }
 
+/// A DaemonSet is ready when its newest version runs and serves on every node that it is for, and
+/// there is one.
+pub fn daemon_set(set: &DaemonSet) -> Health {
+    let name = set.name_any();
+    let Some(status) = &set.status else {
+        return Health::Waiting(format!("DaemonSet {name} is new"));
+    };
+    if status.observed_generation < set.metadata.generation {
+        return Health::Waiting(format!("DaemonSet {name} is not rolled out yet"));
+    }
+    let wanted = status.desired_number_scheduled;
+    let updated = status.updated_number_scheduled.unwrap_or(0);
+    let missing = if wanted == 0 {
+        "there is no node for it".to_owned()
+    } else if updated < wanted {
+        format!("{updated} of {wanted} pods are updated")
+    } else if status.number_ready < wanted {
+        format!("{} of {wanted} pods are ready", status.number_ready)
+    } else {
+        return Health::Ready;
+    };
+    Health::Waiting(format!("DaemonSet {name}: {missing}"))
+}
+
 /// A definition serves its kind once it is established.
 pub fn definition(object: &Value) -> Health {
     let name = object["metadata"]["name"].as_str().unwrap_or_default();
@@ -80,13 +105,16 @@ pub fn definition(object: &Value) -> Health {
     }
 }
 
-/// Why the newest pod of a Deployment is not ready, in the words of the cluster.
+/// Why the newest of some pods is not ready, in the words of the cluster.
 ///
 /// The answer is for people: what can't be read is `None`.
-pub async fn pod_reason(client: &Client, deployment: &Deployment) -> Option<String> {
-    let selector: Selector = deployment.spec.as_ref()?.selector.clone().try_into().ok()?;
-    let namespace = deployment.namespace()?;
-    let api: Api<Pod> = Api::namespaced(client.clone(), &namespace);
+pub async fn pod_reason(
+    client: &Client,
+    namespace: &str,
+    selector: LabelSelector,
+) -> Option<String> {
+    let selector: Selector = selector.try_into().ok()?;
+    let api: Api<Pod> = Api::namespaced(client.clone(), namespace);
     let pods = api
         .list(&ListParams::default().labels_from(&selector))
         .await
@@ -210,6 +238,38 @@ mod tests {
             stuck,
             Health::Failed(text.into()),
         );
+    }
+
+    #[test]
+    fn daemon_sets() {
+        #[track_caller]
+        fn check(name: &str, status: Value, expected: Health) {
+            let object = json!({"metadata": {"name": "cni", "generation": 2}, "status": status});
+            let object: DaemonSet = serde_json::from_value(object).expect("a DaemonSet");
+            assert_eq!(daemon_set(&object), expected, "{name}");
+        }
+        let status = |desired: i32, updated: i32, ready: i32| {
+            json!({"observedGeneration": 2, "currentNumberScheduled": desired,
+                "desiredNumberScheduled": desired, "numberMisscheduled": 0,
+                "updatedNumberScheduled": updated, "numberReady": ready})
+        };
+        let waiting = |text: &str| Health::Waiting(format!("DaemonSet cni{text}"));
+        check("ready", status(2, 2, 2), Health::Ready);
+        check(
+            "no nodes",
+            status(0, 0, 0),
+            waiting(": there is no node for it"),
+        );
+        check("old", status(2, 1, 2), waiting(": 1 of 2 pods are updated"));
+        check(
+            "starting",
+            status(2, 2, 1),
+            waiting(": 1 of 2 pods are ready"),
+        );
+        let mut old = status(2, 2, 2);
+        old["observedGeneration"] = json!(1);
+        check("not seen", old, waiting(" is not rolled out yet"));
+        check("new", Value::Null, waiting(" is new"));
     }
 
     #[test]

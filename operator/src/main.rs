@@ -141,6 +141,9 @@ struct RenderFlags {
     /// File with an IstioOperator; - reads standard input.
     #[arg(short, long)]
     filename: PathBuf,
+    /// Version of the cluster, such as v1.34.4-gke.100, for what depends on it.
+    #[arg(long, default_value = "")]
+    kubernetes_version: String,
     #[command(flatten)]
     images: ImageFlags,
 }
@@ -200,7 +203,11 @@ fn render(flags: RenderFlags) -> anyhow::Result<()> {
         text = std::fs::read_to_string(&flags.filename).with_context(|| name.to_string())?;
     }
     let object: Value = serde_yaml_ng::from_str(&text).context("the file is no YAML document")?;
-    match render_object(&object, &flags.images.context()) {
+    let context = Context {
+        kubernetes_version: flags.kubernetes_version,
+        ..flags.images.context()
+    };
+    match render_object(&object, &context) {
         Ok(rendered) => {
             for warning in &rendered.warnings {
                 eprintln!("Warning: {warning}");

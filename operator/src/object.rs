@@ -22,6 +22,8 @@ pub struct Kind {
     pub namespaced: bool,
     /// Whether objects that are no longer wanted are deleted.
     pub prune: bool,
+    /// Whether a cluster may lack the kind: it is new, or of somebody else's definition.
+    pub optional: bool,
 }
 
 const fn kind(
@@ -38,6 +40,7 @@ const fn kind(
         plural,
         namespaced,
         prune: true,
+        optional: false,
     }
 }
 
@@ -45,7 +48,7 @@ const RBAC: &str = "rbac.authorization.k8s.io";
 const ADMISSION: &str = "admissionregistration.k8s.io";
 
 /// Every kind, in the order in which objects of one component are applied.
-pub static KINDS: [Kind; 14] = [
+pub static KINDS: [Kind; 20] = [
     Kind {
         prune: false,
         ..kind(
@@ -74,6 +77,26 @@ pub static KINDS: [Kind; 14] = [
         "validatingwebhookconfigurations",
         false,
     ),
+    Kind {
+        optional: true,
+        ..kind(
+            ADMISSION,
+            "v1",
+            "ValidatingAdmissionPolicy",
+            "validatingadmissionpolicies",
+            false,
+        )
+    },
+    Kind {
+        optional: true,
+        ..kind(
+            ADMISSION,
+            "v1",
+            "ValidatingAdmissionPolicyBinding",
+            "validatingadmissionpolicybindings",
+            false,
+        )
+    },
     kind("", "v1", "ConfigMap", "configmaps", true),
     kind(
         ADMISSION,
@@ -82,6 +105,25 @@ pub static KINDS: [Kind; 14] = [
         "mutatingwebhookconfigurations",
         false,
     ),
+    kind("", "v1", "ResourceQuota", "resourcequotas", true),
+    Kind {
+        optional: true,
+        ..kind(
+            "k8s.cni.cncf.io",
+            "v1",
+            "NetworkAttachmentDefinition",
+            "network-attachment-definitions",
+            true,
+        )
+    },
+    kind(
+        "discovery.k8s.io",
+        "v1",
+        "EndpointSlice",
+        "endpointslices",
+        true,
+    ),
+    kind("apps", "v1", "DaemonSet", "daemonsets", true),
     kind("apps", "v1", "Deployment", "deployments", true),
     kind(
         "policy",

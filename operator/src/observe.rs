@@ -1,9 +1,9 @@
-//! What of the cluster the operator sees: metadata of everything it owns, and its Deployments.
+//! What of the cluster the operator sees: metadata of everything it owns, and its workloads.
 
 use std::collections::BTreeMap;
 
 use ironsail_mesh::label;
-use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::apps::v1::{DaemonSet, Deployment};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use crate::apply::fingerprint::Fingerprint;
@@ -25,6 +25,7 @@ pub struct SeenObject {
 pub struct Seen {
     pub objects: BTreeMap<ObjectKey, SeenObject>,
     pub deployments: BTreeMap<ObjectKey, Deployment>,
+    pub daemon_sets: BTreeMap<ObjectKey, DaemonSet>,
 }
 
 /// Selects what carries the labels of [`owner_of`].
@@ -43,8 +44,13 @@ pub fn selector_of(owner: &Owner) -> String {
     )
 }
 
-/// The owner that an object's labels name.
+/// The owner that an object's labels name. What a controller of the cluster made has copied its
+/// labels, as EndpointSlices have those of their Service, and belongs to that controller.
 pub fn owner_of(metadata: &ObjectMeta) -> Option<Owner> {
+    let mut owners = metadata.owner_references.iter().flatten();
+    if owners.any(|owner| owner.controller == Some(true)) {
+        return None;
+    }
     let labels = metadata.labels.as_ref()?;
     if labels
         .get(label::MANAGED)
@@ -96,6 +102,8 @@ impl Seen {
 
 #[cfg(test)]
 mod tests {
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+
     use super::*;
 
     #[test]
@@ -115,6 +123,14 @@ mod tests {
         ];
         let managed = [&owner[..], &[(label::MANAGED, MANAGED)]].concat();
         assert_eq!(owner_of(&metadata(&owner)), None);
+        let controlled = ObjectMeta {
+            owner_references: Some(vec![OwnerReference {
+                controller: Some(true),
+                ..OwnerReference::default()
+            }]),
+            ..metadata(&managed)
+        };
+        assert_eq!(owner_of(&controlled), None);
         let found = owner_of(&metadata(&managed)).expect("managed");
         assert_eq!(
             (found.namespace.as_str(), found.name.as_str()),

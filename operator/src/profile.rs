@@ -15,11 +15,16 @@ pub struct Profile {
 }
 
 /// Every profile of this version; `default` comes first.
-static PROFILES: [Profile; 4] = [
+static PROFILES: [Profile; 10] = [
     Profile {
         name: "default",
         spec: include_str!("profile/default.yaml"),
         values: "",
+    },
+    Profile {
+        name: "ambient",
+        spec: include_str!("profile/ambient.yaml"),
+        values: include_str!("profile/ambient-values.yaml"),
     },
     Profile {
         name: "demo",
@@ -35,6 +40,51 @@ static PROFILES: [Profile; 4] = [
         name: "minimal",
         spec: include_str!("profile/minimal.yaml"),
         values: "",
+    },
+    Profile {
+        name: "openshift",
+        spec: include_str!("profile/openshift.yaml"),
+        values: "",
+    },
+    Profile {
+        name: "openshift-ambient",
+        spec: include_str!("profile/openshift-ambient.yaml"),
+        values: "",
+    },
+    Profile {
+        name: "preview",
+        spec: include_str!("profile/preview.yaml"),
+        values: include_str!("profile/preview-values.yaml"),
+    },
+    Profile {
+        name: "remote",
+        spec: include_str!("profile/remote.yaml"),
+        values: include_str!("profile/remote-values.yaml"),
+    },
+    Profile {
+        name: "stable",
+        spec: include_str!("profile/stable.yaml"),
+        values: include_str!("profile/stable-values.yaml"),
+    },
+];
+
+/// A name of older versions, the profile that is used for it, and what has to be said about that.
+pub struct Alias {
+    name: &'static str,
+    profile: &'static str,
+    pub note: &'static str,
+}
+
+static ALIASES: [Alias; 2] = [
+    Alias {
+        name: "external",
+        profile: "remote",
+        note: "is the profile remote since 1.22",
+    },
+    Alias {
+        name: "separate",
+        profile: "default",
+        note: "is the profile default: istiod has not been separate programs since 1.5",
     },
 ];
 
@@ -59,10 +109,18 @@ static DOCUMENTS: LazyLock<Vec<Documents>> = LazyLock::new(|| {
 });
 
 /// The profile of a name; the empty name is `default`.
+///
+/// Names of older versions are understood too; see [`alias`].
 pub fn find(name: &str) -> Option<&'static Documents> {
+    let name = alias(name).map_or(name, |alias| alias.profile);
     let name = if name.is_empty() { "default" } else { name };
     let index = PROFILES.iter().position(|profile| profile.name == name)?;
     DOCUMENTS.get(index)
+}
+
+/// What a name of older versions stands for.
+pub fn alias(name: &str) -> Option<&'static Alias> {
+    ALIASES.iter().find(|alias| alias.name == name)
 }
 
 /// Names of all profiles, for messages.
@@ -83,10 +141,14 @@ mod tests {
                 "{name}"
             );
         }
-        assert!(find("ambient").is_none());
+        assert!(find("nonsense").is_none());
         assert!(std::ptr::eq(
             find("").expect("default"),
             find("default").expect("default")
         ));
+        for alias in &ALIASES {
+            let (old, new) = (find(alias.name), find(alias.profile));
+            assert!(std::ptr::eq(old.expect("old"), new.expect("new")));
+        }
     }
 }

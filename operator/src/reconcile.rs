@@ -15,7 +15,7 @@ use kube::Client;
 use kube::api::{Api, DynamicObject, Patch, PatchParams};
 use kube_runtime::events::EventType;
 use serde_json::{Value, json};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, OnceCell};
 use tracing::{info, warn};
 
 use crate::apply::memory::Memory;
@@ -65,6 +65,8 @@ pub struct Reconciler {
     keeper: Keeper,
     metrics: Metrics,
     events: Events,
+    /// Version of the cluster, read once: a change of what depends on it is none of one cluster.
+    kubernetes_version: OnceCell<String>,
     owners: Mutex<HashMap<Owner, Arc<Mutex<OwnerState>>>>,
 }
 
@@ -140,6 +142,7 @@ impl Reconciler {
             keeper,
             metrics,
             events,
+            kubernetes_version: OnceCell::new(),
             owners: Mutex::default(),
         }
     }
@@ -232,7 +235,8 @@ impl Reconciler {
             generation: object.metadata.generation,
             ..Observed::default()
         };
-        let fresh = self.render(object, &mut observed);
+        let context = self.context().await?;
+        let fresh = self.render(object, &context, &mut observed);
         let rollout = match self
             .accept(object, owner, fresh.as_ref(), state, &mut observed)
             .await
@@ -251,10 +255,30 @@ impl Reconciler {
         Ok(Some(next))
     }
 
+    /// What is rendered with, for this cluster.
+    async fn context(&self) -> Result<Context, ReconcileError> {
+        let version = self.kubernetes_version.get_or_try_init(|| async {
+            let version = self.client.apiserver_version().await;
+            version.map(|version| version.git_version)
+        });
+        let version = version
+            .await
+            .map_err(api_error("the version of the cluster can't be read"))?;
+        Ok(Context {
+            kubernetes_version: version.clone(),
+            ..self.config.render.clone()
+        })
+    }
+
     /// Renders the spec; what is wrong with it goes to the observation.
-    fn render(&self, object: &DynamicObject, observed: &mut Observed) -> Option<Fresh> {
+    fn render(
+        &self,
+        object: &DynamicObject,
+        context: &Context,
+        observed: &mut Observed,
+    ) -> Option<Fresh> {
         let document = serde_json::to_value(object).expect("an object becomes JSON");
-        match render_object(&document, &self.config.render) {
+        match render_object(&document, context) {
             Ok(rendered) => {
                 for component in &rendered.components {
                     self.metrics

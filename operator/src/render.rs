@@ -6,11 +6,11 @@ use ironsail_crds::Diagnostic;
 use ironsail_mesh::revision::Revision;
 use serde_json::Value;
 
-use crate::component::{Component, Sink, base, gateway, istiod};
+use crate::component::{Component, OWN_HUB, Sink, base, cni, gateway, istiod, ztunnel};
 use crate::object::Manifest;
 use crate::settings::Target;
 use crate::values::global::ResourceScope;
-use crate::values::{GatewayKind, Resolved, is_enabled, resolve};
+use crate::values::{GatewayKind, Resolved, resolve};
 
 /// Largest object that an API server takes.
 const MAX_OBJECT_BYTES: usize = 1_000_000;
@@ -24,18 +24,28 @@ pub struct Context {
     pub tag: String,
     /// What the labels `helm.sh/chart` and `app.kubernetes.io/version` say.
     pub chart_version: String,
+    /// Version of the cluster, such as `v1.34.4-gke.100`; empty if it is not known.
+    pub kubernetes_version: String,
     /// Whether a control plane without a revision also validates mesh objects that name none, unless
     /// `values.defaultRevision` names another. The peer's `install` adds that after what it renders; default false.
     pub takes_default: bool,
+}
+
+impl Context {
+    /// Whether the cluster is one of Google's.
+    pub fn is_gke(&self) -> bool {
+        self.kubernetes_version.contains("-gke")
+    }
 }
 
 impl Default for Context {
     /// Images of this version.
     fn default() -> Self {
         Self {
-            hub: "ironsail".to_owned(),
+            hub: OWN_HUB.to_owned(),
             tag: ironsail_mesh::VERSION.to_owned(),
             chart_version: ironsail_mesh::ISTIO_VERSION.to_owned(),
+            kubernetes_version: String::new(),
             takes_default: false,
         }
     }
@@ -63,12 +73,16 @@ pub struct Rendered {
 /// Every setting that is wrong, or that asks for what this version doesn't render, with its path.
 pub fn render(spec: &Value, context: &Context) -> Result<Rendered, Vec<Diagnostic>> {
     let resolved = resolve(spec, context)?;
-    let mut sink = Sink::default();
-    refuse_absent(&resolved, &mut sink);
+    let mut sink = Sink {
+        findings: resolved.warnings.clone(),
+        ..Sink::default()
+    };
     if resolved.base() {
         render_base(&resolved, context, &mut sink);
     }
     istiod::render(&resolved, context, &mut sink);
+    cni::render(&resolved, context, &mut sink);
+    ztunnel::render(&resolved, context, &mut sink);
     for kind in [GatewayKind::Ingress, GatewayKind::Egress] {
         gateway::render(&resolved, context, kind, &mut sink);
     }
@@ -123,29 +137,13 @@ fn enabled(resolved: &Resolved) -> Vec<Component> {
         Component::Pilot => resolved.pilot().is_some(),
         Component::IngressGateways => !resolved.gateways(GatewayKind::Ingress).is_empty(),
         Component::EgressGateways => !resolved.gateways(GatewayKind::Egress).is_empty(),
-        Component::Cni | Component::Ztunnel => false,
+        Component::Cni => resolved.cni().is_some(),
+        Component::Ztunnel => resolved.ztunnel().is_some(),
     };
-    Component::RENDERED
+    Component::ALL
         .into_iter()
         .filter(|component| on(*component))
         .collect()
-}
-
-/// Components that this version has no objects for.
-fn refuse_absent(resolved: &Resolved, sink: &mut Sink) {
-    let components = &resolved.components;
-    for (component, field, name) in [
-        (&components.cni, "cni", "the CNI node agent"),
-        (&components.ztunnel, "ztunnel", "ztunnel"),
-        (
-            &components.istiod_remote,
-            "istiodRemote",
-            "a remote control plane",
-        ),
-    ] {
-        let on = is_enabled(component.as_ref(), false);
-        sink.refuse(on, format!("spec.components.{field}.enabled"), name);
-    }
 }
 
 fn render_base(resolved: &Resolved, context: &Context, sink: &mut Sink) {
@@ -171,8 +169,7 @@ fn render_base(resolved: &Resolved, context: &Context, sink: &mut Sink) {
         };
         crate::settings::apply(k8s, "spec.components.base.k8s", &target, &mut own);
     }
-    sink.objects.append(&mut own.objects);
-    sink.findings.append(&mut own.findings);
+    sink.append(own);
 }
 
 /// What holds between all objects: names are unique, and each fits into an API server.

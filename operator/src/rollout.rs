@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::Client;
 use serde_json::Value;
 use tokio::time::Instant;
@@ -163,6 +163,7 @@ impl Rolling<'_> {
         for object in own {
             let health = match object.kind().kind {
                 "Deployment" => self.deployment(object).await,
+                "DaemonSet" => self.daemon_set(object).await,
                 "CustomResourceDefinition" if self.in_order => self.definition(object).await,
                 _ => Health::Ready,
             };
@@ -180,17 +181,37 @@ impl Rolling<'_> {
         let Some(deployment) = self.seen.deployments.get(object.key()) else {
             return Health::Waiting(format!("Deployment {} is new", object.name()));
         };
-        match health::deployment(deployment) {
-            Health::Ready => Health::Ready,
-            Health::Waiting(text) => Health::Waiting(self.explained(text, deployment).await),
-            Health::Failed(text) => Health::Failed(self.explained(text, deployment).await),
-        }
+        let selector = deployment.spec.as_ref().map(|spec| spec.selector.clone());
+        let health = health::deployment(deployment);
+        self.explained(health, object.namespace(), selector).await
     }
 
-    async fn explained(&self, text: String, deployment: &Deployment) -> String {
-        match health::pod_reason(self.client, deployment).await {
-            Some(reason) => format!("{text}; {reason}"),
-            None => text,
+    async fn daemon_set(&self, object: &Manifest) -> Health {
+        let Some(set) = self.seen.daemon_sets.get(object.key()) else {
+            return Health::Waiting(format!("DaemonSet {} is new", object.name()));
+        };
+        let selector = set.spec.as_ref().map(|spec| spec.selector.clone());
+        let health = health::daemon_set(set);
+        self.explained(health, object.namespace(), selector).await
+    }
+
+    /// With the reason of a pod, where something is missing.
+    async fn explained(
+        &self,
+        health: Health,
+        namespace: &str,
+        pods: Option<LabelSelector>,
+    ) -> Health {
+        let (Some(pods), false) = (pods, health == Health::Ready) else {
+            return health;
+        };
+        let Some(reason) = health::pod_reason(self.client, namespace, pods).await else {
+            return health;
+        };
+        match health {
+            Health::Ready => Health::Ready,
+            Health::Waiting(text) => Health::Waiting(format!("{text}; {reason}")),
+            Health::Failed(text) => Health::Failed(format!("{text}; {reason}")),
         }
     }
 

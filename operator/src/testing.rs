@@ -120,6 +120,9 @@ impl FakeServer {
             kind.is_some_and(|kind| kind.as_bytes().starts_with(b"application/apply-patch"));
         let body = request.into_body().collect_bytes().await.expect("a body");
         let body: Value = serde_json::from_slice(&body).unwrap_or(Value::Null);
+        if path == "/version" {
+            return respond(StatusCode::OK, &version());
+        }
         let place = Place::of(&path);
         let mut state = self.state();
         let refusal = state
@@ -154,11 +157,7 @@ impl FakeServer {
                 }),
             ),
         };
-        let bytes = Bytes::from(body.to_string());
-        Response::builder()
-            .status(code)
-            .body(Full::new(bytes))
-            .expect("a response")
+        respond(code, &body)
     }
 
     /// What was written since the last call, events and dry runs aside.
@@ -248,7 +247,7 @@ impl FakeServer {
         state.objects.insert(path, object);
     }
 
-    /// Plays the controllers: all Deployments run.
+    /// Plays the controllers: all workloads run.
     pub fn make_ready(&self) {
         for (path, object) in &mut self.state().objects {
             if path.contains("/deployments/") {
@@ -256,6 +255,13 @@ impl FakeServer {
                 object["status"] = json!({
                     "observedGeneration": object["metadata"]["generation"],
                     "replicas": replicas, "updatedReplicas": replicas, "availableReplicas": replicas,
+                });
+            }
+            if path.contains("/daemonsets/") {
+                object["status"] = json!({
+                    "observedGeneration": object["metadata"]["generation"],
+                    "currentNumberScheduled": 1, "desiredNumberScheduled": 1,
+                    "numberMisscheduled": 0, "numberReady": 1, "updatedNumberScheduled": 1,
                 });
             }
         }
@@ -275,6 +281,10 @@ impl FakeServer {
                 let deployment = serde_json::from_value(object.clone()).expect("a Deployment");
                 seen.deployments
                     .insert(key(kind, &typed.metadata), deployment);
+            }
+            if kind.kind == "DaemonSet" {
+                let set = serde_json::from_value(object.clone()).expect("a DaemonSet");
+                seen.daemon_sets.insert(key(kind, &typed.metadata), set);
             }
         }
         seen
@@ -303,6 +313,21 @@ impl FakeServer {
         names.sort();
         names
     }
+}
+
+fn respond(code: StatusCode, body: &Value) -> Response<Full<Bytes>> {
+    let bytes = Bytes::from(body.to_string());
+    Response::builder()
+        .status(code)
+        .body(Full::new(bytes))
+        .expect("a response")
+}
+
+fn version() -> Value {
+    json!({
+        "major": "1", "minor": "34", "gitVersion": "v1.34.0", "gitCommit": "", "gitTreeState": "",
+        "buildDate": "", "goVersion": "", "compiler": "", "platform": "",
+    })
 }
 
 impl State {

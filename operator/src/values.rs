@@ -5,9 +5,11 @@
 //! revision, meshConfig, …), `spec.values`, `spec.unvalidatedValues`, the component's `k8s`
 //! settings. For the control plane, everything under `pilot` then wins over the root.
 
+pub mod cni;
 pub mod gateway;
 pub mod global;
 pub mod istiod;
+pub mod ztunnel;
 
 use std::sync::LazyLock;
 
@@ -26,6 +28,8 @@ use crate::value::{get, is_true, merge, scalar_text, set, sorted, text, without_
 
 static GLOBAL: LazyLock<Value> = LazyLock::new(|| yaml(include_str!("values/global.yaml")));
 static ISTIOD: LazyLock<Value> = LazyLock::new(|| yaml(include_str!("values/istiod.yaml")));
+static CNI: LazyLock<Value> = LazyLock::new(|| yaml(include_str!("values/cni.yaml")));
+static ZTUNNEL: LazyLock<Value> = LazyLock::new(|| yaml(include_str!("values/ztunnel.yaml")));
 static INGRESS: LazyLock<Value> = LazyLock::new(|| yaml(include_str!("values/ingress.yaml")));
 static EGRESS: LazyLock<Value> = LazyLock::new(|| yaml(include_str!("values/egress.yaml")));
 static COMPATIBILITY: LazyLock<Value> =
@@ -49,6 +53,8 @@ pub struct Resolved {
     pub revision: Revision,
     /// Namespace of the control plane.
     pub istio_namespace: String,
+    /// What is taken otherwise than it is written.
+    pub warnings: Vec<Diagnostic>,
     /// The user's spec, for locating what a message is about.
     spec: Value,
 }
@@ -93,20 +99,18 @@ pub fn resolve(spec: &Value, context: &Context) -> Result<Resolved, Vec<Diagnost
     let mut findings = Vec::new();
     let name = text(spec, &["profile"]).unwrap_or_default();
     let Some(named) = profile::find(name) else {
-        return Err(vec![unknown(
-            "spec.profile",
-            "profile",
-            name,
-            &profile::names(),
-        )]);
+        return Err(vec![unknown_profile("spec.profile", name)]);
     };
+    let note = profile::alias(name);
+    let warnings = note.map(|alias| Diagnostic::warning("spec.profile", alias.note));
     let default = profile::find("").expect("the profile default exists");
     let mut merged = default.spec.clone();
     merge(&mut merged, &named.spec);
+    detect(&mut merged, context);
     set(&mut merged, &["hub"], json!(context.hub));
     set(&mut merged, &["tag"], json!(context.tag));
     merge(&mut merged, spec);
-    let components: IstioComponentSpec =
+    let mut components: IstioComponentSpec =
         match typed(get(&merged, &["components"]).unwrap_or(&json!({}))) {
             Ok(components) => components,
             Err((path, message)) => {
@@ -114,6 +118,11 @@ pub fn resolve(spec: &Value, context: &Context) -> Result<Resolved, Vec<Diagnost
                 return Err(vec![Diagnostic::error(path, message)]);
             }
         };
+    if let (true, Some(cni)) = (context.is_gke(), &mut components.cni) {
+        // The agent's priority class is only for pods of this namespace there.
+        cni.namespace
+            .get_or_insert_with(|| "kube-system".to_owned());
+    }
     let values = user_values(&merged, spec, &components);
     let files = files(&values, &mut findings);
     let revision = revision(&values, &mut findings);
@@ -129,8 +138,19 @@ pub fn resolve(spec: &Value, context: &Context) -> Result<Resolved, Vec<Diagnost
         files,
         revision: revision.expect("no revision means a finding"),
         istio_namespace,
+        warnings: warnings.into_iter().collect(),
         spec: spec.clone(),
     })
+}
+
+/// What follows from the cluster, unless the user says otherwise.
+fn detect(merged: &mut Value, context: &Context) {
+    if !context.is_gke() {
+        return;
+    }
+    set(merged, &["values", "global", "platform"], json!("gke"));
+    let quotas = ["values", "cni", "resourceQuotas", "enabled"];
+    set(merged, &quotas, json!(false));
 }
 
 /// The values of profile, spec fields and user, in this order.
@@ -168,16 +188,24 @@ pub fn is_enabled(component: Option<&ComponentSpec>, default: bool) -> bool {
     component.map_or(default, |component| component.enabled.unwrap_or(true))
 }
 
+fn on(component: Option<&ComponentSpec>) -> Option<ComponentSpec> {
+    is_enabled(component, false).then(|| component.cloned().unwrap_or_default())
+}
+
+/// Lays what stands below a key over the root.
+fn hoist(values: &mut Value, key: &str) {
+    if let Some(own) = get(values, &[key]).cloned() {
+        merge(values, &own);
+    }
+}
+
 /// The built-in files that the values name.
 fn files(values: &Value, findings: &mut Vec<Diagnostic>) -> Value {
     let mut files = json!({});
     if let Some(name) = text(values, &["profile"]) {
         match profile::find(name) {
             Some(profile) => merge(&mut files, &profile.values),
-            None => {
-                let names = profile::names();
-                findings.push(unknown("spec.values.profile", "profile", name, &names));
-            }
+            None => findings.push(unknown_profile("spec.values.profile", name)),
         }
     }
     if let Some(name) = text(values, &["compatibilityVersion"]) {
@@ -217,6 +245,14 @@ fn overlay_file(
             findings.push(unknown(path, what, name, &names));
         }
     }
+}
+
+fn unknown_profile(path: &str, name: &str) -> Diagnostic {
+    if name.contains('/') {
+        let message = format!("{name:?} is a file, which an operator in a cluster can't read");
+        return Diagnostic::error(path, message);
+    }
+    unknown(path, "profile", name, &profile::names())
 }
 
 fn unknown(path: &str, what: &str, name: &str, known: &[&str]) -> Diagnostic {
@@ -263,6 +299,24 @@ impl Resolved {
         is_enabled(pilot, true).then(|| pilot.cloned().unwrap_or_default())
     }
 
+    /// Where a component's objects are: its own namespace, or the control plane's.
+    pub fn namespace_of(&self, own: Option<&str>) -> String {
+        match own {
+            None | Some("") => self.istio_namespace.clone(),
+            Some(namespace) => namespace.to_owned(),
+        }
+    }
+
+    /// The CNI node agent's settings, if it is on.
+    pub fn cni(&self) -> Option<ComponentSpec> {
+        on(self.components.cni.as_ref())
+    }
+
+    /// The node proxy's settings, if it is on.
+    pub fn ztunnel(&self) -> Option<ComponentSpec> {
+        on(self.components.ztunnel.as_ref())
+    }
+
     /// Gateways that are on, with their index in the list.
     pub fn gateways(&self, kind: GatewayKind) -> Vec<(usize, &GatewaySpec)> {
         let list = match kind {
@@ -284,15 +338,49 @@ impl Resolved {
 
     /// Values of the control plane; `pilot` is laid over the root.
     pub fn istiod_values(&self, component: &ComponentSpec) -> Layers {
-        let mut original = self.values.clone();
-        let tag = component.tag.as_ref().map(|tag| tag.0.as_str());
-        set_images(&mut original, &["pilot"], component.hub.as_deref(), tag);
+        let mut original = self.original("pilot", component);
         set_scale(&mut original, &["pilot"], component.k8s.as_ref());
         let mut layers = self.layers(original, &ISTIOD);
-        if let Some(pilot) = get(&layers.merged, &["pilot"]).cloned() {
-            merge(&mut layers.merged, &pilot);
-        }
+        hoist(&mut layers.merged, "pilot");
         layers
+    }
+
+    /// Values of the CNI node agent; `cni` is laid over the root.
+    pub fn cni_values(&self, component: &ComponentSpec) -> Value {
+        let mut merged = self.layers(self.original("cni", component), &CNI).merged;
+        hoist(&mut merged, "cni");
+        merged
+    }
+
+    /// Values of the node proxy, which has all of its own at the root: `ztunnel` over `global`
+    /// over what else stands at the root. Of the user's own root only scalars and lists count.
+    pub fn ztunnel_values(&self, component: &ComponentSpec) -> Value {
+        let original = self.original("ztunnel", component);
+        let mut merged = ZTUNNEL.clone();
+        merge(&mut merged, &self.files);
+        hoist(&mut merged, "global");
+        merge(
+            &mut merged,
+            get(&original, &["global"]).unwrap_or(&json!({})),
+        );
+        let root = original.as_object().into_iter().flatten();
+        for (key, value) in root.filter(|(_, value)| !value.is_object()) {
+            set(&mut merged, &[key], value.clone());
+        }
+        merge(
+            &mut merged,
+            get(&original, &["ztunnel"]).unwrap_or(&json!({})),
+        );
+        merged
+    }
+
+    /// The values with a component's own images and resources.
+    fn original(&self, root: &str, component: &ComponentSpec) -> Value {
+        let mut original = self.values.clone();
+        let tag = component.tag.as_ref().map(|tag| tag.0.as_str());
+        set_images(&mut original, &[root], component.hub.as_deref(), tag);
+        set_resources(&mut original, &[root], component.k8s.as_ref());
+        original
     }
 
     /// Values of one gateway: `global` and the root beside `gateways.<root>`.
@@ -314,6 +402,7 @@ impl Resolved {
         }
         let tag = entry.tag.as_ref().map(|tag| tag.0.as_str());
         set_images(&mut original, &root, entry.hub.as_deref(), tag);
+        set_resources(&mut original, &root, entry.k8s.as_ref());
         set_scale(&mut original, &root, entry.k8s.as_ref());
         let mut defaults = json!({"meshConfig": {"enablePrometheusMerge": true}});
         set(&mut defaults, &root, kind.defaults().clone());
@@ -369,6 +458,23 @@ fn set_images(values: &mut Value, root: &[&str], hub: Option<&str>, tag: Option<
     for (key, text) in [("hub", hub), ("tag", tag)] {
         if let Some(text) = text.filter(|text| !text.is_empty()) {
             set(values, &[root, &[key]].concat(), json!(text));
+        }
+    }
+}
+
+/// Processor limits and requests go through the values, because environments show them.
+fn set_resources(values: &mut Value, root: &[&str], k8s: Option<&KubernetesResourcesSpec>) {
+    let resources = k8s.and_then(|k8s| k8s.resources.as_ref());
+    for bound in ["limits", "requests"] {
+        let cpu = resources
+            .and_then(|resources| resources.get(bound)?.get("cpu"))
+            .and_then(scalar_text);
+        if let Some(cpu) = cpu {
+            set(
+                values,
+                &[root, &["resources", bound, "cpu"]].concat(),
+                json!(cpu),
+            );
         }
     }
 }

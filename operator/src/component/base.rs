@@ -6,6 +6,7 @@ use k8s_openapi::api::admissionregistration::v1::ValidatingWebhookConfiguration;
 use k8s_openapi::api::core::v1::ServiceAccount;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 
+use super::istiod::stable;
 use super::istiod::webhook::{ValidatingWebhookTarget, validating_webhook};
 use super::{Component, LabelSet, Labels, Sink, clustered, namespaced, pull_secrets};
 use crate::object::Manifest;
@@ -43,7 +44,8 @@ pub fn render(resolved: &Resolved, context: &Context, sink: &mut Sink) {
         Ok(values) => values,
         Err((path, message)) => return sink.error(resolved.locate(&path, &[""]), message),
     };
-    let labels = label_set(context, resolved.revision.label());
+    let names = ("base", "istio-reader");
+    let labels = LabelSet::new(Component::Base, names, resolved, context, "");
     crds(&values, &labels, sink);
     let global = &values.global;
     if global.enable_reader_rbac.unwrap_or(true) && global.reader_service_account.name.is_empty() {
@@ -62,6 +64,10 @@ pub fn render(resolved: &Resolved, context: &Context, sink: &mut Sink) {
         );
     }
     if let Some(revision) = default_revision(resolved, &values, context) {
+        let labels = default_labels(revision, labels);
+        if values.experimental.stable_validation_policy {
+            default_policy(&labels, sink);
+        }
         default_validator(resolved, &values, revision, labels, sink);
     }
 }
@@ -74,28 +80,27 @@ fn crds(values: &Istiod, labels: &LabelSet, sink: &mut Sink) {
             .iter()
             .any(|excluded| excluded == name)
         {
-            sink.objects
-                .push(Manifest::definition(name, text, definition_labels(labels)));
+            sink.objects.push(Manifest::definition(
+                name,
+                text,
+                definition_labels(values, labels),
+            ));
         }
     }
 }
 
+/// Version in the labels of definitions that are not rendered but taken as they are.
+const STATIC_VERSION: &str = "1.0.0";
+
 /// Definitions have the labels of the chart and no others.
-fn definition_labels(labels: &LabelSet) -> Labels {
+fn definition_labels(values: &Istiod, labels: &LabelSet) -> Labels {
+    let mut labels = labels.clone();
+    if values.base.enable_crd_templates == Some(false) {
+        labels.chart_version = STATIC_VERSION.to_owned();
+    }
     let mut labels = labels.plain(&[]);
     labels.remove(label::APP_KUBERNETES_NAME);
     labels
-}
-
-fn label_set(context: &Context, revision: &str) -> LabelSet {
-    LabelSet {
-        chart: "base",
-        chart_version: context.chart_version.clone(),
-        name: "istio-reader",
-        component: Component::Base,
-        revision: revision.to_owned(),
-        owner: String::new(),
-    }
 }
 
 /// The revision that validates objects which name none.
@@ -116,23 +121,33 @@ fn default_revision<'a>(
     }
 }
 
+/// Labels of what speaks for the default revision.
+fn default_labels(revision: &str, labels: LabelSet) -> Labels {
+    let labels = LabelSet {
+        name: "istiod",
+        ..labels
+    };
+    labels.released(&[("istio", "istiod"), (label::REVISION, revision)])
+}
+
+/// Refuses what is not of the stable channel, in objects of any revision.
+fn default_policy(labels: &Labels, sink: &mut Sink) {
+    let names = (
+        "stable-channel-default-policy.istio.io",
+        "stable-channel-default-policy-binding.istio.io",
+    );
+    stable::render(Component::Base, names, labels.clone(), None, sink);
+}
+
 /// Validates objects that name no revision.
 fn default_validator(
     resolved: &Resolved,
     values: &Istiod,
     revision: &str,
-    labels: LabelSet,
+    mut labels: Labels,
     sink: &mut Sink,
 ) {
-    let labels = LabelSet {
-        name: "istiod",
-        ..labels
-    };
-    let labels = labels.released(&[
-        ("app", "istiod"),
-        ("istio", "istiod"),
-        (label::REVISION, revision),
-    ]);
+    labels.insert("app".to_owned(), "istiod".to_owned());
     let service = match revision {
         revision::DEFAULT => "istiod".to_owned(),
         revision => format!("istiod-{revision}"),

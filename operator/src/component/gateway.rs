@@ -21,7 +21,7 @@ use super::{
 };
 use crate::render::Context;
 use crate::settings::{self, Target};
-use crate::value::get;
+use crate::value::{get, scalar_text};
 use crate::values::gateway::{ExtraPort, Gateway, Mesh};
 use crate::values::global::{Global, non_empty};
 use crate::values::{GatewayKind, Resolved, typed};
@@ -35,6 +35,8 @@ pub struct GatewayInstance<'a> {
     pub mesh: Mesh,
     pub labels: LabelSet,
     pub namespace: String,
+    /// Whether the root certificate comes from a trust bundle of the cluster.
+    pub trusts_cluster_bundle: bool,
 }
 
 /// Renders all entries of a kind that are on.
@@ -42,7 +44,7 @@ pub fn render(resolved: &Resolved, context: &Context, kind: GatewayKind, sink: &
     for (index, entry) in resolved.gateways(kind) {
         let path = format!("spec.components.{}[{index}]", kind.field());
         let mut own = Sink::default();
-        if let Some(gateway) = instance(resolved, context, kind, entry, &path, &mut own) {
+        if let Some(gateway) = instance(resolved, context, kind, entry, &mut own) {
             objects(&gateway, &mut own);
             let name = gateway.values.name.clone();
             if let Some(k8s) = &entry.k8s {
@@ -55,8 +57,7 @@ pub fn render(resolved: &Resolved, context: &Context, kind: GatewayKind, sink: &
                 settings::apply(k8s, &format!("{path}.k8s"), &target, &mut own);
             }
         }
-        sink.objects.append(&mut own.objects);
-        sink.findings.append(&mut own.findings);
+        sink.append(own);
     }
 }
 
@@ -73,7 +74,6 @@ fn instance<'a>(
     context: &Context,
     kind: GatewayKind,
     entry: &GatewaySpec,
-    path: &str,
     sink: &mut Sink,
 ) -> Option<GatewayInstance<'a>> {
     let layers = resolved.gateway_values(kind, entry);
@@ -86,44 +86,25 @@ fn instance<'a>(
     let global = typed::<Global>(&read(&["global"])).map_err(|e| fail("global", e));
     let mesh = typed::<Mesh>(&read(&["meshConfig"])).map_err(|e| fail("meshConfig", e));
     let (values, global, mesh) = (values.ok()?, global.ok()?, mesh.ok()?);
-    let template = resolved.locate(&format!("{root}.injectionTemplate"), &[""]);
-    sink.refuse(
-        !values.injection_template.is_empty(),
-        template,
-        "a gateway made by injection",
-    );
-    let anti = !values.pod_anti_affinity_label_selector.is_empty()
-        || !values.pod_anti_affinity_term_label_selector.is_empty();
-    if anti {
-        let instead = format!("no effect: use {path}.k8s.affinity");
-        sink.warning(
-            resolved.locate(&format!("{root}.podAntiAffinityLabelSelector"), &[""]),
-            instead,
-        );
-    }
-    let owner = crate::value::text(&layers.merged, &["ownerName"]).unwrap_or("unknown");
-    let labels = LabelSet {
-        chart: match kind {
-            GatewayKind::Ingress => "istio-ingress",
-            GatewayKind::Egress => "istio-egress",
-        },
-        chart_version: context.chart_version.clone(),
-        name: kind.root(),
-        component: component(kind),
-        revision: resolved.revision.label().to_owned(),
-        owner: owner.to_owned(),
+    let chart = match kind {
+        GatewayKind::Ingress => "istio-ingress",
+        GatewayKind::Egress => "istio-egress",
     };
+    let owner = crate::value::text(&layers.merged, &["ownerName"]).unwrap_or_default();
+    let names = (chart, kind.root());
+    let labels = LabelSet::new(component(kind), names, resolved, context, owner);
+    // Both are of the control plane's values.
+    let env = ["pilot", "env", "ENABLE_CLUSTER_TRUST_BUNDLE_API"];
+    let trust_bundle = get(&layers.merged, &env).and_then(scalar_text);
     Some(GatewayInstance {
+        trusts_cluster_bundle: trust_bundle.as_deref() == Some("true"),
         resolved,
         kind,
         values,
         global,
         mesh,
         labels,
-        namespace: match entry.namespace.as_deref() {
-            None | Some("") => resolved.istio_namespace.clone(),
-            Some(namespace) => namespace.to_owned(),
-        },
+        namespace: resolved.namespace_of(entry.namespace.as_deref()),
     })
 }
 
@@ -137,6 +118,11 @@ impl GatewayInstance<'_> {
         let mut labels = self.own_labels();
         labels.extend(self.labels.full(&[]));
         labels
+    }
+
+    /// Whether the control plane completes the pod, which is rendered as a stub then.
+    fn is_injected(&self) -> bool {
+        !self.values.injection_template.is_empty()
     }
 
     /// Account of the pods.
@@ -215,7 +201,9 @@ fn access(gateway: &GatewayInstance<'_>, component: Component, sink: &mut Sink) 
 fn deployment(gateway: &GatewayInstance<'_>, scale: &Scale<'_>) -> Deployment {
     let values = &gateway.values;
     let mut labels = gateway.full_labels();
-    labels.insert("istio.io/dataplane-mode".to_owned(), "none".to_owned());
+    if !gateway.is_injected() {
+        labels.insert("istio.io/dataplane-mode".to_owned(), "none".to_owned());
+    }
     Deployment {
         metadata: namespaced(&values.name, &gateway.namespace, labels),
         spec: Some(DeploymentSpec {
@@ -286,7 +274,6 @@ fn service(gateway: &GatewayInstance<'_>) -> Service {
             type_: non_empty(&values.r#type),
             selector: Some(gateway.own_labels()),
             ports: some_list(ports.collect()),
-            external_ips: some_list(values.external_ips.clone()),
             external_traffic_policy: non_empty(&values.external_traffic_policy),
             load_balancer_ip: non_empty(&values.load_balancer_ip),
             load_balancer_source_ranges: some_list(values.load_balancer_source_ranges.clone()),

@@ -4,6 +4,7 @@ pub mod config;
 pub mod deployment;
 pub mod rbac;
 pub mod service;
+pub mod stable;
 pub mod webhook;
 
 use std::collections::BTreeMap;
@@ -14,16 +15,14 @@ use k8s_openapi::api::networking::v1::{
     NetworkPolicySpec,
 };
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
-use serde_json::Value;
 
 use super::{
-    Component, LabelSet, Labels, Scale, Sink, match_labels, namespaced, pull_secrets, some,
-    some_list,
+    Component, LabelSet, Labels, Scale, Sink, is_own_image, match_labels, namespaced, pull_secrets,
+    some, some_list, trusts_cluster_bundle,
 };
 use crate::object::Manifest;
 use crate::render::Context;
 use crate::settings::{self, Target};
-use crate::value::is_true;
 use crate::values::global::ResourceScope;
 use crate::values::istiod::Istiod;
 use crate::values::{Layers, Resolved, typed};
@@ -49,6 +48,33 @@ impl Pilot<'_> {
     /// The control plane's namespace as `values.global.istioNamespace` names it.
     pub fn istio_namespace(&self) -> &str {
         &self.resolved.istio_namespace
+    }
+
+    fn is_remote(&self) -> bool {
+        self.values.istiod_remote.enabled
+    }
+
+    /// Whether the cluster runs a control plane: always, unless it uses one elsewhere for more than
+    /// injection.
+    pub fn runs(&self) -> bool {
+        !self.is_remote() || self.injects_here()
+    }
+
+    /// Whether a control plane of a remote cluster runs here for injection alone.
+    pub fn injects_here(&self) -> bool {
+        self.values.istiod_remote.enabled_local_injector_istiod
+    }
+
+    /// Whether a control plane reads its configuration here, or runs here.
+    pub fn configures(&self) -> bool {
+        self.runs() || self.values.global.config_cluster
+    }
+
+    /// Image of the control plane.
+    pub fn image(&self) -> String {
+        let values = &self.values;
+        let global = &values.global;
+        global.image(&values.image, &values.hub, &values.tag, &values.variant)
     }
 
     /// Labels of objects that run or expose istiod.
@@ -79,30 +105,22 @@ pub fn render(resolved: &Resolved, context: &Context, sink: &mut Sink) {
         Ok(values) => values,
         Err((path, message)) => return sink.error(resolved.locate(&path, &["pilot", ""]), message),
     };
-    refuse_absent(resolved, &values, &layers.merged, sink);
-    let labels = LabelSet {
-        chart: "istiod",
-        chart_version: context.chart_version.clone(),
-        name: "istiod",
-        component: Component::Pilot,
-        revision: resolved.revision.label().to_owned(),
-        owner: match values.owner_name.as_str() {
-            "" => "unknown".to_owned(),
-            owner => owner.to_owned(),
-        },
-    };
     let pilot = Pilot {
         name: resolved.revision.suffixed("istiod"),
-        namespace: match component.namespace.as_deref() {
-            None | Some("") => resolved.istio_namespace.clone(),
-            Some(namespace) => namespace.to_owned(),
-        },
+        namespace: resolved.namespace_of(component.namespace.as_deref()),
+        labels: LabelSet::new(
+            Component::Pilot,
+            ("istiod", "istiod"),
+            resolved,
+            context,
+            &values.owner_name,
+        ),
         resolved,
         values,
         layers,
-        labels,
     };
     let mut own = Sink::default();
+    refuse_absent(&pilot, &mut own);
     objects(&pilot, &mut own);
     keep_scope(pilot.values.global.resource_scope, &mut own.objects);
     if let Some(k8s) = &component.k8s {
@@ -114,47 +132,71 @@ pub fn render(resolved: &Resolved, context: &Context, sink: &mut Sink) {
         };
         settings::apply(k8s, "spec.components.pilot.k8s", &target, &mut own);
     }
-    sink.objects.append(&mut own.objects);
-    sink.findings.append(&mut own.findings);
+    sink.append(own);
 }
 
-/// Modes of the control plane that this version has no objects for.
-fn refuse_absent(resolved: &Resolved, values: &Istiod, merged: &Value, sink: &mut Sink) {
-    let at = |path: &str| resolved.locate(path, &["pilot", ""]);
-    sink.refuse(
-        values.istiod_remote.enabled,
-        at("istiodRemote.enabled"),
-        "a remote control plane",
-    );
-    let remote = crate::value::text(merged, &["global", "remotePilotAddress"]).is_some();
-    sink.refuse(
-        remote,
-        at("global.remotePilotAddress"),
-        "a remote control plane",
-    );
-    sink.refuse(
-        values.experimental.stable_validation_policy,
-        at("experimental.stableValidationPolicy"),
-        "the admission policy of the stable channel",
-    );
-    sink.refuse(
-        is_true(merged, &["env", "ENABLE_CLUSTER_TRUST_BUNDLE_API"]),
-        at("env.ENABLE_CLUSTER_TRUST_BUNDLE_API"),
-        "a trust bundle volume",
-    );
-    if !values.sidecar_injector_webhook.templates.is_empty() {
+/// Modes that Ironsail's own control plane doesn't have yet; others do.
+fn refuse_absent(pilot: &Pilot<'_>, sink: &mut Sink) {
+    let values = &pilot.values;
+    let at = |path: &str| pilot.resolved.locate(path, &["pilot", ""]);
+    let image = pilot.image();
+    let remote = !values.global.remote_pilot_address.is_empty();
+    for (on, path, what) in [
+        (
+            values.istiod_remote.enabled,
+            "istiodRemote.enabled",
+            "support of remote clusters",
+        ),
+        (
+            remote,
+            "global.remotePilotAddress",
+            "support of remote clusters",
+        ),
+        (
+            values.global.external_istiod,
+            "global.externalIstiod",
+            "support of remote clusters",
+        ),
+        (
+            trusts_cluster_bundle(&values.env),
+            "env.ENABLE_CLUSTER_TRUST_BUNDLE_API",
+            "support of cluster trust bundles",
+        ),
+    ] {
+        sink.refuse_with_own_image(on, &image, at(path), what);
+    }
+    let own = is_own_image(&image);
+    if own && !values.sidecar_injector_webhook.templates.is_empty() {
         sink.warning(
             at("sidecarInjectorWebhook.templates"),
             "kept in the ConfigMap, but the built-in injector executes no Go templates",
         );
     }
+    if !own && pilot.runs() && !values.global.omit_sidecar_injector_config_map {
+        sink.warning(
+            "spec.components.pilot",
+            format!("{image} injects by Go templates, which this version does not write"),
+        );
+    }
 }
 
 fn objects(pilot: &Pilot<'_>, sink: &mut Sink) {
-    service_account(pilot, sink);
+    if pilot.configures() {
+        service_account(pilot, sink);
+    }
     rbac::render(pilot, sink);
     webhook::render(pilot, sink);
     config::render(pilot, sink);
+    if pilot.runs() {
+        workload(pilot, sink);
+    }
+    if pilot.values.global.network_policy.enabled {
+        sink.add(Component::Pilot, &network_policy(pilot));
+    }
+    service::render(pilot, sink);
+}
+
+fn workload(pilot: &Pilot<'_>, sink: &mut Sink) {
     let scale = scale(&pilot.values);
     sink.add(Component::Pilot, &deployment::render(pilot, &scale));
     let metadata = || namespaced(&pilot.name, &pilot.namespace, pilot.app_labels());
@@ -166,10 +208,6 @@ fn objects(pilot: &Pilot<'_>, sink: &mut Sink) {
     if let Some(hpa) = scale.autoscaler(namespaced(&pilot.name, &pilot.namespace, labels)) {
         sink.add(Component::Pilot, &hpa);
     }
-    if pilot.values.global.network_policy.enabled {
-        sink.add(Component::Pilot, &network_policy(pilot));
-    }
-    service::render(pilot, sink);
 }
 
 fn scale(values: &Istiod) -> Scale<'_> {
@@ -217,7 +255,7 @@ fn network_policy(pilot: &Pilot<'_>) -> NetworkPolicy {
 }
 
 /// A policy that lets these TCP ports in, group by group, and everything out.
-pub(super) fn policy(pods: Labels, ingress: &[&[i32]]) -> NetworkPolicySpec {
+pub(in crate::component) fn policy(pods: Labels, ingress: &[&[i32]]) -> NetworkPolicySpec {
     let port = |port: &i32| NetworkPolicyPort {
         port: Some(IntOrString::Int(*port)),
         protocol: Some("TCP".into()),
@@ -235,11 +273,17 @@ pub(super) fn policy(pods: Labels, ingress: &[&[i32]]) -> NetworkPolicySpec {
     }
 }
 
-/// Drops what `values.global.resourceScope` leaves to somebody else.
+/// Drops what `values.global.resourceScope` leaves to somebody else. Admission policies of a
+/// revision go with its namespace, as in the peer.
 pub fn keep_scope(scope: ResourceScope, objects: &mut Vec<Manifest>) {
+    let in_namespace = |object: &Manifest| {
+        let of_revision = object.component == Component::Pilot;
+        object.kind().namespaced
+            || (of_revision && object.kind().kind.starts_with("ValidatingAdmissionPolicy"))
+    };
     objects.retain(|object| match scope {
         ResourceScope::All => true,
-        ResourceScope::Cluster => !object.kind().namespaced,
-        ResourceScope::Namespace => object.kind().namespaced,
+        ResourceScope::Cluster => !in_namespace(object),
+        ResourceScope::Namespace => in_namespace(object),
     });
 }

@@ -251,6 +251,50 @@ async fn components_come_in_waves() {
 }
 
 #[tokio::test]
+async fn node_agents_come_before_what_needs_them() {
+    let ambient = json!({"profile": "ambient", "hub": "docker.io/istio", "tag": "1.32.0"});
+    let mesh = Mesh::new(ambient);
+    install_operator(&mesh.server);
+    mesh.reconcile().await;
+    assert!(mesh.server.has("/daemonsets/istio-cni-node"));
+    assert!(!mesh.server.has("/daemonsets/ztunnel"), "it waits");
+    mesh.reconcile().await;
+    assert_eq!(mesh.component("Cni"), "RECONCILING");
+    assert!(
+        mesh.message()
+            .contains("Cni: DaemonSet istio-cni-node is new"),
+        "{}",
+        mesh.message()
+    );
+    mesh.settle().await;
+    assert!(mesh.server.has("/daemonsets/ztunnel"));
+    assert_eq!(mesh.component("Ztunnel"), "HEALTHY");
+    mesh.reconcile().await;
+    assert_eq!(paths(&mesh.server), Vec::<String>::new());
+}
+
+/// EndpointSlices that a controller makes for a Service have copies of its labels.
+#[tokio::test]
+async fn what_controllers_made_is_not_ours() {
+    let mesh = Mesh::new(json!({"profile": "minimal"}));
+    mesh.settle().await;
+    let labels = mesh.server.object("/services/istiod")["metadata"]["labels"].clone();
+    let slices = "/apis/discovery.k8s.io/v1/namespaces/istio-system/endpointslices";
+    mesh.server.put(
+        slices,
+        json!({"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "metadata": {
+            "name": "istiod-x", "namespace": "istio-system", "labels": labels,
+            "ownerReferences": [{"apiVersion": "v1", "kind": "Service", "name": "istiod", "uid": "u",
+                "controller": true}]}}),
+    );
+    mesh.reconcile().await;
+    mesh.change(|iop| iop["metadata"]["deletionTimestamp"] = json!(Timestamp::now().to_string()));
+    mesh.reconcile().await;
+    assert_eq!(mesh.reconcile().await, None, "nothing of ours is left");
+    assert!(mesh.server.has("/endpointslices/istiod-x"));
+}
+
+#[tokio::test]
 async fn a_steady_state_writes_nothing_not_even_for_a_new_process() {
     let mut mesh = Mesh::new(json!({"profile": "demo"}));
     mesh.settle().await;
@@ -374,7 +418,7 @@ async fn a_first_spec_that_is_invalid_installs_nothing() {
     mesh.reconcile().await;
     assert_eq!(mesh.status(), "ERROR");
     assert!(
-        mesh.message().starts_with("spec.profile: "),
+        mesh.message().starts_with("spec.components.cni.enabled: "),
         "{}",
         mesh.message()
     );

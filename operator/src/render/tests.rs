@@ -1,3 +1,12 @@
+mod control_plane;
+mod effects;
+mod fuzz;
+mod gateways;
+mod modes;
+mod node_agents;
+mod selectors;
+mod table;
+
 use std::path::PathBuf;
 
 use serde_json::json;
@@ -28,6 +37,19 @@ fn warnings(spec: Value) -> String {
         .map(Diagnostic::to_string)
         .collect::<Vec<_>>()
         .join("\n")
+}
+
+/// The spec with images that have every component.
+fn stock(mut spec: Value) -> Value {
+    spec["hub"] = json!("docker.io/istio");
+    spec["tag"] = json!("1.32.0");
+    spec
+}
+
+/// Whether a rendering has an object, by `Kind name`.
+fn has(rendered: &Rendered, name: &str) -> bool {
+    let is = |object: &Manifest| format!("{} {}", object.kind().kind, object.name()) == name;
+    rendered.objects.iter().any(is)
 }
 
 /// One object of a rendering, by `Kind name`.
@@ -335,8 +357,9 @@ fn what_is_wrong_is_named_by_its_path() {
     let cases = [
         (
             json!({"components": {"cni": {"enabled": true}, "ztunnel": {"enabled": true}}}),
-            "spec.components.cni.enabled: the CNI node agent is not rendered by this version\n\
-             spec.components.ztunnel.enabled: ztunnel is not rendered by this version",
+            "spec.components.cni.enabled: there is no image ironsail/install-cni:1.32.0-ironsail.1: \
+             Ironsail has none for this component yet; name the hub and tag of images that have it\n\
+             spec.components.ztunnel.enabled: there is no image ironsail/ztunnel:1.32.0-ironsail.1: ",
         ),
         (
             json!({"components": {"pilot": {"k8s": {"affinity": {"nodeAfinity": {}}}}}}),
@@ -369,7 +392,8 @@ fn what_is_wrong_is_named_by_its_path() {
         ),
         (
             json!({"values": {"istiodRemote": {"enabled": true}}}),
-            "spec.values.istiodRemote.enabled: a remote control plane is not rendered by this version",
+            "spec.values.istiodRemote.enabled: Ironsail's control plane has no support of remote \
+             clusters yet; name the hub and tag of one that has",
         ),
     ];
     for (spec, expected) in cases {

@@ -6,7 +6,7 @@ use ironsail_crds::wire::Text;
 use k8s_openapi::api::core::v1::{Affinity, Container, SeccompProfile, ServicePort, Toleration};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use serde::Deserialize;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::global::Resources;
 use super::istiod::{Pdb, Utilization};
@@ -25,8 +25,6 @@ pub struct Gateway {
     pub custom_service: bool,
     pub egress_ports: Vec<ExtraPort>,
     pub env: BTreeMap<String, Value>,
-    #[serde(rename = "externalIPs")]
-    pub external_ips: Vec<String>,
     pub external_traffic_policy: String,
     pub hub: String,
     pub ingress_ports: Vec<ExtraPort>,
@@ -42,8 +40,8 @@ pub struct Gateway {
     pub node_selector: BTreeMap<String, String>,
     pub pdb: Pdb,
     pub pod_annotations: BTreeMap<String, String>,
-    pub pod_anti_affinity_label_selector: Vec<Map<String, Value>>,
-    pub pod_anti_affinity_term_label_selector: Vec<Map<String, Value>>,
+    pub pod_anti_affinity_label_selector: Vec<PodAntiAffinity>,
+    pub pod_anti_affinity_term_label_selector: Vec<PodAntiAffinity>,
     pub ports: Vec<ServicePort>,
     pub replica_count: i32,
     pub resources: Resources,
@@ -66,6 +64,17 @@ pub struct ConfigVolume {
     pub config_map_name: String,
     pub mount_path: String,
     pub name: String,
+}
+
+/// Pods whose nodes are avoided.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct PodAntiAffinity {
+    pub key: String,
+    pub operator: String,
+    pub topology_key: String,
+    /// A list, or its items separated by commas.
+    pub values: Value,
 }
 
 /// A Secret mounted into the gateway; it may be missing.

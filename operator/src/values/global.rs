@@ -15,6 +15,7 @@ pub struct Global {
     /// Preferred architectures, name → weight 0 (never) to 3 (most).
     pub arch: BTreeMap<String, u32>,
     pub ca_address: String,
+    pub config_cluster: bool,
     pub config_validation: bool,
     pub default_node_selector: BTreeMap<String, String>,
     pub default_pod_disruption_budget: Enabled,
@@ -26,6 +27,8 @@ pub struct Global {
     pub hub: String,
     pub image_pull_policy: String,
     pub image_pull_secrets: Vec<String>,
+    pub ip_families: Vec<String>,
+    pub ip_family_policy: String,
     pub istiod: Istiod,
     pub log_as_json: bool,
     pub logging: Logging,
@@ -34,6 +37,7 @@ pub struct Global {
     pub mesh_networks: Value,
     pub mount_mtls_certs: bool,
     pub multi_cluster: MultiCluster,
+    pub native_nftables: bool,
     pub network: Text,
     pub network_policy: Enabled,
     pub omit_sidecar_injector_config_map: bool,
@@ -43,6 +47,7 @@ pub struct Global {
     pub priority_class_name: String,
     pub proxy: Proxy,
     pub reader_service_account: ReaderServiceAccount,
+    pub remote_pilot_address: String,
     pub resource_scope: ResourceScope,
     pub sds: Sds,
     pub sts: Sts,
@@ -56,6 +61,14 @@ pub struct Global {
 #[serde(default)]
 pub struct Enabled {
     pub enabled: bool,
+}
+
+/// Bound of the pods of a priority class.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Quota {
+    pub enabled: bool,
+    pub pods: Text,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]

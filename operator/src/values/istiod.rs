@@ -82,6 +82,8 @@ pub struct Istiod {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct Base {
+    #[serde(rename = "enableCRDTemplates")]
+    pub enable_crd_templates: Option<bool>,
     #[serde(rename = "excludedCRDs")]
     pub excluded_crds: Vec<String>,
     #[serde(rename = "validationCABundle")]
@@ -108,6 +110,7 @@ pub struct Experimental {
 #[serde(default, rename_all = "camelCase")]
 pub struct IstiodRemote {
     pub enabled: bool,
+    pub enabled_local_injector_istiod: bool,
     #[serde(rename = "injectionCABundle")]
     pub injection_ca_bundle: String,
     pub injection_path: String,

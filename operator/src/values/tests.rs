@@ -21,6 +21,8 @@ fn every_built_in_document_parses() {
         &ISTIOD,
         &INGRESS,
         &EGRESS,
+        &CNI,
+        &ZTUNNEL,
         &COMPATIBILITY,
         &PLATFORM,
     ] {
@@ -157,16 +159,20 @@ fn compatibility_lies_under_the_users_values() {
 #[test]
 fn names_that_are_not_there() {
     assert_eq!(
-        refused(json!({"profile": "ambient"})),
-        "spec.profile: profile \"ambient\" is not available in this version, which has default, \
-         demo, empty, minimal"
+        refused(json!({"profile": "sds"})),
+        "spec.profile: profile \"sds\" is not available in this version, which has default, \
+         ambient, demo, empty, minimal, openshift, openshift-ambient, preview, remote, stable"
+    );
+    assert_eq!(
+        refused(json!({"profile": "/etc/profile.yaml"})),
+        "spec.profile: \"/etc/profile.yaml\" is a file, which an operator in a cluster can't read"
     );
     assert!(refused(json!({"values": {"profile": "x"}})).starts_with("spec.values.profile: "));
     assert!(
         refused(json!({"compatibilityVersion": "1.2"})).starts_with("spec.compatibilityVersion: ")
     );
-    let platform = json!({"values": {"global": {"platform": "openshift"}}});
-    assert!(refused(platform).starts_with("spec.values.global.platform: platform \"openshift\""));
+    let platform = json!({"values": {"global": {"platform": "mainframe"}}});
+    assert!(refused(platform).starts_with("spec.values.global.platform: platform \"mainframe\""));
     assert!(refused(json!({"revision": "A"})).starts_with("spec.revision: "));
     let typed = refused(json!({"components": {"pilot": {"enabled": "yes"}}}));
     assert!(

@@ -5,20 +5,25 @@ use std::collections::BTreeMap;
 use ironsail_mesh::label;
 use k8s_openapi::api::core::v1::{
     Affinity, ConfigMapVolumeSource, Container, ContainerPort, DownwardAPIVolumeFile,
-    DownwardAPIVolumeSource, EmptyDirVolumeSource, EnvVar, EnvVarSource, HTTPGetAction,
-    NodeAffinity, NodeSelector, NodeSelectorRequirement, NodeSelectorTerm, ObjectFieldSelector,
-    PodSecurityContext, PodSpec, PodTemplateSpec, PreferredSchedulingTerm, Probe,
-    ResourceFieldSelector, SecurityContext, Volume, VolumeMount,
+    DownwardAPIVolumeSource, EmptyDirVolumeSource, EnvVar, HTTPGetAction, NodeAffinity,
+    NodeSelector, NodeSelectorRequirement, NodeSelectorTerm, ObjectFieldSelector, PodAffinityTerm,
+    PodAntiAffinity, PodSecurityContext, PodSpec, PodTemplateSpec, PreferredSchedulingTerm, Probe,
+    SecurityContext, Volume, VolumeMount, WeightedPodAffinityTerm,
 };
-use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{
+    LabelSelector, LabelSelectorRequirement, ObjectMeta,
+};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use serde_json::Value;
 
 use super::{GatewayInstance, canonical_revision, sets, target, trust_domain};
 use crate::component::istiod::deployment::{drop_all, log_arguments, tcp_port, token_volume};
 use crate::component::{
-    Labels, env, env_field, env_map, mount, mount_read_only, optional_secret, some_list,
+    Labels, env, env_field, env_map, env_resource, given, mount, mount_read_only, optional_secret,
+    root_certificate, some_list,
 };
+use crate::value::scalar_text;
+use crate::values::gateway::{self as values, Gateway};
 use crate::values::global::non_empty;
 
 /// User and group of every proxy.
@@ -41,9 +46,11 @@ fn labels(gateway: &GatewayInstance<'_>) -> Labels {
     let mut more = vec![
         (label::CANONICAL_NAME, gateway.values.name.clone()),
         (label::CANONICAL_REVISION, canonical_revision(gateway)),
-        (label::INJECT, "false".to_owned()),
-        ("istio.io/dataplane-mode", "none".to_owned()),
+        (label::INJECT, gateway.is_injected().to_string()),
     ];
+    if !gateway.is_injected() {
+        more.push(("istio.io/dataplane-mode", "none".to_owned()));
+    }
     // Selectors of the oldest installations, which were only ever in this namespace.
     if gateway.namespace == ironsail_mesh::mesh_config::DEFAULT_ROOT_NAMESPACE {
         more.extend([
@@ -54,17 +61,25 @@ fn labels(gateway: &GatewayInstance<'_>) -> Labels {
     }
     labels.extend(gateway.labels.plain(&[]));
     labels.extend(gateway.labels.identity());
+    if gateway.is_injected() && gateway.resolved.revision.is_default() {
+        labels.remove(label::REVISION);
+    }
     labels.extend(more.into_iter().map(|(key, value)| (key.to_owned(), value)));
     labels
 }
 
 fn annotations(gateway: &GatewayInstance<'_>) -> Labels {
-    let mut annotations: Labels = [
-        (label::REVISION, gateway.resolved.revision.label()),
-        (label::INJECT, "false"),
-    ]
-    .map(|(key, value)| (key.to_owned(), value.to_owned()))
-    .into();
+    let revision = gateway.resolved.revision.label();
+    let own = match gateway.values.injection_template.as_str() {
+        "" => [(label::REVISION, revision), (label::INJECT, "false")],
+        template => [
+            ("inject.istio.io/templates", template),
+            (label::INJECT, "true"),
+        ],
+    };
+    let mut annotations: Labels = own
+        .map(|(key, value)| (key.to_owned(), value.to_owned()))
+        .into();
     if gateway.mesh.enable_prometheus_merge {
         for (key, value) in [
             ("port", "15020"),
@@ -81,7 +96,12 @@ fn annotations(gateway: &GatewayInstance<'_>) -> Labels {
 fn spec(gateway: &GatewayInstance<'_>) -> PodSpec {
     let values = &gateway.values;
     let global = &gateway.global;
-    let mut containers = vec![container(gateway)];
+    // OpenShift gives each namespace ids of its own.
+    let proxy_id = (global.platform != "openshift").then_some(PROXY_ID);
+    let mut containers = vec![match gateway.is_injected() {
+        true => stub(gateway),
+        false => container(gateway),
+    }];
     containers.extend(values.additional_containers.iter().cloned());
     let tolerations = match values.tolerations.as_slice() {
         [] => global.default_tolerations.clone(),
@@ -89,22 +109,43 @@ fn spec(gateway: &GatewayInstance<'_>) -> PodSpec {
     };
     PodSpec {
         security_context: (!values.run_as_root).then(|| PodSecurityContext {
-            run_as_user: Some(PROXY_ID),
-            run_as_group: Some(PROXY_ID),
+            run_as_user: proxy_id,
+            run_as_group: proxy_id,
             run_as_non_root: Some(true),
-            seccomp_profile: values
-                .seccomp_profile
-                .clone()
-                .filter(|s| *s != Default::default()),
+            seccomp_profile: given(&values.seccomp_profile),
             ..PodSecurityContext::default()
         }),
         service_account_name: Some(gateway.account()),
         priority_class_name: non_empty(&global.priority_class_name),
         containers,
-        volumes: Some(volumes(gateway)),
+        volumes: match gateway.is_injected() {
+            true => some_list(own_volumes(gateway)),
+            false => Some(volumes(gateway)),
+        },
         affinity: affinity(gateway),
         tolerations: some_list(tolerations),
         ..PodSpec::default()
+    }
+}
+
+/// What the control plane adds image, arguments and volumes to.
+fn stub(gateway: &GatewayInstance<'_>) -> Container {
+    let values = &gateway.values;
+    let unprivileged = env("ISTIO_META_UNPRIVILEGED_POD", "true");
+    let mut environment: Vec<EnvVar> = env_map(&values.env).collect();
+    if !values.run_as_root {
+        environment.insert(0, unprivileged);
+    }
+    Container {
+        name: "istio-proxy".into(),
+        image: Some("auto".into()),
+        image_pull_policy: gateway.global.pull_policy(),
+        ports: Some(ports(gateway)),
+        security_context: security_context(gateway),
+        resources: values.resources.or(&gateway.global.default_resources),
+        env: some_list(environment),
+        volume_mounts: some_list(own_mounts(gateway)),
+        ..Container::default()
     }
 }
 
@@ -113,18 +154,8 @@ fn container(gateway: &GatewayInstance<'_>) -> Container {
     let global = &gateway.global;
     let variant = &global.proxy.variant;
     Container {
-        name: "istio-proxy".into(),
         image: Some(global.image(&global.proxy.image, &values.hub, &values.tag, variant)),
-        image_pull_policy: global.pull_policy(),
-        ports: Some(ports(gateway)),
         args: Some(arguments(gateway)),
-        security_context: (!values.run_as_root).then(|| SecurityContext {
-            allow_privilege_escalation: Some(false),
-            capabilities: Some(drop_all()),
-            privileged: Some(false),
-            read_only_root_filesystem: Some(true),
-            ..SecurityContext::default()
-        }),
         readiness_probe: Some(Probe {
             failure_threshold: Some(30),
             http_get: Some(HTTPGetAction {
@@ -139,11 +170,20 @@ fn container(gateway: &GatewayInstance<'_>) -> Container {
             timeout_seconds: Some(1),
             ..Probe::default()
         }),
-        resources: values.resources.or(&global.default_resources),
         env: Some(environment(gateway)),
         volume_mounts: Some(mounts(gateway)),
-        ..Container::default()
+        ..stub(gateway)
     }
+}
+
+fn security_context(gateway: &GatewayInstance<'_>) -> Option<SecurityContext> {
+    (!gateway.values.run_as_root).then(|| SecurityContext {
+        allow_privilege_escalation: Some(false),
+        capabilities: Some(drop_all()),
+        privileged: Some(false),
+        read_only_root_filesystem: Some(true),
+        ..SecurityContext::default()
+    })
 }
 
 fn ports(gateway: &GatewayInstance<'_>) -> Vec<ContainerPort> {
@@ -206,7 +246,7 @@ fn environment(gateway: &GatewayInstance<'_>) -> Vec<EnvVar> {
         env_field("POD_NAMESPACE", "metadata.namespace", Some("v1")),
         env_field("INSTANCE_IP", "status.podIP", Some("v1")),
         env_field("HOST_IP", "status.hostIP", Some("v1")),
-        cpu_limit(),
+        env_resource("ISTIO_CPU_LIMIT", "limits.cpu", Some("1")),
         env_field("SERVICE_ACCOUNT", "spec.serviceAccountName", None),
         env("ISTIO_META_WORKLOAD_NAME", name),
         env(
@@ -229,23 +269,7 @@ fn environment(gateway: &GatewayInstance<'_>) -> Vec<EnvVar> {
     list
 }
 
-fn cpu_limit() -> EnvVar {
-    EnvVar {
-        name: "ISTIO_CPU_LIMIT".into(),
-        value_from: Some(EnvVarSource {
-            resource_field_ref: Some(ResourceFieldSelector {
-                divisor: Some(Quantity("1".into())),
-                resource: "limits.cpu".into(),
-                ..ResourceFieldSelector::default()
-            }),
-            ..EnvVarSource::default()
-        }),
-        ..EnvVar::default()
-    }
-}
-
 fn mounts(gateway: &GatewayInstance<'_>) -> Vec<VolumeMount> {
-    let values = &gateway.values;
     let mut mounts = vec![
         mount("workload-socket", "/var/run/secrets/workload-spiffe-uds"),
         mount("credential-socket", "/var/run/secrets/credential-uds"),
@@ -265,11 +289,18 @@ fn mounts(gateway: &GatewayInstance<'_>) -> Vec<VolumeMount> {
     }
     mounts.push(mount("istio-data", "/var/lib/istio/data"));
     mounts.push(mount("podinfo", "/etc/istio/pod"));
-    let secrets = values.secret_volumes.iter();
-    mounts.extend(secrets.map(|volume| mount_read_only(&volume.name, &volume.mount_path)));
-    let configs = values.config_volumes.iter();
-    mounts.extend(configs.map(|volume| mount_read_only(&volume.name, &volume.mount_path)));
+    mounts.extend(own_mounts(gateway));
     mounts
+}
+
+/// What the values ask to be mounted.
+fn own_mounts(gateway: &GatewayInstance<'_>) -> Vec<VolumeMount> {
+    let values = &gateway.values;
+    let secrets = values.secret_volumes.iter();
+    let secrets = secrets.map(|volume| mount_read_only(&volume.name, &volume.mount_path));
+    let configs = values.config_volumes.iter();
+    let configs = configs.map(|volume| mount_read_only(&volume.name, &volume.mount_path));
+    secrets.chain(configs).collect()
 }
 
 fn empty_dir(name: &str) -> Volume {
@@ -280,12 +311,12 @@ fn empty_dir(name: &str) -> Volume {
     }
 }
 
-fn config_map(volume: &str, name: &str, optional: Option<bool>) -> Volume {
+fn optional_config_map(volume: &str, name: &str) -> Volume {
     Volume {
         name: volume.into(),
         config_map: Some(ConfigMapVolumeSource {
             name: name.into(),
-            optional,
+            optional: Some(true),
             ..ConfigMapVolumeSource::default()
         }),
         ..Volume::default()
@@ -293,16 +324,15 @@ fn config_map(volume: &str, name: &str, optional: Option<bool>) -> Volume {
 }
 
 fn volumes(gateway: &GatewayInstance<'_>) -> Vec<Volume> {
-    let values = &gateway.values;
     let global = &gateway.global;
     let mut volumes = ["workload-socket", "credential-socket", "workload-certs"]
         .map(empty_dir)
         .to_vec();
     if global.pilot_cert_provider == "istiod" {
-        volumes.push(config_map(
+        volumes.push(root_certificate(
             "istiod-ca-cert",
-            global.root_cert_config_map(),
-            None,
+            &global.trust_bundle_name,
+            gateway.trusts_cluster_bundle,
         ));
     }
     volumes.push(pod_info());
@@ -314,12 +344,19 @@ fn volumes(gateway: &GatewayInstance<'_>) -> Vec<Volume> {
         volumes.push(optional_secret("istio-certs", &account));
     }
     let mesh = gateway.resolved.revision.suffixed("istio");
-    volumes.push(config_map("config-volume", &mesh, Some(true)));
-    let secrets = values.secret_volumes.iter();
-    volumes.extend(secrets.map(|volume| optional_secret(&volume.name, &volume.secret_name)));
-    let configs = values.config_volumes.iter();
-    volumes.extend(configs.map(|v| config_map(&v.name, &v.config_map_name, Some(true))));
+    volumes.push(optional_config_map("config-volume", &mesh));
+    volumes.extend(own_volumes(gateway));
     volumes
+}
+
+/// Secrets and ConfigMaps that the values ask for; they may be missing.
+fn own_volumes(gateway: &GatewayInstance<'_>) -> Vec<Volume> {
+    let values = &gateway.values;
+    let secrets = values.secret_volumes.iter();
+    let secrets = secrets.map(|volume| optional_secret(&volume.name, &volume.secret_name));
+    let configs = values.config_volumes.iter();
+    let configs = configs.map(|v| optional_config_map(&v.name, &v.config_map_name));
+    secrets.chain(configs).collect()
 }
 
 /// The pod's labels and annotations as files.
@@ -344,12 +381,7 @@ fn pod_info() -> Volume {
 
 /// Nodes by architecture and selector.
 fn affinity(gateway: &GatewayInstance<'_>) -> Option<Affinity> {
-    if let Some(own) = gateway
-        .values
-        .affinity
-        .clone()
-        .filter(|own| *own != Default::default())
-    {
+    if let Some(own) = given(&gateway.values.affinity) {
         return Some(own);
     }
     let global = &gateway.global;
@@ -383,10 +415,52 @@ fn affinity(gateway: &GatewayInstance<'_>) -> Option<Affinity> {
         preferred_during_scheduling_ignored_during_execution: some_list(preferred.collect()),
         required_during_scheduling_ignored_during_execution: required,
     };
-    (node != NodeAffinity::default()).then(|| Affinity {
-        node_affinity: Some(node),
+    let affinity = Affinity {
+        node_affinity: given(&Some(node)),
+        pod_anti_affinity: given(&Some(anti_affinity(&gateway.values))),
         ..Affinity::default()
-    })
+    };
+    given(&Some(affinity))
+}
+
+/// Nodes of other pods that are avoided, strictly or if possible.
+fn anti_affinity(values: &Gateway) -> PodAntiAffinity {
+    let strict = values.pod_anti_affinity_label_selector.iter();
+    let soft = values.pod_anti_affinity_term_label_selector.iter();
+    let soft = soft.map(|avoided| WeightedPodAffinityTerm {
+        weight: 100,
+        pod_affinity_term: pods(avoided),
+    });
+    PodAntiAffinity {
+        required_during_scheduling_ignored_during_execution: some_list(strict.map(pods).collect()),
+        preferred_during_scheduling_ignored_during_execution: some_list(soft.collect()),
+    }
+}
+
+fn pods(avoided: &values::PodAntiAffinity) -> PodAffinityTerm {
+    let values: Vec<String> = match &avoided.values {
+        Value::Array(items) => items.iter().filter_map(scalar_text).collect(),
+        other => {
+            let text = scalar_text(other).unwrap_or_default();
+            let items = text.split(',').map(str::trim);
+            items
+                .filter(|item| !item.is_empty())
+                .map(str::to_owned)
+                .collect()
+        }
+    };
+    PodAffinityTerm {
+        label_selector: Some(LabelSelector {
+            match_expressions: Some(vec![LabelSelectorRequirement {
+                key: avoided.key.clone(),
+                operator: avoided.operator.clone(),
+                values: some_list(values),
+            }]),
+            ..LabelSelector::default()
+        }),
+        topology_key: avoided.topology_key.clone(),
+        ..PodAffinityTerm::default()
+    }
 }
 
 fn requirement(key: &str, values: Vec<String>) -> NodeSelectorRequirement {

@@ -28,7 +28,8 @@ pub fn render(pilot: &Pilot<'_>, sink: &mut Sink) {
         config_map(pilot, "istio-sidecar-injector", data, sink);
     }
     values_map(pilot, sink);
-    if !pilot.values.jwks_resolver_extra_root_ca.is_empty() {
+    let remote = pilot.values.istiod_remote.enabled;
+    if !remote && !pilot.values.jwks_resolver_extra_root_ca.is_empty() {
         let data = vec![(
             "extra.pem",
             pilot.values.jwks_resolver_extra_root_ca.clone(),
@@ -160,8 +161,13 @@ fn default_providers(pilot: &Pilot<'_>) -> Value {
 
 fn default_config(pilot: &Pilot<'_>) -> Value {
     let global = &pilot.values.global;
+    let istiod = match pilot.values.global.remote_pilot_address.as_str() {
+        "" => pilot.name.as_str(),
+        _ if pilot.injects_here() => "istiod-remote",
+        _ => "istiod",
+    };
     let mut config = json!({
-        "discoveryAddress": format!("{}.{}.svc:15012", pilot.name, pilot.namespace),
+        "discoveryAddress": format!("{istiod}.{}.svc:15012", pilot.namespace),
     });
     if !global.mesh_id.is_empty() {
         set(&mut config, &["meshId"], json!(global.mesh_id.0));

@@ -14,8 +14,8 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::Pilot;
 use crate::component::{
-    Labels, Scale, env, env_field, env_map, match_labels, mount, mount_read_only, namespaced,
-    optional_secret, some, some_list,
+    Labels, Scale, env, env_field, env_map, given, match_labels, mount, mount_read_only,
+    namespaced, optional_secret, some, some_list, trust_bundle, trusts_cluster_bundle,
 };
 use crate::value::scalar_text;
 use crate::values::global::{Global, non_empty};
@@ -111,10 +111,7 @@ fn pod(pilot: &Pilot<'_>) -> PodSpec {
         service_account_name: Some(pilot.name.clone()),
         priority_class_name: non_empty(&values.global.priority_class_name),
         node_selector: some(values.node_selector.clone()),
-        affinity: values
-            .affinity
-            .clone()
-            .filter(|affinity| *affinity != Default::default()),
+        affinity: given(&values.affinity),
         tolerations: Some(tolerations),
         topology_spread_constraints: some_list(values.topology_spread_constraints.clone()),
         init_containers: some_list(values.init_containers.clone()),
@@ -129,7 +126,7 @@ fn container(pilot: &Pilot<'_>) -> Container {
     let global = &values.global;
     Container {
         name: "discovery".into(),
-        image: Some(global.image(&values.image, &values.hub, &values.tag, &values.variant)),
+        image: Some(pilot.image()),
         image_pull_policy: global.pull_policy(),
         args: Some(arguments(pilot)),
         ports: Some(
@@ -161,10 +158,7 @@ fn container(pilot: &Pilot<'_>) -> Container {
             read_only_root_filesystem: Some(true),
             run_as_non_root: Some(true),
             capabilities: Some(drop_all()),
-            seccomp_profile: values
-                .seccomp_profile
-                .clone()
-                .filter(|s| *s != Default::default()),
+            seccomp_profile: given(&values.seccomp_profile),
             ..SecurityContext::default()
         }),
         termination_message_policy: non_empty(&values.termination_message_policy),
@@ -229,7 +223,7 @@ fn arguments(pilot: &Pilot<'_>) -> Vec<String> {
 fn environment(pilot: &Pilot<'_>) -> Vec<EnvVar> {
     let values = &pilot.values;
     let global = &values.global;
-    let given = |name: &str| values.env.contains_key(name);
+    let has = |name: &str| values.env.contains_key(name);
     let mut list = vec![
         env("REVISION", pilot.resolved.revision.label()),
         env("PILOT_CERT_PROVIDER", &global.pilot_cert_provider),
@@ -238,7 +232,7 @@ fn environment(pilot: &Pilot<'_>) -> Vec<EnvVar> {
         env_field("SERVICE_ACCOUNT", "spec.serviceAccountName", Some("v1")),
         env("KUBECONFIG", "/var/run/secrets/remote/config"),
     ];
-    if !given("CA_TRUSTED_NODE_ACCOUNTS") {
+    if !has("CA_TRUSTED_NODE_ACCOUNTS") {
         let or = |own: &str, default: &str| non_empty(own).unwrap_or_else(|| default.to_owned());
         let namespace = or(&values.trusted_ztunnel_namespace, &pilot.namespace);
         let name = or(&values.trusted_ztunnel_name, "ztunnel");
@@ -264,7 +258,7 @@ fn environment(pilot: &Pilot<'_>) -> Vec<EnvVar> {
         let name = non_empty(&values.taint.name);
         list.extend(name.map(|name| env("PILOT_NODE_UNTAINT_CONTROLLERS_TAINT_NAME", name)));
     }
-    if global.external_istiod && !given("EXTERNAL_ISTIOD") {
+    if global.external_istiod && !has("EXTERNAL_ISTIOD") {
         list.push(env("EXTERNAL_ISTIOD", "true"));
     }
     for (name, value) in [
@@ -317,16 +311,7 @@ fn volumes(pilot: &Pilot<'_>) -> Vec<Volume> {
         optional_secret("cacerts", "cacerts"),
         optional_secret("istio-kubeconfig", "istio-kubeconfig"),
         optional_secret("istio-csr-dns-cert", "istiod-tls"),
-        Volume {
-            name: "istio-csr-ca-configmap".into(),
-            config_map: Some(ConfigMapVolumeSource {
-                name: global.root_cert_config_map().to_owned(),
-                default_mode: Some(0o644),
-                optional: Some(true),
-                ..ConfigMapVolumeSource::default()
-            }),
-            ..Volume::default()
-        },
+        root_volume(pilot),
     ];
     if !pilot.values.jwks_resolver_extra_root_ca.is_empty() {
         volumes.push(Volume {
@@ -340,6 +325,29 @@ fn volumes(pilot: &Pilot<'_>) -> Vec<Volume> {
     }
     volumes.extend(pilot.values.volumes.iter().cloned());
     volumes
+}
+
+/// The root certificate that others made, if they did.
+fn root_volume(pilot: &Pilot<'_>) -> Volume {
+    let name = "istio-csr-ca-configmap".to_owned();
+    let global = &pilot.values.global;
+    if trusts_cluster_bundle(&pilot.values.env) {
+        return Volume {
+            name,
+            projected: Some(trust_bundle(&global.trust_bundle_name, Some(true))),
+            ..Volume::default()
+        };
+    }
+    Volume {
+        name,
+        config_map: Some(ConfigMapVolumeSource {
+            name: global.root_cert_config_map().to_owned(),
+            default_mode: Some(0o644),
+            optional: Some(true),
+            ..ConfigMapVolumeSource::default()
+        }),
+        ..Volume::default()
+    }
 }
 
 /// The pod's account token for the mesh's certificate authority.

@@ -5,7 +5,8 @@ use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, PolicyRule, Ro
 use super::Pilot;
 use crate::component::base::READER;
 use crate::component::{
-    Component, Labels, Sink, clustered, namespaced, role_ref, rule, service_account,
+    Component, LabelSet, Labels, Sink, clustered, namespaced, role_ref, rule, service_account,
+    trusts_cluster_bundle,
 };
 use crate::value::scalar_text;
 use crate::values::istiod::Istiod;
@@ -37,6 +38,10 @@ const UPDATE: &[&str] = &["update", "patch"];
 pub fn render(pilot: &Pilot<'_>, sink: &mut Sink) {
     let namespace = pilot.istio_namespace();
     let named = |base: &str| format!("{}-{}", pilot.suffixed(base), namespace);
+    reader_role(pilot, &named("istio-reader-clusterrole"), sink);
+    if !pilot.configures() {
+        return;
+    }
     let istiod = pilot.labels.released(&[("app", "istiod")]);
     let subject = (pilot.name.as_str(), namespace);
     let rules = control_plane(pilot);
@@ -45,7 +50,6 @@ pub fn render(pilot: &Pilot<'_>, sink: &mut Sink) {
         let name = named("istiod-gateway-controller");
         cluster_role(&name, &istiod, gateway_controller(), subject, sink);
     }
-    reader_role(pilot, &named("istio-reader-clusterrole"), sink);
     let metadata = || namespaced(&pilot.name, namespace, istiod.clone());
     sink.add(
         Component::Pilot,
@@ -102,7 +106,7 @@ fn reader_role(pilot: &Pilot<'_>, name: &str, sink: &mut Sink) {
     if !global.enable_reader_rbac.unwrap_or(true) {
         return;
     }
-    let labels = crate::component::LabelSet {
+    let labels = LabelSet {
         name: "istio-reader",
         ..pilot.labels.clone()
     };
@@ -113,7 +117,10 @@ fn reader_role(pilot: &Pilot<'_>, name: &str, sink: &mut Sink) {
         name if own.namespace.is_empty() => (name, pilot.istio_namespace()),
         name => (name, own.namespace.as_str()),
     };
-    let rules = reader(&services_group(&pilot.values));
+    let mut rules = reader(&services_group(&pilot.values));
+    if pilot.values.istiod_remote.enabled {
+        rules.extend(remote_writer());
+    }
     cluster_role(name, &labels, rules, account, sink);
 }
 
@@ -189,6 +196,9 @@ fn control_plane(pilot: &Pilot<'_>) -> Vec<PolicyRule> {
         ),
     ]);
     rules.extend(signing(&pilot.values, &pilot.layers.merged));
+    if trusts_cluster_bundle(&pilot.values.env) {
+        rules.extend(trust_bundles());
+    }
     rules.extend([
         rule(&["authentication.k8s.io"], &["tokenreviews"], &["create"]),
         rule(
@@ -258,6 +268,22 @@ fn signing(values: &Istiod, merged: &serde_json::Value) -> Vec<PolicyRule> {
             &["update", "create", "get", "delete", "watch"],
         ),
         approve,
+    ]
+}
+
+/// Publishing the root certificate as a trust bundle of the cluster.
+fn trust_bundles() -> [PolicyRule; 2] {
+    let attest = PolicyRule {
+        resource_names: Some(vec!["istio.io/istiod-ca".to_owned()]),
+        ..rule(CERTIFICATES, &["signers"], &["attest"])
+    };
+    [
+        rule(
+            CERTIFICATES,
+            &["clustertrustbundles"],
+            &["update", "create", "delete", "list", "watch", "get"],
+        ),
+        attest,
     ]
 }
 
@@ -343,6 +369,27 @@ fn reader(services: &str) -> Vec<PolicyRule> {
             &["authorization.k8s.io"],
             &["subjectaccessreviews"],
             &["create"],
+        ),
+    ]
+}
+
+/// What a control plane of another cluster writes in one that has none of its own.
+fn remote_writer() -> [PolicyRule; 3] {
+    [
+        rule(
+            CORE,
+            &["configmaps"],
+            &["create", "get", "list", "watch", "update"],
+        ),
+        rule(
+            ADMISSION,
+            &["mutatingwebhookconfigurations"],
+            &["get", "list", "watch", "update", "patch"],
+        ),
+        rule(
+            ADMISSION,
+            &["validatingwebhookconfigurations"],
+            &["get", "list", "watch", "update"],
         ),
     ]
 }

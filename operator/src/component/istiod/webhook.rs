@@ -8,7 +8,7 @@ use k8s_openapi::api::admissionregistration::v1::{
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, LabelSelectorRequirement};
 
-use super::Pilot;
+use super::{Pilot, stable};
 use crate::component::{Component, Sink, clustered, some};
 use crate::values::global::non_empty;
 use crate::values::istiod::Base;
@@ -37,10 +37,46 @@ pub fn render(pilot: &Pilot<'_>, sink: &mut Sink) {
             );
         }
     }
-    if pilot.values.global.config_validation {
+    if pilot.values.global.config_validation && pilot.configures() {
         sink.add(Component::Pilot, &validator(pilot));
     }
+    if pilot.values.experimental.stable_validation_policy && pilot.configures() {
+        stable_policy(pilot, sink);
+    }
 }
+
+/// Refuses what is not of the stable channel, in objects of this revision.
+fn stable_policy(pilot: &Pilot<'_>, sink: &mut Sink) {
+    let named = |base: &str| {
+        let base = pilot.suffixed(base);
+        format!("{base}-{}.istio.io", pilot.istio_namespace())
+    };
+    let names = (
+        named("stable-channel-policy"),
+        named("stable-channel-policy-binding"),
+    );
+    stable::render(
+        Component::Pilot,
+        (&names.0, &names.1),
+        pilot.labels.plain(&[]),
+        Some(of_revision(pilot)),
+        sink,
+    );
+}
+
+/// Selects objects that name this revision.
+fn of_revision(pilot: &Pilot<'_>) -> LabelSelector {
+    let revision = pilot.resolved.revision.label();
+    expressions(vec![is_in(label::REVISION, &[revision])])
+}
+
+/// Groups of the mesh kinds that are validated.
+pub const VALIDATED_GROUPS: [&str; 4] = [
+    "security.istio.io",
+    "networking.istio.io",
+    "telemetry.istio.io",
+    "extensions.istio.io",
+];
 
 /// Names of one cluster-wide namespace of names: suffixed outside of istio-system.
 fn in_namespace(pilot: &Pilot<'_>, name: String) -> String {
@@ -208,7 +244,6 @@ fn validator(pilot: &Pilot<'_>) -> ValidatingWebhookConfiguration {
         namespace: pilot.istio_namespace(),
         base: &pilot.values.base,
     };
-    let selector = expressions(vec![is_in(label::REVISION, &[rev])]);
     let name = format!(
         "{}-{}",
         pilot.suffixed("istio-validator"),
@@ -219,7 +254,7 @@ fn validator(pilot: &Pilot<'_>) -> ValidatingWebhookConfiguration {
         webhooks: Some(vec![validating_webhook(
             "rev.validation.istio.io",
             &target,
-            selector,
+            of_revision(pilot),
         )]),
     }
 }
@@ -237,12 +272,6 @@ pub fn validating_webhook(
     target: &ValidatingWebhookTarget<'_>,
     selector: LabelSelector,
 ) -> ValidatingWebhook {
-    let groups = [
-        "security.istio.io",
-        "networking.istio.io",
-        "telemetry.istio.io",
-        "extensions.istio.io",
-    ];
     let url = non_empty(&target.base.validation_url);
     let bundle = ca_bundle(&target.base.validation_ca_bundle);
     // Without a bundle the webhook can't be called before the control plane writes one.
@@ -265,7 +294,7 @@ pub fn validating_webhook(
         },
         rules: Some(vec![RuleWithOperations {
             operations: Some(vec!["CREATE".into(), "UPDATE".into()]),
-            api_groups: Some(groups.map(str::to_owned).into()),
+            api_groups: Some(VALIDATED_GROUPS.map(str::to_owned).into()),
             api_versions: Some(vec!["*".into()]),
             resources: Some(vec!["*".into()]),
             ..RuleWithOperations::default()
