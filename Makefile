@@ -67,7 +67,7 @@ lint: tools ## format and clippy, warnings denied
 	cargo clippy --workspace --all-targets -- -D warnings
 
 .PHONY: unit
-unit: tools test-tools ## unit and golden tests
+unit: tools test-tools ## unit, golden and simulation tests
 	cargo test --workspace
 
 .PHONY: e2e

@@ -1,6 +1,5 @@
 //! The control plane as a whole: what is started, in which order, and how it ends.
 
-use ironsail_runtime::log::chain;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,6 +7,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use ironsail_kube::election::{Election, Timing};
 use ironsail_runtime::admin::{Limits, Router, Server, json, typed};
+use ironsail_runtime::log::chain;
 use ironsail_runtime::readiness::Readiness;
 use ironsail_runtime::signal::{Shutdown, Signals};
 use ironsail_runtime::{process, version};

@@ -1,6 +1,5 @@
 //! The gRPC ports: discovery and certificates on one listener.
 
-use ironsail_runtime::log::chain;
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -14,6 +13,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use ironsail_runtime::log::chain;
 use ironsail_runtime::signal::Shutdown;
 use ironsail_xds::ca::{CertificateServer, CertificateService};
 use rustls::ServerConfig;

@@ -3,12 +3,12 @@
 //! IstioOperators are watched without a schema, so that no stored object can stop the watch. Of
 //! owned objects only metadata is watched, of workloads also what tells their health.
 
-use ironsail_runtime::log::chain;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::channel::mpsc::{UnboundedSender, unbounded};
 use futures::{Stream, StreamExt as _, TryStreamExt as _};
+use ironsail_runtime::log::chain;
 use ironsail_runtime::readiness::Condition;
 use ironsail_runtime::signal::Shutdown;
 use k8s_openapi::Resource as _;

@@ -2,13 +2,13 @@
 
 mod finalize;
 
-use ironsail_runtime::log::chain;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
 use ironsail_crds::Diagnostic;
 use ironsail_crds::operator::{IstioOperatorStatus, Status};
+use ironsail_runtime::log::chain;
 use ironsail_runtime::retry::Backoff;
 use k8s_openapi::jiff::Timestamp;
 use kube::Client;

@@ -1,6 +1,5 @@
 //! `operator server`: everything that the process does besides reconciling.
 
-use ironsail_runtime::log::chain;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,6 +7,7 @@ use http::StatusCode;
 use ironsail_kube::client::{ClientError, connect};
 use ironsail_kube::election::{Election, Timing};
 use ironsail_runtime::admin::{Router, Server, text, typed};
+use ironsail_runtime::log::chain;
 use ironsail_runtime::readiness::{Condition, Readiness};
 use ironsail_runtime::signal::{Shutdown, Signals};
 use ironsail_runtime::{process, tls};

@@ -2,6 +2,7 @@
 //!
 //! The main thread runs agent, discovery, admin and probes on one current-thread runtime; traffic has threads of its own.
 
+mod clusters;
 mod source;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};

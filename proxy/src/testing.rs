@@ -1,13 +1,15 @@
-//! Helpers of tests, and of those who simulate a mesh (feature `testing`): certificates and proxies in memory.
+//! Helpers of tests, and of those who simulate a mesh (feature `testing`): proxies in memory.
 
-pub mod authority;
+#[cfg(test)]
+mod authority;
 #[cfg(test)]
 pub(crate) mod capture;
 pub mod memory;
 #[cfg(test)]
 mod message;
 
-pub use authority::Authority;
+#[cfg(test)]
+pub(crate) use authority::Authority;
 #[cfg(test)]
 pub(crate) use message::{
     assignment, common_tls, downstream_tls, eds_cluster, filter, listener, listener_filter,

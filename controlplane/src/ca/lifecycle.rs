@@ -3,12 +3,12 @@
 //! Order: files mounted at `/etc/cacerts`, Secret `cacerts`, Secret `istio-ca-secret`; only when none exists a root
 //! is made. What exists and cannot be used is reported and nothing is signed: a second root would split the mesh.
 
-use ironsail_runtime::log::chain;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ironsail_runtime::log::chain;
 use ironsail_runtime::retry::{self, BackoffConfig};
 use ironsail_runtime::signal::Shutdown;
 use time::OffsetDateTime;

@@ -1,11 +1,11 @@
 //! TLS of the control plane's own servers: certificates of its own authority, in memory, renewed while serving.
 
-use ironsail_runtime::log::chain;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
+use ironsail_runtime::log::chain;
 use ironsail_runtime::signal::Shutdown;
 use ironsail_runtime::tls;
 use rustls::client::danger::HandshakeSignatureValid;

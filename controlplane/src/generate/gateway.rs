@@ -79,15 +79,18 @@ impl GatewayServer {
         self.tls.as_ref().is_some_and(|tls| tls.https_redirect)
     }
 
-    /// The host of this server that a host of a rule falls under.
-    pub fn host_for(&self, rule: &VirtualService, host: &str) -> Option<&ServerHost> {
-        self.hosts.iter().find(|own| {
-            let is_namespace = own
-                .namespace
-                .as_ref()
-                .is_none_or(|namespace| **namespace == *rule.key.namespace);
-            is_namespace && (matches(&own.host, host) || own.host == host)
+    /// Hosts that a rule and this server have in common: of each pair that overlaps, the narrower one.
+    pub fn common_hosts(&self, rule: &VirtualService) -> BTreeSet<String> {
+        let own = self.hosts.iter().filter(|own| {
+            let namespace = own.namespace.as_ref();
+            namespace.is_none_or(|namespace| **namespace == *rule.key.namespace)
+        });
+        own.flat_map(|own| {
+            let hosts = rule.hosts.iter();
+            hosts.filter_map(|host| narrower(&own.host, host))
         })
+        .map(str::to_owned)
+        .collect()
     }
 
     /// Server names that choose this server; empty is any.
@@ -98,6 +101,14 @@ impl GatewayServer {
             false => names.into_iter().collect(),
         }
     }
+}
+
+/// The narrower of two hosts; `None` when no name falls under both.
+fn narrower<'a>(server: &'a str, rule: &'a str) -> Option<&'a str> {
+    if server.eq_ignore_ascii_case(rule) || matches(server, rule) {
+        return Some(rule);
+    }
+    matches(rule, server).then_some(server)
 }
 
 /// Address and port of a listener.

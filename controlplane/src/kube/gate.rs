@@ -1,11 +1,11 @@
 //! Who may have a stream, and secrets over it: asks the authenticator and the API server.
 
-use ironsail_runtime::log::chain;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use ironsail_mesh::identity::Identity;
+use ironsail_runtime::log::chain;
 use k8s_openapi::api::authorization::v1::{
     ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec,
 };

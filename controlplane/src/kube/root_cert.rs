@@ -2,11 +2,11 @@
 //!
 //! Done by the leader. An edited or deleted ConfigMap is made good; terminating namespaces are left alone.
 
-use ironsail_runtime::log::chain;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use futures::StreamExt;
+use ironsail_runtime::log::chain;
 use ironsail_runtime::signal::Shutdown;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;

@@ -2,13 +2,13 @@
 //!
 //! A document that cannot be read is reported, and the last good one stays in use.
 
-use ironsail_runtime::log::chain;
 use std::sync::Arc;
 
 use futures::StreamExt;
 use ironsail_inject::InjectorConfig;
 use ironsail_mesh::mesh_config::MeshConfig;
 use ironsail_mesh::revision::Revision;
+use ironsail_runtime::log::chain;
 use ironsail_runtime::signal::Shutdown;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::Client;

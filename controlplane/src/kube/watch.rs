@@ -3,11 +3,11 @@
 //! Each object is decoded by itself, so that one that cannot be read never stops a watch; its last readable version stays
 //! in use. After a gap the list is compared with what was known, and what is gone is reported as deleted.
 
-use ironsail_runtime::log::chain;
 use std::collections::BTreeSet;
 use std::fmt::Debug;
 
 use futures::{StreamExt, TryStreamExt};
+use ironsail_runtime::log::chain;
 use ironsail_runtime::signal::Shutdown;
 use kube::api::Api;
 use kube::core::DeserializeGuard;

@@ -4,12 +4,12 @@
 //! Every replica does this; an update is only sent when something differs, so they do not disturb each other. What is
 //! ours: entries whose client configuration names our Service.
 
-use ironsail_runtime::log::chain;
 use std::time::Duration;
 
 use futures::StreamExt;
 use ironsail_mesh::label;
 use ironsail_mesh::revision::Revision;
+use ironsail_runtime::log::chain;
 use ironsail_runtime::readiness::Readiness;
 use ironsail_runtime::signal::Shutdown;
 use k8s_openapi::ByteString;

@@ -5,10 +5,10 @@
 
 mod candidate;
 
-use ironsail_runtime::log::chain;
 use std::future::Future;
 use std::time::{Duration, Instant};
 
+use ironsail_runtime::log::chain;
 use ironsail_runtime::signal::Shutdown;
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::api::{Api, PostParams};

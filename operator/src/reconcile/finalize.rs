@@ -1,9 +1,9 @@
 //! The end of an IstioOperator: all that it owns is deleted, definitions of kinds and the user's
 //! mesh configuration stay.
 
-use ironsail_runtime::log::chain;
 use std::time::Duration;
 
+use ironsail_runtime::log::chain;
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{Api, DynamicObject, ListParams};
 use tracing::{info, warn};

@@ -18,8 +18,10 @@ use std::time::SystemTime;
 
 use bytes::Bytes;
 use http::StatusCode;
+use ironsail_mesh::locality::Locality;
 use ironsail_runtime::admin::{Request, Response, Router, text};
 
+use crate::resource::endpoint::HealthStatus;
 use crate::stats::Registry;
 
 pub use config_dump::{PRINT_COMMAND, print_dump};
@@ -69,23 +71,30 @@ pub struct DumpResource {
 pub struct ClusterStatus {
     pub name: String,
     pub added_via_api: bool,
+    /// Of requests of default and of high priority.
+    pub default_limits: Limits,
+    pub high_limits: Limits,
+    pub hosts: Vec<HostStatus>,
+}
+
+/// Circuit breakers of one routing priority; `u32::MAX` is no limit.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Limits {
     pub max_connections: u32,
     pub max_pending_requests: u32,
     pub max_requests: u32,
     pub max_retries: u32,
-    pub hosts: Vec<HostStatus>,
 }
 
 /// One host of a cluster.
 #[derive(Clone, Debug)]
 pub struct HostStatus {
     pub address: SocketAddr,
-    pub healthy: bool,
+    /// As discovery says.
+    pub health: HealthStatus,
     pub weight: u32,
     pub priority: u32,
-    pub region: String,
-    pub zone: String,
-    pub sub_zone: String,
+    pub locality: Locality,
     pub cx_active: u64,
     pub cx_total: u64,
     pub cx_connect_fail: u64,

@@ -49,6 +49,28 @@ pub enum AuthorityError {
     Credential(#[from] CredentialError),
 }
 
+/// What an authority's answer to a request makes: its elements are PEM, the leaf first, the roots last.
+///
+/// # Errors
+/// Leaf or roots are missing or unreadable, or the leaf is not for the request's key.
+pub fn credential(
+    request: &SigningRequest,
+    answer: &[String],
+) -> Result<Credential, AuthorityError> {
+    let Some((roots, chain)) = answer.split_last().filter(|(_, chain)| !chain.is_empty()) else {
+        return Err(AuthorityError::Chain(answer.len()));
+    };
+    let chain: String = chain
+        .iter()
+        .map(|pem| format!("{}\n", pem.trim_end()))
+        .collect();
+    Ok(Credential::new(Texts {
+        chain: &chain,
+        key: request.key_pem(),
+        roots,
+    })?)
+}
+
 /// One authority. Every request reads token and roots anew and has a connection of its own.
 pub(super) struct AuthorityClient {
     config: Config,
@@ -65,20 +87,7 @@ impl AuthorityClient {
         let request = SigningRequest::new(&self.config.identity, self.config.key_type)?;
         let answer = tokio::time::timeout(TIMEOUT, self.ask(&request)).await;
         let answer = answer.map_err(|_| AuthorityError::Timeout)??;
-        let count = answer.cert_chain.len();
-        // The last element holds the roots.
-        let Some((roots, chain)) = answer.cert_chain.split_last().filter(|_| count > 1) else {
-            return Err(AuthorityError::Chain(count));
-        };
-        let chain: String = chain
-            .iter()
-            .map(|pem| format!("{}\n", pem.trim_end()))
-            .collect();
-        Ok(Credential::new(Texts {
-            chain: &chain,
-            key: request.key_pem(),
-            roots,
-        })?)
+        credential(&request, &answer.cert_chain)
     }
 
     async fn ask(

@@ -169,6 +169,11 @@ impl Cluster {
         hosts
     }
 
+    /// What discovery says of the hosts.
+    pub fn endpoints(&self) -> Arc<Endpoints> {
+        Arc::clone(&self.endpoints.borrow())
+    }
+
     /// Takes over new endpoints; those that stay the same keep their host.
     pub fn set_endpoints(&self, endpoints: &Arc<Endpoints>) {
         if Arc::ptr_eq(&self.endpoints.borrow(), endpoints) {

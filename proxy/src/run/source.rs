@@ -1,7 +1,5 @@
 //! What the admin API shows of this proxy.
 
-use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Instant, SystemTime};
@@ -14,16 +12,16 @@ use prost::Message;
 use serde_json::Value;
 use tokio::sync::Notify;
 
+use super::clusters;
 use crate::admin::{
-    AdminSource, Answer, CertificateStatus, ClusterStatus, DumpResource, HostStatus,
-    ListenerStatus, ServerInfo,
+    AdminSource, Answer, CertificateStatus, ClusterStatus, DumpResource, ListenerStatus, ServerInfo,
 };
 use crate::agent::Agent;
 use crate::bootstrap::Bootstrap;
 use crate::listener::{DrainMode, DrainScope};
 use crate::snapshot::Store;
 use crate::stats::Registry;
-use crate::worker::{Worker, WorkerPool};
+use crate::worker::WorkerPool;
 
 /// What the source looks at.
 pub struct Parts {
@@ -125,7 +123,10 @@ impl AdminSource for ProxySource {
 
     fn clusters(&self) -> Answer<Vec<ClusterStatus>> {
         let pool = Arc::clone(&self.pool);
-        Box::pin(async move { merge(pool.collect(|worker| cluster_statuses(worker)).await) })
+        Box::pin(async move {
+            let workers = pool.collect(|worker| clusters::of_worker(worker)).await;
+            clusters::merge(workers)
+        })
     }
 
     fn listeners(&self) -> Vec<ListenerStatus> {
@@ -218,80 +219,4 @@ impl AdminSource for ProxySource {
     fn quit(&self) {
         self.quit.notify_one();
     }
-}
-
-/// Clusters of one worker.
-fn cluster_statuses(worker: &Worker) -> Vec<ClusterStatus> {
-    let clusters = worker.clusters.all();
-    clusters
-        .iter()
-        .map(|cluster| ClusterStatus {
-            name: cluster.config.name.to_string(),
-            added_via_api: true,
-            max_connections: u32::MAX,
-            max_pending_requests: u32::MAX,
-            max_requests: u32::MAX,
-            max_retries: u32::MAX,
-            hosts: cluster
-                .hosts()
-                .iter()
-                .map(|host| {
-                    let stats = &host.stats;
-                    HostStatus {
-                        address: host.address(),
-                        healthy: true,
-                        weight: 1,
-                        priority: u32::try_from(host.priority.get()).unwrap_or(0),
-                        region: String::new(),
-                        zone: String::new(),
-                        sub_zone: String::new(),
-                        cx_active: stats.cx_active.get().into(),
-                        cx_total: stats.cx_total.get(),
-                        cx_connect_fail: stats.cx_connect_fail.get(),
-                        rq_active: stats.rq_active.get().into(),
-                        rq_total: stats.rq_total.get(),
-                        rq_success: stats.rq_success.get(),
-                        rq_error: stats.rq_error.get(),
-                        rq_timeout: stats.rq_timeout.get(),
-                    }
-                })
-                .collect(),
-        })
-        .collect()
-}
-
-/// Sums the workers' views.
-fn merge(workers: Vec<Vec<ClusterStatus>>) -> Vec<ClusterStatus> {
-    let mut merged: BTreeMap<String, ClusterStatus> = BTreeMap::new();
-    for cluster in workers.into_iter().flatten() {
-        let Some(known) = merged.get_mut(&cluster.name) else {
-            merged.insert(cluster.name.clone(), cluster);
-            continue;
-        };
-        let mut hosts: BTreeMap<SocketAddr, HostStatus> = std::mem::take(&mut known.hosts)
-            .into_iter()
-            .map(|host| (host.address, host))
-            .collect();
-        for host in cluster.hosts {
-            match hosts.get_mut(&host.address) {
-                None => {
-                    hosts.insert(host.address, host);
-                }
-                Some(sum) => add(sum, &host),
-            }
-        }
-        known.hosts = hosts.into_values().collect();
-    }
-    merged.into_values().collect()
-}
-
-fn add(sum: &mut HostStatus, host: &HostStatus) {
-    sum.cx_active += host.cx_active;
-    sum.cx_total += host.cx_total;
-    sum.cx_connect_fail += host.cx_connect_fail;
-    sum.rq_active += host.rq_active;
-    sum.rq_total += host.rq_total;
-    sum.rq_success += host.rq_success;
-    sum.rq_error += host.rq_error;
-    sum.rq_timeout += host.rq_timeout;
 }

@@ -7,14 +7,13 @@ use rcgen::{
 use crate::transport_socket::secret::WorkloadCertificate;
 
 /// A certificate authority in memory.
-pub struct Authority {
+pub(crate) struct Authority {
     issuer: Issuer<'static, KeyPair>,
     root: String,
 }
 
 impl Authority {
-    #[expect(clippy::new_without_default, reason = "each one has other keys")]
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let key = KeyPair::generate().expect("keys can be made");
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -26,11 +25,11 @@ impl Authority {
     }
 
     /// A workload with this SPIFFE identity that trusts this authority.
-    pub fn workload(&self, identity: &str) -> WorkloadCertificate {
+    pub(crate) fn workload(&self, identity: &str) -> WorkloadCertificate {
         self.issue(identity, |_| ())
     }
 
-    pub fn issue(
+    pub(crate) fn issue(
         &self,
         identity: &str,
         change: impl FnOnce(&mut CertificateParams),

@@ -4,7 +4,7 @@
 //! workspace is tried. Tests that need them say so and pass without.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use ironsail_xds::discovery::DiscoveryResponse;
 use ironsail_xds::{Any, type_url};

@@ -180,11 +180,7 @@ impl Builder<'_> {
             .virtual_services
             .for_gateway(&gateway, &self.client.namespace);
         for rule in rules {
-            if !rule
-                .hosts
-                .iter()
-                .any(|host| server.host_for(rule, host).is_some())
-            {
+            if server.common_hosts(rule).is_empty() {
                 continue;
             }
             if server.kind == ServerKind::Passthrough {

@@ -73,18 +73,17 @@ fn add_rules(
         .virtual_services
         .for_gateway(&gateway, &client.namespace)
     {
-        let mut made = None;
-        for host in &rule.hosts {
-            let Some(server_host) = server.host_for(rule, host) else {
-                continue;
-            };
-            let routes = made.get_or_insert_with(|| routes(&scope, rule));
-            if routes.is_empty() {
-                continue;
-            }
-            let is_redirected = server.redirects_to_https() && server_host.host == *host;
+        let common = server.common_hosts(rule);
+        let routes = match common.is_empty() {
+            true => Vec::new(),
+            false => routes(&scope, rule),
+        };
+        if routes.is_empty() {
+            continue;
+        }
+        for host in &common {
             let target = entry(hosts, host, port);
-            target.requires_tls |= is_redirected || server.redirects_to_https();
+            target.requires_tls |= server.redirects_to_https();
             target.routes.extend(routes.iter().cloned());
         }
     }

@@ -25,9 +25,14 @@ const INCLUDES: &[&str] = &[
 /// Uses a relative name that protox resolves to another package; its messages print as bytes.
 const SKIPPED: &str = "envoy/extensions/clusters/dynamic_forward_proxy/v3/cluster.proto";
 
+/// This crate's folder, in the checkout that cargo runs for.
+pub fn this_crate() -> PathBuf {
+    PathBuf::from(std::env::var_os("CARGO_MANIFEST_DIR").expect("cargo names the crate"))
+}
+
 /// The compressed descriptor set, the same bytes for the same input.
 pub fn generate() -> Vec<u8> {
-    let ours = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("proto");
+    let ours = this_crate().join("proto");
     let envoy = envoy_types();
     let mut includes: Vec<PathBuf> = INCLUDES.iter().map(|path| envoy.join(path)).collect();
     includes.push(ours);

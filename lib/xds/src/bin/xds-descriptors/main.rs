@@ -3,6 +3,6 @@
 mod generate;
 
 fn main() -> std::io::Result<()> {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/descriptors.bin.gz");
+    let path = generate::this_crate().join("descriptors.bin.gz");
     std::fs::write(path, generate::generate())
 }

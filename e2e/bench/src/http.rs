@@ -1,0 +1,206 @@
+//! CPU time per request, side by side: proxies take turns under the same load.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+
+use crate::backend;
+use crate::config::Config;
+use crate::load::{Answered, Load};
+use crate::machine::{self, OTHER_CORE};
+use crate::peer::{self, Agent, NginxPorts, Programs};
+use crate::process::{Process, free_port, on_core};
+use crate::report::{Bound, Figure, Report};
+
+/// Load before the first measurement, for caches and connection pools to fill.
+const WARM_UP: Duration = Duration::from_secs(1);
+
+/// How often and how long each proxy is measured.
+#[derive(Clone, Copy, Debug)]
+pub struct Effort {
+    pub rounds: usize,
+    pub duration: Duration,
+}
+
+/// A proxy that runs, with the ports for each protocol.
+pub struct Subject {
+    pub name: &'static str,
+    pub pid: u32,
+    pub http1: u16,
+    pub http2: u16,
+}
+
+/// One proxy under load for a while.
+struct Turn {
+    requests: u64,
+    /// CPU time per request.
+    micros: f64,
+    per_second: f64,
+}
+
+/// The turns of one proxy.
+struct Turns<'a> {
+    subject: &'a Subject,
+    turns: Vec<Turn>,
+}
+
+/// The proxies and their backend; they end when this is dropped.
+pub struct Field {
+    subjects: Vec<Subject>,
+    agent: Agent,
+    _others: [Process; 3],
+}
+
+impl Field {
+    pub fn start(programs: &Programs, directory: &Path) -> anyhow::Result<Self> {
+        let backend_port = free_port()?;
+        let backend = start_backend(backend_port, directory)?;
+        let config = Config {
+            port: free_port()?,
+            backend: backend_port,
+        };
+        let agent = Agent::start(programs, config.resources(), directory)?;
+        let same = Config {
+            port: free_port()?,
+            ..config
+        };
+        let envoy = peer::start_envoy(programs, &same.bootstrap(), same.port, directory)?;
+        let ports = NginxPorts {
+            http1: free_port()?,
+            http2: free_port()?,
+            backend: backend_port,
+        };
+        let nginx = peer::start_nginx(programs, ports, directory)?;
+        let subject = |name, process: &Process, http1, http2| Subject {
+            name,
+            pid: process.id(),
+            http1,
+            http2,
+        };
+        Ok(Self {
+            subjects: vec![
+                subject(peer::IRONSAIL, &agent.process, config.port, config.port),
+                subject(peer::ENVOY, &envoy, same.port, same.port),
+                subject(peer::NGINX, &nginx, ports.http1, ports.http2),
+            ],
+            agent,
+            _others: [backend, envoy, nginx],
+        })
+    }
+
+    pub fn subjects(&self) -> &[Subject] {
+        &self.subjects
+    }
+
+    /// Measures all under `load`; the bound is for ours in relation to Envoy.
+    pub fn measure(
+        &self,
+        title: &str,
+        load: Load,
+        effort: Effort,
+        bound: f64,
+        report: &mut Report,
+    ) -> anyhow::Result<()> {
+        for subject in &self.subjects {
+            subject.turn(load, WARM_UP)?;
+        }
+        let counted = self.agent.counted_requests()?;
+        let all = self.take_turns(load, effort)?;
+        let counted = self.agent.counted_requests()? - counted;
+        let of = |name| all.iter().find(|turns| turns.subject.name == name);
+        let (Some(ours), Some(envoy)) = (of(peer::IRONSAIL), of(peer::ENVOY)) else {
+            bail!("a proxy is missing");
+        };
+        let answered: u64 = ours.turns.iter().map(|turn| turn.requests).sum();
+        if counted < answered {
+            bail!("istio_requests_total counts {counted} of {answered} requests");
+        }
+        report.section(title);
+        for turns in &all {
+            report.line(turns.describe(envoy.micros()));
+        }
+        report.figure(Figure {
+            name: format!("{title}, ours / Envoy"),
+            value: ours.micros() / envoy.micros(),
+            unit: "x",
+            bound: Bound::AtMost(bound),
+        });
+        Ok(())
+    }
+
+    /// Whoever came first comes last in the next round, so that drift of the machine hits all alike.
+    fn take_turns(&self, load: Load, effort: Effort) -> anyhow::Result<Vec<Turns<'_>>> {
+        let subjects = self.subjects.iter();
+        let mut all: Vec<Turns<'_>> = subjects
+            .map(|subject| Turns {
+                subject,
+                turns: Vec::new(),
+            })
+            .collect();
+        for _ in 0..effort.rounds {
+            for turns in &mut all {
+                let turn = turns.subject.turn(load, effort.duration)?;
+                turns.turns.push(turn);
+            }
+            all.reverse();
+        }
+        if effort.rounds % 2 == 1 {
+            all.reverse();
+        }
+        Ok(all)
+    }
+}
+
+impl Turns<'_> {
+    fn micros(&self) -> f64 {
+        self.median(|turn| turn.micros)
+    }
+
+    fn median(&self, value: impl Fn(&Turn) -> f64) -> f64 {
+        let mut values: Vec<f64> = self.turns.iter().map(value).collect();
+        values.sort_by(f64::total_cmp);
+        values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+    }
+
+    fn describe(&self, envoy: f64) -> String {
+        format!(
+            "{:<9} {:>6.1} µs CPU per request, {:.2} of Envoy's; {:>6.0} requests per second",
+            self.subject.name,
+            self.micros(),
+            self.micros() / envoy,
+            self.median(|turn| turn.per_second),
+        )
+    }
+}
+
+impl Subject {
+    fn turn(&self, load: Load, duration: Duration) -> anyhow::Result<Turn> {
+        let port = match load {
+            Load::Http1 { .. } => self.http1,
+            Load::Http2 { .. } => self.http2,
+        };
+        let before = machine::cpu_time(self.pid)?;
+        let Answered {
+            requests,
+            per_second,
+        } = load
+            .run(port, duration)
+            .with_context(|| format!("load on {}", self.name))?;
+        let used = machine::cpu_time(self.pid)?.saturating_sub(before);
+        Ok(Turn {
+            requests,
+            micros: used.as_secs_f64() * 1e6 / requests as f64,
+            per_second,
+        })
+    }
+}
+
+/// Starts this program as the backend.
+pub fn start_backend(port: u16, directory: &Path) -> anyhow::Result<Process> {
+    let mut command = on_core(OTHER_CORE, std::env::current_exe()?);
+    command.args([backend::COMMAND, "--port", &port.to_string()]);
+    let mut process = Process::start("backend", command, directory)?;
+    process.wait_for_port(port)?;
+    Ok(process)
+}

@@ -1,0 +1,70 @@
+//! What is printed: measured values, and figures against their bounds.
+
+use std::fmt;
+
+/// What a figure must keep.
+#[derive(Clone, Copy, Debug)]
+pub enum Bound {
+    AtMost(f64),
+}
+
+/// A measured value with its bound.
+#[derive(Clone, Debug)]
+pub struct Figure {
+    pub name: String,
+    pub value: f64,
+    pub unit: &'static str,
+    pub bound: Bound,
+}
+
+/// Prints as it goes, and keeps the figures for the summary.
+#[derive(Debug, Default)]
+pub struct Report {
+    figures: Vec<Figure>,
+}
+
+impl Figure {
+    pub fn is_reached(&self) -> bool {
+        let Bound::AtMost(bound) = self.bound;
+        self.value <= bound
+    }
+}
+
+impl fmt::Display for Figure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Bound::AtMost(bound) = self.bound;
+        let verdict = if self.is_reached() {
+            "reached"
+        } else {
+            "MISSED"
+        };
+        write!(
+            f,
+            "{:<60} {:>7.2} {:<4} at most {:<6} {verdict}",
+            self.name, self.value, self.unit, bound
+        )
+    }
+}
+
+impl Report {
+    pub fn section(&mut self, title: &str) {
+        println!("\n{title}");
+    }
+
+    pub fn line(&mut self, text: impl fmt::Display) {
+        println!("  {text}");
+    }
+
+    pub fn figure(&mut self, figure: Figure) {
+        self.figures.push(figure);
+    }
+
+    /// Prints all figures; whether all of them are reached.
+    pub fn summary(&self) -> bool {
+        println!("\nFigures");
+        for figure in &self.figures {
+            println!("  {figure}");
+        }
+        self.figures.iter().all(Figure::is_reached)
+    }
+}

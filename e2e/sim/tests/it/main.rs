@@ -1,0 +1,10 @@
+//! Calls through a simulated mesh.
+
+mod bookinfo;
+mod changes;
+mod gateway;
+mod mutual_tls;
+mod protocols;
+mod routes;
+mod samples;
+mod support;
