@@ -9,7 +9,7 @@ use k8s_openapi::api::admissionregistration::v1::{
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, LabelSelectorRequirement};
 
 use super::{Pilot, stable};
-use crate::component::{Component, Sink, clustered, some};
+use crate::component::{Component, Sink, clustered, match_labels, some};
 use crate::values::global::non_empty;
 use crate::values::istiod::Base;
 
@@ -27,7 +27,12 @@ pub fn render(pilot: &Pilot<'_>, sink: &mut Sink) {
         let name = in_namespace(pilot, pilot.suffixed("istio-sidecar-injector"));
         let rev = pilot.resolved.revision.label();
         let legacy = pilot.resolved.revision.is_default();
-        sink.add(Component::Pilot, &injector(pilot, name, None, rev, legacy));
+        let mut own = injector(pilot, name, None, rev, legacy);
+        let tags = &pilot.values.revision_tags;
+        if legacy && tags.iter().any(|tag| tag == revision::DEFAULT) {
+            deactivate(&mut own);
+        }
+        sink.add(Component::Pilot, &own);
         for tag in &pilot.values.revision_tags {
             let name = in_namespace(pilot, format!("istio-revision-tag-{tag}"));
             let legacy = tag == revision::DEFAULT;
@@ -111,6 +116,17 @@ fn injector(
                 .map(|selection| injection_webhook(pilot, selection))
                 .collect(),
         ),
+    }
+}
+
+/// Lets a configuration match nothing: a tag `default` has the same entries, and two of them would
+/// inject a pod twice.
+fn deactivate(configuration: &mut MutatingWebhookConfiguration) {
+    let never =
+        match_labels([("istio.io/deactivated".to_owned(), "never-match".to_owned())].into());
+    for webhook in configuration.webhooks.iter_mut().flatten() {
+        webhook.namespace_selector = Some(never.clone());
+        webhook.object_selector = Some(never.clone());
     }
 }
 

@@ -157,6 +157,20 @@ fn a_default_tag_beside_canary() {
     assert_eq!(injectors(&all, by_tag, &[]), ["default"]);
 }
 
+/// The tag takes over from the control plane without a revision: no pod is injected twice.
+#[test]
+fn a_default_tag_beside_its_own_default() {
+    let spec = json!({"values": {"revisionTags": ["default"]}});
+    let own = configuration(spec.clone(), "istio-sidecar-injector");
+    let tag = configuration(spec, "istio-revision-tag-default");
+    let canary = json!({"revision": "canary", "profile": "minimal"});
+    let canary = configuration(canary, "istio-sidecar-injector-canary");
+    check(
+        &[("untagged", own), ("default", tag), ("canary", canary)],
+        false,
+    );
+}
+
 /// An explicit revision `default` is a revision like others: no entries for the old label.
 #[test]
 fn an_explicit_default_is_a_revision() {
