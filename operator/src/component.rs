@@ -6,35 +6,27 @@ pub mod gateway;
 pub mod istiod;
 pub mod ztunnel;
 
+mod pod;
+mod scale;
+
 use std::collections::BTreeMap;
 use std::fmt;
 
 use ironsail_crds::Diagnostic;
 use ironsail_mesh::label;
-use k8s_openapi::api::autoscaling::v2::{
-    CrossVersionObjectReference, HorizontalPodAutoscaler, HorizontalPodAutoscalerBehavior,
-    HorizontalPodAutoscalerSpec, MetricSpec, MetricTarget, ResourceMetricSource,
-};
-use k8s_openapi::api::core::v1::{
-    ClusterTrustBundleProjection, ConfigMapVolumeSource, EnvVar, EnvVarSource,
-    HostPathVolumeSource, LocalObjectReference, ObjectFieldSelector, ProjectedVolumeSource,
-    ResourceFieldSelector, ResourceQuota, ResourceQuotaSpec, ScopeSelector,
-    ScopedResourceSelectorRequirement, SecretVolumeSource, Volume, VolumeMount, VolumeProjection,
-};
-use k8s_openapi::api::policy::v1::{PodDisruptionBudget, PodDisruptionBudgetSpec};
 use k8s_openapi::api::rbac::v1::{PolicyRule, RoleRef, Subject};
-use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
-use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 use crate::object::Manifest;
 use crate::render::Context;
-use crate::value::scalar_text;
 use crate::values::Resolved;
-use crate::values::global::{Quota, non_empty};
-use crate::values::istiod::{Pdb, Utilization};
+use crate::values::global::non_empty;
+pub use pod::{
+    env, env_field, env_map, env_resource, host_path, mount, mount_read_only, optional_secret,
+    pull_secrets, root_certificate, trust_bundle, trusts_cluster_bundle,
+};
+pub use scale::{Scale, resource_quota};
 
 /// Registry and path of Ironsail's images, unless they are mirrored.
 pub const OWN_HUB: &str = "ironsail";
@@ -307,266 +299,5 @@ pub fn service_account(name: &str, namespace: Option<&str>) -> Subject {
         name: name.into(),
         namespace: namespace.map(str::to_owned),
         ..Subject::default()
-    }
-}
-
-/// An environment variable with a value.
-pub fn env(name: &str, value: impl Into<String>) -> EnvVar {
-    EnvVar {
-        name: name.into(),
-        value: Some(value.into()),
-        ..EnvVar::default()
-    }
-}
-
-/// An environment variable that shows a field of the pod.
-pub fn env_field(name: &str, path: &str, api_version: Option<&str>) -> EnvVar {
-    EnvVar {
-        name: name.into(),
-        value_from: Some(EnvVarSource {
-            field_ref: Some(ObjectFieldSelector {
-                api_version: api_version.map(str::to_owned),
-                field_path: path.into(),
-            }),
-            ..EnvVarSource::default()
-        }),
-        ..EnvVar::default()
-    }
-}
-
-/// An environment variable that shows an amount of the container.
-pub fn env_resource(name: &str, resource: &str, divisor: Option<&str>) -> EnvVar {
-    EnvVar {
-        name: name.into(),
-        value_from: Some(EnvVarSource {
-            resource_field_ref: Some(ResourceFieldSelector {
-                divisor: divisor.map(|text| Quantity(text.into())),
-                resource: resource.into(),
-                ..ResourceFieldSelector::default()
-            }),
-            ..EnvVarSource::default()
-        }),
-        ..EnvVar::default()
-    }
-}
-
-/// Environment variables of a values map, in order of their names.
-pub fn env_map(map: &BTreeMap<String, Value>) -> impl Iterator<Item = EnvVar> + '_ {
-    map.iter()
-        .filter_map(|(name, value)| Some(env(name, scalar_text(value)?)))
-}
-
-/// References to pull secrets.
-pub fn pull_secrets(names: &[String]) -> Option<Vec<LocalObjectReference>> {
-    let secrets = names
-        .iter()
-        .map(|name| LocalObjectReference { name: name.clone() });
-    some_list(secrets.collect())
-}
-
-/// A volume that is mounted.
-pub fn mount(name: &str, path: &str) -> VolumeMount {
-    VolumeMount {
-        name: name.into(),
-        mount_path: path.into(),
-        ..VolumeMount::default()
-    }
-}
-
-/// A volume that is mounted for reading.
-pub fn mount_read_only(name: &str, path: &str) -> VolumeMount {
-    VolumeMount {
-        read_only: Some(true),
-        ..mount(name, path)
-    }
-}
-
-/// A Secret that may be missing.
-pub fn optional_secret(volume: &str, secret: &str) -> Volume {
-    Volume {
-        name: volume.into(),
-        secret: Some(SecretVolumeSource {
-            secret_name: Some(secret.into()),
-            optional: Some(true),
-            ..SecretVolumeSource::default()
-        }),
-        ..Volume::default()
-    }
-}
-
-/// A directory of the node.
-pub fn host_path(volume: &str, path: &str, kind: Option<&str>) -> Volume {
-    Volume {
-        name: volume.into(),
-        host_path: Some(HostPathVolumeSource {
-            path: path.into(),
-            type_: kind.map(str::to_owned),
-        }),
-        ..Volume::default()
-    }
-}
-
-/// The volume with the mesh's root certificate, from the ConfigMap or the cluster's trust bundle;
-/// an empty name is the usual one.
-pub fn root_certificate(volume: &str, name: &str, from_bundle: bool) -> Volume {
-    if from_bundle {
-        return Volume {
-            name: volume.into(),
-            projected: Some(trust_bundle(name, None)),
-            ..Volume::default()
-        };
-    }
-    Volume {
-        name: volume.into(),
-        config_map: Some(ConfigMapVolumeSource {
-            name: non_empty(name).unwrap_or_else(|| "istio-ca-root-cert".to_owned()),
-            ..ConfigMapVolumeSource::default()
-        }),
-        ..Volume::default()
-    }
-}
-
-/// The trust bundle of the control plane's signer; an empty name is the usual one.
-pub fn trust_bundle(name: &str, optional: Option<bool>) -> ProjectedVolumeSource {
-    let name = non_empty(name).unwrap_or_else(|| "root-cert".to_owned());
-    ProjectedVolumeSource {
-        sources: Some(vec![VolumeProjection {
-            cluster_trust_bundle: Some(ClusterTrustBundleProjection {
-                name: Some(format!("istio.io:istiod-ca:{name}")),
-                path: "root-cert.pem".into(),
-                optional,
-                ..ClusterTrustBundleProjection::default()
-            }),
-            ..VolumeProjection::default()
-        }]),
-        ..ProjectedVolumeSource::default()
-    }
-}
-
-/// Whether an environment asks for trust bundles of the cluster.
-pub fn trusts_cluster_bundle(env: &BTreeMap<String, Value>) -> bool {
-    let switch = env.get("ENABLE_CLUSTER_TRUST_BUNDLE_API");
-    switch.and_then(scalar_text).as_deref() == Some("true")
-}
-
-/// A bound for pods of the priority class of node agents.
-pub fn resource_quota(metadata: ObjectMeta, quota: &Quota) -> ResourceQuota {
-    ResourceQuota {
-        metadata,
-        spec: Some(ResourceQuotaSpec {
-            hard: Some([("pods".to_owned(), Quantity(quota.pods.0.clone()))].into()),
-            scope_selector: Some(ScopeSelector {
-                match_expressions: Some(vec![ScopedResourceSelectorRequirement {
-                    scope_name: "PriorityClass".into(),
-                    operator: "In".into(),
-                    values: Some(vec!["system-node-critical".into()]),
-                }]),
-            }),
-            ..ResourceQuotaSpec::default()
-        }),
-        ..ResourceQuota::default()
-    }
-}
-
-/// How many pods run.
-pub struct Scale<'a> {
-    pub autoscale: bool,
-    pub min: i32,
-    pub max: i32,
-    pub replicas: i32,
-    pub cpu: Utilization,
-    pub memory: Utilization,
-    pub behavior: Option<&'a HorizontalPodAutoscalerBehavior>,
-    pub pdb: &'a Pdb,
-}
-
-impl Scale<'_> {
-    /// Whether an autoscaler is rendered.
-    pub fn has_autoscaler(&self) -> bool {
-        self.autoscale && self.min > 0 && self.max > 0
-    }
-
-    /// `spec.replicas`: only without an autoscaler.
-    pub fn replicas(&self) -> Option<i32> {
-        (!self.autoscale && self.replicas > 0).then_some(self.replicas)
-    }
-
-    /// The autoscaler of a Deployment of the same name.
-    pub fn autoscaler(&self, metadata: ObjectMeta) -> Option<HorizontalPodAutoscaler> {
-        if !self.has_autoscaler() {
-            return None;
-        }
-        let target = CrossVersionObjectReference {
-            api_version: Some("apps/v1".into()),
-            kind: "Deployment".into(),
-            name: metadata.name.clone().unwrap_or_default(),
-        };
-        let metrics = [("cpu", self.cpu), ("memory", self.memory)];
-        let metrics = metrics.into_iter().filter_map(|(name, target)| {
-            let average = target.target_average_utilization?;
-            Some(utilization(name, average))
-        });
-        Some(HorizontalPodAutoscaler {
-            metadata,
-            spec: Some(HorizontalPodAutoscalerSpec {
-                min_replicas: Some(self.min),
-                max_replicas: self.max,
-                scale_target_ref: target,
-                metrics: some_list(metrics.collect()),
-                behavior: given(&self.behavior.cloned()),
-            }),
-            ..HorizontalPodAutoscaler::default()
-        })
-    }
-
-    /// The disruption budget, where more than one pod is certain.
-    pub fn disruption_budget(
-        &self,
-        allowed: bool,
-        metadata: ObjectMeta,
-        selector: Labels,
-    ) -> Option<PodDisruptionBudget> {
-        let several = match self.autoscale {
-            true => self.min > 1,
-            false => self.replicas > 1,
-        };
-        if !(allowed && several) {
-            return None;
-        }
-        let max_unavailable = self.pdb.max_unavailable.clone();
-        let min_available = match max_unavailable {
-            Some(_) => None,
-            None => Some(
-                self.pdb
-                    .min_available
-                    .clone()
-                    .unwrap_or(IntOrString::Int(1)),
-            ),
-        };
-        Some(PodDisruptionBudget {
-            metadata,
-            spec: Some(PodDisruptionBudgetSpec {
-                min_available,
-                max_unavailable,
-                unhealthy_pod_eviction_policy: non_empty(&self.pdb.unhealthy_pod_eviction_policy),
-                selector: Some(match_labels(selector)),
-            }),
-            ..PodDisruptionBudget::default()
-        })
-    }
-}
-
-fn utilization(name: &str, average: i32) -> MetricSpec {
-    MetricSpec {
-        type_: "Resource".into(),
-        resource: Some(ResourceMetricSource {
-            name: name.into(),
-            target: MetricTarget {
-                type_: "Utilization".into(),
-                average_utilization: Some(average),
-                ..MetricTarget::default()
-            },
-        }),
-        ..MetricSpec::default()
     }
 }
