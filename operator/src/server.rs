@@ -169,6 +169,10 @@ fn election(settings: &Settings, client: kube::Client) -> Election {
 
 /// Reconciles while leading.
 async fn lead(reconciler: Arc<Reconciler>, concurrency: u16, term: Shutdown) {
+    // A process that ended in between may have left it.
+    if let Err(error) = reconciler.loosen().await {
+        warn!(error = %chain(&error), "The operator's account may keep its finalizer for nothing");
+    }
     let synced = Readiness::new().condition("caches are filled");
     controller::run(reconciler, concurrency, synced, term).await;
 }

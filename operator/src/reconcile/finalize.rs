@@ -48,7 +48,10 @@ impl Reconciler {
     }
 
     /// Gives the hold on the own rights up, unless an object still needs them.
-    async fn loosen(&self) -> Result<(), ReconcileError> {
+    ///
+    /// # Errors
+    /// The API server doesn't answer; the hold stays.
+    pub async fn loosen(&self) -> Result<(), ReconcileError> {
         let others = async {
             let objects = self.selected().await?;
             Ok(objects
@@ -137,12 +140,16 @@ impl Reconciler {
         }
     }
 
-    /// All objects that are this operator's.
+    /// All objects that are this operator's; none when their definition is gone.
     async fn selected(&self) -> Result<Vec<DynamicObject>, kube::Error> {
         let resource = operator_resource();
         let api = Api::<DynamicObject>::all_with(self.client.clone(), &resource);
-        let list = api.list(&ListParams::default()).await?;
-        let own = list.items.into_iter();
+        let list = match api.list(&ListParams::default()).await {
+            Ok(list) => list.items,
+            Err(kube::Error::Api(answer)) if answer.code == 404 => Vec::new(),
+            Err(error) => return Err(error),
+        };
+        let own = list.into_iter();
         Ok(own.filter(|object| self.is_selected(object)).collect())
     }
 

@@ -750,6 +750,22 @@ async fn the_controller_finishes_with_the_rights_that_were_kept() {
     assert_eq!(leftovers(&mesh.server), KEPT);
 }
 
+/// The last object may take its definition with it before the operator looks again.
+#[tokio::test]
+async fn a_definition_that_is_gone_has_no_objects() {
+    let mesh = Mesh::new(json!({"profile": "minimal"}));
+    install_operator(&mesh.server);
+    mesh.settle().await;
+    delete_manifest(&mesh.server);
+    mesh.server.remove("/istiooperators/mesh");
+    mesh.server
+        .remove("/customresourcedefinitions/istiooperators.install.istio.io");
+    mesh.server.refuse(Method::GET, "/istiooperators", 404);
+    let removed = mesh.reconciler.let_go_if_removed().await;
+    assert!(removed.expect("nothing is left to be done"));
+    assert!(!mesh.server.has("/serviceaccounts/istio-operator"));
+}
+
 /// Without what is kept, the removal would wait forever: the test of the tests above.
 #[tokio::test]
 async fn without_kept_rights_the_removal_is_stuck() {
@@ -801,6 +817,13 @@ async fn the_account_is_held_only_while_an_object_needs_it() {
     assert!(held());
     mesh.reconcile().await;
     assert!(!mesh.server.has("/istiooperators/mesh"));
+    assert!(!held());
+    // Left by a process that ended too early, it is given up by the next.
+    let mut again = mesh.server.object("/serviceaccounts/istio-operator");
+    again["metadata"]["finalizers"] = json!([HOLD]);
+    mesh.server
+        .replace("/serviceaccounts/istio-operator", again);
+    mesh.reconciler.loosen().await.expect("answered");
     assert!(!held());
 }
 
