@@ -1,4 +1,6 @@
-//! Configuration in short.
+//! Configuration in short, and the first bytes of clients.
+
+use std::sync::Arc;
 
 use ironsail_xds::core::transport_socket::ConfigType;
 use ironsail_xds::ext::filters::network::tcp_proxy::v3::{TcpProxy, tcp_proxy::ClusterSpecifier};
@@ -175,4 +177,16 @@ pub(crate) fn update<T: Message + Name>(resources: &[(&str, T)]) -> Update {
         removed: Vec::new(),
         full: [type_url::CLUSTER, type_url::LISTENER].contains(&T::type_url().as_str()),
     }
+}
+
+/// The first bytes of a TLS client that knows nobody.
+pub(crate) fn client_hello(server_name: &'static str) -> Vec<u8> {
+    let roots = rustls::RootCertStore::empty();
+    let mut config = ironsail_runtime::tls::client_config(roots, None).expect("valid");
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    let name = server_name.try_into().expect("a name");
+    let mut client = rustls::ClientConnection::new(Arc::new(config), name).expect("valid");
+    let mut hello = Vec::new();
+    client.write_tls(&mut hello).expect("memory");
+    hello
 }
