@@ -16,8 +16,8 @@ use tokio::task::LocalSet;
 
 use crate::testing::memory::{self, Arrival, DRAIN_TIME};
 use crate::testing::{
-    Authority, client_hello, common_tls, downstream_tls, listener, listener_filter, static_cluster,
-    tcp_chain, update, upstream_tls,
+    Authority, client_hello, common_tls, downstream_tls, listener, listener_filter,
+    original_dst_cluster, static_cluster, tcp_chain, update, upstream_tls,
 };
 use crate::worker::LocalNode;
 use crate::xds::Sink;
@@ -104,18 +104,6 @@ fn http_inspector() -> proto::ListenerFilter {
 
 fn tls_inspector() -> proto::ListenerFilter {
     listener_filter(&filters::tls_inspector::v3::TlsInspector::default())
-}
-
-fn original_dst_cluster(name: &str) -> ironsail_xds::cluster::Cluster {
-    use ironsail_xds::cluster::cluster::{ClusterDiscoveryType, DiscoveryType, LbPolicy};
-    ironsail_xds::cluster::Cluster {
-        name: name.to_owned(),
-        cluster_discovery_type: Some(ClusterDiscoveryType::Type(
-            DiscoveryType::OriginalDst as i32,
-        )),
-        lb_policy: LbPolicy::ClusterProvided as i32,
-        ..Default::default()
-    }
 }
 
 async fn local(test: impl Future<Output = ()>) {

@@ -70,7 +70,7 @@ pub(crate) fn downstream_tls(common: tls::CommonTlsContext) -> core::TransportSo
 }
 
 /// An address `10.0.0.1:80`.
-fn address(text: &str) -> core::Address {
+pub(crate) fn address(text: &str) -> core::Address {
     let address: std::net::SocketAddr = text.parse().expect("an address");
     core::Address {
         address: Some(core::address::Address::SocketAddress(core::SocketAddress {
@@ -117,6 +117,19 @@ pub(crate) fn eds_cluster(name: &str) -> cluster::Cluster {
     cluster::Cluster {
         name: name.to_owned(),
         cluster_discovery_type: Some(ClusterDiscoveryType::Type(DiscoveryType::Eds as i32)),
+        ..Default::default()
+    }
+}
+
+/// A cluster that connects to where the client wanted.
+pub(crate) fn original_dst_cluster(name: &str) -> cluster::Cluster {
+    use cluster::cluster::{ClusterDiscoveryType, DiscoveryType, LbPolicy};
+    cluster::Cluster {
+        name: name.to_owned(),
+        cluster_discovery_type: Some(ClusterDiscoveryType::Type(
+            DiscoveryType::OriginalDst as i32,
+        )),
+        lb_policy: LbPolicy::ClusterProvided as i32,
         ..Default::default()
     }
 }
