@@ -3,11 +3,13 @@
 //! The main thread runs agent, discovery, admin and probes on one current-thread runtime; traffic has threads of its own.
 
 mod clusters;
+mod drain;
+mod readiness;
 mod source;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures::future::BoxFuture;
 use ironsail_mesh::node::NodeType;
@@ -17,7 +19,6 @@ use ironsail_runtime::net::Resolver;
 use ironsail_runtime::readiness::Readiness;
 use ironsail_runtime::signal::{Shutdown, Signals};
 use ironsail_runtime::{process, tls};
-use ironsail_xds::type_url;
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, watch};
 use tracing::{info, warn};
@@ -34,10 +35,8 @@ use crate::status::{self, Probes, ScrapeTarget};
 use crate::worker::{LocalNode, PoolOptions, WorkerPool};
 use crate::xds::{self, ClientConfig, ClientStatus, Credentials, Roots, Transport};
 use crate::xds::{Protocol, Sink};
+use drain::Drain;
 use source::ProxySource;
-
-/// Time between looks at what still holds a proxy up that ends when it has no connections.
-const IDLE_CHECK: Duration = Duration::from_secs(1);
 
 /// Runs the proxy until it is told to end.
 ///
@@ -233,16 +232,14 @@ impl Proxy {
         let sink = self.store.clone();
         let shutdown = self.shutdown.clone();
         let agent = agent.clone();
-        let certificate = self.readiness.condition("certificate");
-        let configuration = self.readiness.condition("configuration");
-        tokio::spawn(follow_readiness(
-            agent.clone(),
-            certificate,
-            configuration,
-            receiver,
-            self.store.clone(),
-            Arc::clone(&self.source),
-        ));
+        let source = Arc::clone(&self.source);
+        let following = readiness::Following {
+            certificate: self.readiness.condition("certificate"),
+            configuration: self.readiness.condition("configuration"),
+            store: self.store.clone(),
+            applied_version: Box::new(move || source.applied_version()),
+        };
+        tokio::spawn(following.run(agent.credential.clone(), receiver));
         tokio::spawn(async move {
             // Without a certificate the listeners could not serve: it comes first.
             let mut credential = agent.credential.clone();
@@ -255,48 +252,15 @@ impl Proxy {
         });
     }
 
-    /// Serves what is under way, asks clients to go, and returns when the time is over or nobody is left.
     async fn drain(&self, bootstrap: &Bootstrap) {
+        let drain = Drain {
+            time: bootstrap.drain,
+            until_idle: bootstrap.exit_on_zero_connections,
+            minimum: bootstrap.minimum_drain,
+        };
         self.source.drain_scope(self.scope, DrainMode::Graceful);
-        if !bootstrap.exit_on_zero_connections {
-            tokio::time::sleep(bootstrap.drain).await;
-            return;
-        }
-        tokio::time::sleep(bootstrap.minimum_drain).await;
-        while self.source.connections().await > 0 {
-            tokio::time::sleep(IDLE_CHECK).await;
-        }
+        drain.wait(self.source.pool()).await;
     }
-}
-
-/// Ready once, ready for good: what was configured keeps serving without the control plane.
-async fn follow_readiness(
-    agent: Agent,
-    certificate: ironsail_runtime::readiness::Condition,
-    configuration: ironsail_runtime::readiness::Condition,
-    mut status: watch::Receiver<ClientStatus>,
-    store: Store,
-    source: Arc<ProxySource>,
-) {
-    let mut credential = agent.credential;
-    if credential.wait_for(Option::is_some).await.is_ok() {
-        certificate.set(true);
-    }
-    let received = |status: &ClientStatus| {
-        status.has_received(type_url::CLUSTER) && status.has_received(type_url::LISTENER)
-    };
-    if status.wait_for(received).await.is_err() {
-        return;
-    }
-    let start = Instant::now();
-    while !store.warming().initialized || source.applied_version() < store.snapshot().version {
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    info!(
-        waited_ms = start.elapsed().as_millis() as u64,
-        "Configuration in use"
-    );
-    configuration.set(true);
 }
 
 async fn bind(ip: IpAddr, port: u16) -> anyhow::Result<TcpListener> {

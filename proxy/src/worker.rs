@@ -50,7 +50,10 @@ pub struct Worker {
 
 /// A downstream connection that is counted.
 #[derive(Debug)]
-pub struct ConnectionCount(Rc<Cell<usize>>);
+pub struct ConnectionCount {
+    connections: Rc<Cell<usize>>,
+    stats: Rc<stats::ListenerStats>,
+}
 
 impl Worker {
     pub fn new(
@@ -107,20 +110,34 @@ impl Worker {
         self.routes.replace(new);
     }
 
-    pub(crate) fn count_connection(&self, _listener: &ListenerConfig) -> ConnectionCount {
+    pub(crate) fn count_connection(&self, listener: &ListenerConfig) -> ConnectionCount {
+        let stats = self.stats.listener(&listener.stat_name);
+        stats.downstream_cx_total.inc();
+        stats.downstream_cx_active.inc();
         self.connections
             .set(self.connections.get().saturating_add(1));
-        ConnectionCount(Rc::clone(&self.connections))
+        ConnectionCount {
+            connections: Rc::clone(&self.connections),
+            stats,
+        }
     }
 
-    pub(crate) fn count_no_filter_chain_match(&self, _listener: &ListenerConfig) {}
+    pub(crate) fn count_no_filter_chain_match(&self, listener: &ListenerConfig) {
+        let stats = self.stats.listener(&listener.stat_name);
+        stats.no_filter_chain_match.inc();
+    }
 
-    pub(crate) fn count_tls_error(&self) {}
+    pub(crate) fn count_tls_error(&self, listener: &ListenerConfig) {
+        let stats = self.stats.listener(&listener.stat_name);
+        stats.ssl_connection_error.inc();
+    }
 }
 
 impl Drop for ConnectionCount {
     fn drop(&mut self) {
-        self.0.set(self.0.get().saturating_sub(1));
+        let connections = &self.connections;
+        connections.set(connections.get().saturating_sub(1));
+        self.stats.downstream_cx_active.dec();
     }
 }
 

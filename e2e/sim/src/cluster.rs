@@ -13,6 +13,7 @@ use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Service};
 use serde_json::{Value, json};
 
+use crate::object::{title, validate};
 use selector::selects;
 
 /// Hash of pod templates. There is one ReplicaSet per Deployment.
@@ -58,19 +59,20 @@ impl Cluster {
         self.pods.values()
     }
 
-    /// Address of the service of a name as a pod of `namespace` writes it; `None`: there is no such service.
+    /// What DNS answers a pod of `namespace`: the address of a service, that of a pod if it is headless; `None`: there
+    /// is no such service.
     pub fn resolve(&self, name: &str, namespace: &str) -> Option<IpAddr> {
-        let mut parts = name.split('.');
+        let mut parts = name.splitn(3, '.');
         let service = parts.next()?.to_owned();
-        let namespace = parts.next().unwrap_or(namespace).to_owned();
-        let rest: Vec<&str> = parts.collect();
-        let is_local = "svc.cluster.local".starts_with(&rest.join("."));
-        let service = self
-            .services
-            .get(&(namespace, service))
-            .filter(|_| is_local)?;
-        let address = service.spec.as_ref()?.cluster_ip.as_deref()?;
-        address.parse().ok()
+        let namespace = parts.next().unwrap_or(namespace);
+        if !"svc.cluster.local".starts_with(parts.next().unwrap_or_default()) {
+            return None;
+        }
+        let service = self.services.get(&(namespace.to_owned(), service))?;
+        match service.spec.as_ref()?.cluster_ip.as_deref()? {
+            "None" => Some(self.endpoints(namespace, service).first()?.address),
+            address => address.parse().ok(),
+        }
     }
 
     /// Where connections to the address and port of each service go.
@@ -124,7 +126,10 @@ impl Cluster {
             "Pod" => self.create_pod(&namespace, object),
             "Service" => self.create_service(&namespace, object),
             ignored if IGNORED.contains(&ignored) => Ok(Vec::new()),
-            _ => Ok(vec![object]),
+            _ => {
+                validate(&object)?;
+                Ok(vec![object])
+            }
         }
     }
 
@@ -211,7 +216,7 @@ impl Cluster {
             owner: None,
             env: &BTreeMap::new(),
         };
-        let outcome = inject(&params).with_context(|| crate::object::title(&pod))?;
+        let outcome = inject(&params).with_context(|| title(&pod))?;
         Ok(match outcome {
             ironsail_inject::Outcome::Injected(injection) => injection.pod,
             ironsail_inject::Outcome::Skipped(_) => pod,

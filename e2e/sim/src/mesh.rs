@@ -84,20 +84,8 @@ impl Mesh {
             access_log,
             mesh_config: MeshConfig::default(),
         };
-        let mut documents = documents(operator)?;
-        for document in &mut documents {
-            let settings = mesh.access_log.settings();
-            for (key, value) in settings {
-                document["spec"]["meshConfig"][key] = value;
-            }
-        }
-        let [document] = &documents[..] else {
-            bail!(
-                "{} documents, one IstioOperator is expected",
-                documents.len()
-            );
-        };
-        let rendered = ironsail_operator::render_object(document, &Default::default());
+        let operator = mesh.with_access_log(operator)?;
+        let rendered = ironsail_operator::render_object(&operator, &Default::default());
         let rendered = rendered.map_err(|findings| anyhow!("{findings:#?}"))?;
         for object in &rendered.objects {
             if !object.is_definition() {
@@ -106,6 +94,18 @@ impl Mesh {
         }
         mesh.settle()?;
         Ok(mesh)
+    }
+
+    /// The one IstioOperator of a text, with the access log that outcomes are read from.
+    fn with_access_log(&self, text: &str) -> anyhow::Result<Value> {
+        let mut documents = documents(text)?;
+        let (Some(mut operator), true) = (documents.pop(), documents.is_empty()) else {
+            bail!("one IstioOperator is expected");
+        };
+        for (key, value) in self.access_log.settings() {
+            operator["spec"]["meshConfig"][key] = value;
+        }
+        Ok(operator)
     }
 
     /// Applies all objects of a YAML text, those without a namespace to `namespace`.
@@ -122,13 +122,13 @@ impl Mesh {
     /// Deletes an object of the mesh's configuration.
     ///
     /// # Errors
-    /// The kind has other objects that follow from it, or a proxy rejects a resource.
+    /// Objects of the kind cannot be deleted here, or a proxy rejects a resource.
     pub fn delete(&mut self, kind: &str, namespace: &str, name: &str) -> anyhow::Result<()> {
         let kind = CONFIGURATION
             .into_iter()
             .find(|known| known.as_str() == kind);
         self.builder.apply(Change::Delete {
-            kind: kind.context("such objects cannot be deleted here")?,
+            kind: kind.context("objects of the kind cannot be deleted here")?,
             namespace: namespace.to_owned(),
             name: name.to_owned(),
         });

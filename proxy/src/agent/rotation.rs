@@ -19,6 +19,10 @@ const BACKOFF: BackoffConfig = BackoffConfig {
     jitter: 0.2,
 };
 
+/// Shortest wait for a renewal, unless the certificate ends before: settings that leave no time, or a clock that is
+/// ahead, must not make this proxy ask all the time.
+const MIN_WAIT: Duration = Duration::from_secs(60);
+
 pub(super) struct Rotation {
     pub(super) client: AuthorityClient,
     pub(super) config: Config,
@@ -56,7 +60,8 @@ impl Rotation {
     }
 }
 
-/// Time until the share of the life that `settings` names is left, varied by its jitter; `random` is in 0..1.
+/// Time until the share of the life that `settings` names is left, varied by its jitter; `random` is in 0..1. At least
+/// [`MIN_WAIT`], or half of what is left if that is shorter.
 fn until_renewal(
     credential: &Credential,
     now: SystemTime,
@@ -73,7 +78,11 @@ fn until_renewal(
         .not_after()
         .duration_since(now)
         .unwrap_or_default();
-    left.saturating_sub(grace)
+    let shortest = match left.is_zero() {
+        true => MIN_WAIT,
+        false => MIN_WAIT.min(left / 2),
+    };
+    left.saturating_sub(grace).max(shortest)
 }
 
 #[cfg(test)]
@@ -95,15 +104,18 @@ mod tests {
         .expect("fits")
     }
 
-    #[track_caller]
-    fn check(after_hours: u64, jitter: f64, random: f64, expected_hours: f64) {
-        let settings = CertificateSettings {
+    fn settings(jitter: f64) -> CertificateSettings {
+        CertificateSettings {
             ttl: Duration::ZERO,
             grace_ratio: 0.5,
             jitter,
-        };
+        }
+    }
+
+    #[track_caller]
+    fn check(after_hours: u64, jitter: f64, random: f64, expected_hours: f64) {
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(after_hours * 3600);
-        let wait = until_renewal(&credential(), now, settings, random);
+        let wait = until_renewal(&credential(), now, settings(jitter), random);
         assert_eq!(wait, Duration::from_secs_f64(expected_hours * 3600.0));
     }
 
@@ -111,8 +123,23 @@ mod tests {
     fn half_of_the_life_is_waited_for() {
         check(0, 0.0, 0.5, 12.0);
         check(6, 0.0, 0.5, 6.0);
-        check(13, 0.0, 0.5, 0.0);
-        check(30, 0.0, 0.5, 0.0);
+    }
+
+    #[test]
+    fn the_authority_is_not_asked_all_the_time() {
+        let shortest = MIN_WAIT.as_secs_f64() / 3600.0;
+        // Late, expired by our clock, and with a share that leaves no time at all.
+        check(13, 0.0, 0.5, shortest);
+        check(30, 0.0, 0.5, shortest);
+        check(0, 1.0, 1.0, shortest);
+        // A life of minutes is halved at least.
+        let left = 2.0 * shortest;
+        let hour = |hours: f64| Duration::from_secs_f64(hours * 3600.0);
+        let now = SystemTime::UNIX_EPOCH + hour(24.0 - left / 2.0);
+        assert_eq!(
+            until_renewal(&credential(), now, settings(0.0), 0.5),
+            hour(left / 4.0)
+        );
     }
 
     #[test]

@@ -10,7 +10,7 @@ use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use tokio::io::DuplexStream;
 use tokio::net::{TcpSocket, TcpStream};
 
-use crate::cluster::{ConnectError, ConnectOptions, ConnectionGuard, Host, Upstream};
+use crate::cluster::{ConnectError, ConnectOptions, ConnectionGuard, Host, Upstream, loopback};
 use crate::conn::{Io, Prefixed, Raw};
 use crate::resource::cluster::{ClusterConfig, Keepalive, RoutingPriority};
 use crate::resource::transport_socket::TransportSocket;
@@ -51,6 +51,12 @@ pub(super) async fn connect(
     if result.is_err() {
         let failed = &host.stats.cx_connect_fail;
         failed.set(failed.get().wrapping_add(1));
+    }
+    if let (Dialer::Tcp, Err(ConnectError::Io(error))) = (dialer, &result)
+        && error.kind() == io::ErrorKind::ConnectionRefused
+        && config.leads_to_own_pod()
+    {
+        loopback::refused(host.address());
     }
     result
 }

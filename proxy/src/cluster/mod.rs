@@ -5,6 +5,7 @@
 mod connect;
 mod hash_table;
 pub mod load_balancer;
+mod loopback;
 pub mod manager;
 #[cfg(test)]
 mod tests;

@@ -3,12 +3,13 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::cluster::load_balancer::{HostSet, LoadBalancer};
+use crate::cluster::loopback;
 use crate::cluster::manager::ClusterUpdate;
 use crate::cluster::{ClusterManager, Dialer, Host, PickContext, PickError};
 use crate::resource::cluster::{ClusterConfig, LbPolicy};
 use crate::resource::endpoint::{Endpoint, Endpoints, HealthStatus};
 use crate::resource::intern::Interner;
-use crate::testing::{assignment, eds_cluster};
+use crate::testing::{address, assignment, eds_cluster, original_dst_cluster};
 
 const LEAST_REQUEST: LbPolicy = LbPolicy::LeastRequest {
     choices: 2,
@@ -226,4 +227,48 @@ fn hosts_keep_their_identity_over_updates() {
     manager.apply(&[]);
     assert!(manager.get("a").is_none());
     assert!(after.iter().all(|host: &Rc<Host>| host.is_removed()));
+}
+
+#[tokio::test]
+async fn a_warning_names_applications_that_are_on_loopback_only() {
+    use ironsail_xds::core::{BindConfig, address::Address};
+    let application = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = application.local_addr().expect("bound").port();
+    let mut inbound = original_dst_cluster("inbound|80||");
+    let Some(Address::SocketAddress(source)) = address("127.0.0.6:0").address else {
+        panic!("no address");
+    };
+    inbound.upstream_bind_config = Some(BindConfig {
+        source_address: Some(source),
+        ..Default::default()
+    });
+    let outbound = original_dst_cluster("PassthroughCluster");
+    let manager = ClusterManager::new(Dialer::Tcp);
+    let update = |cluster| ClusterUpdate {
+        config: Arc::new(
+            ClusterConfig::compile(cluster, 0, &mut Interner::default()).expect("valid"),
+        ),
+        endpoints: Arc::default(),
+    };
+    manager.apply(&[update(&inbound), update(&outbound)]);
+    // As the pod's address: another one than the application's.
+    let connect = async |name: &str| {
+        let cluster = manager.get(name).expect("configured");
+        let host = cluster.pick(&PickContext {
+            original_dst: Some(([127, 0, 0, 2], port).into()),
+            ..PickContext::default()
+        });
+        let (host, options) = (host.expect("any"), Default::default());
+        let connected = cluster.connect(&host, &options).await;
+        connected.expect_err("refused").to_string()
+    };
+    let error = connect("PassthroughCluster").await;
+    assert!(error.contains("refused"), "{error}");
+    assert!(!loopback::has_warned(port), "not our application");
+    let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(10);
+    while !loopback::has_warned(port) {
+        assert!(tokio::time::Instant::now() < deadline, "no warning");
+        connect("inbound|80||").await;
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
 }

@@ -272,6 +272,7 @@ impl<'a> Arrived<'a> {
     }
 
     async fn serve(self, chain: &Arc<FilterChain>, early: Option<Dialled>, worker: &Rc<Worker>) {
+        let guard = worker.count_connection(&self.listener.config);
         let Some((io, tls)) = secure(self.stream, &chain.transport, worker, self.listener).await
         else {
             return;
@@ -283,7 +284,6 @@ impl<'a> Arrived<'a> {
         let info = Rc::new(self.start.info(&findings, self.listener, Some(chain), tls));
         let drain: Drain = info.drain.clone();
         let connection = Connection { io, info };
-        let guard = worker.count_connection(&self.listener.config);
         let serving = async {
             match &chain.terminal {
                 Terminal::TcpProxy(config) => {
@@ -321,17 +321,18 @@ async fn secure(
     } else {
         *timeout
     };
-    let listener = &listener.config.name;
+    let config = &listener.config;
+    let listener = &config.name;
     match tokio::time::timeout(limit, handshake).await {
         Ok(Ok((stream, info))) => Some((Io::ServerTls(Box::new(stream)), Some(info))),
         Ok(Err(error)) => {
             tracing::debug!(%listener, %error, "TLS handshake failed");
-            worker.count_tls_error();
+            worker.count_tls_error(config);
             None
         }
         Err(_) => {
             tracing::debug!(%listener, "TLS handshake took too long");
-            worker.count_tls_error();
+            worker.count_tls_error(config);
             None
         }
     }

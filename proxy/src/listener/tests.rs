@@ -16,8 +16,8 @@ use tokio::task::LocalSet;
 
 use crate::testing::memory::{self, Arrival, DRAIN_TIME};
 use crate::testing::{
-    Authority, common_tls, downstream_tls, listener, listener_filter, static_cluster, tcp_chain,
-    update, upstream_tls,
+    Authority, client_hello, common_tls, downstream_tls, listener, listener_filter,
+    original_dst_cluster, static_cluster, tcp_chain, update, upstream_tls,
 };
 use crate::worker::LocalNode;
 use crate::xds::Sink;
@@ -104,18 +104,6 @@ fn http_inspector() -> proto::ListenerFilter {
 
 fn tls_inspector() -> proto::ListenerFilter {
     listener_filter(&filters::tls_inspector::v3::TlsInspector::default())
-}
-
-fn original_dst_cluster(name: &str) -> ironsail_xds::cluster::Cluster {
-    use ironsail_xds::cluster::cluster::{ClusterDiscoveryType, DiscoveryType, LbPolicy};
-    ironsail_xds::cluster::Cluster {
-        name: name.to_owned(),
-        cluster_discovery_type: Some(ClusterDiscoveryType::Type(
-            DiscoveryType::OriginalDst as i32,
-        )),
-        lb_policy: LbPolicy::ClusterProvided as i32,
-        ..Default::default()
-    }
 }
 
 async fn local(test: impl Future<Output = ()>) {
@@ -295,6 +283,50 @@ async fn no_chain_closes_the_connection() {
             .expect("open");
         assert_eq!(client.read(&mut [0; 8]).await.expect("closed"), 0);
         assert!(!proxy.was_dialled());
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn connections_are_counted_where_they_were_handed_over() {
+    local(async {
+        let mut proxy = Proxy::new();
+        let mut strict = matching(tcp_chain("service"), |m| {
+            m.transport_protocol = "tls".to_owned()
+        });
+        let certificates = common_tls(&[], &["spiffe://cluster.local/*"]);
+        strict.transport_socket = Some(downstream_tls(certificates));
+        let mut refusing = listener("strict", "[::]:15006", vec![strict]);
+        refusing.listener_filters = vec![tls_inspector()];
+        let mut listeners = outbound();
+        listeners.push(refusing);
+        proxy.configure(&outbound_clusters(), &listeners);
+
+        let client = proxy.connect("0.0.0.0:15001", "10.96.0.1:443");
+        let server = proxy.server().await;
+        for hello in [b"no TLS".to_vec(), client_hello("web")] {
+            let mut refused = proxy.connect("[::]:15006", "[::1]:80");
+            refused.write_all(&hello).await.expect("open");
+            let _ = refused.read_to_end(&mut Vec::new()).await;
+        }
+        let service = "listener.10.96.0.1_443";
+        let strict = "listener.[__]_15006";
+        let count = |name: String| proxy.memory.registry.sum(|own| own == name);
+        assert_eq!(count(format!("{service}.downstream_cx_total")), 1);
+        assert_eq!(count(format!("{service}.downstream_cx_active")), 1);
+        assert_eq!(
+            count("listener.0.0.0.0_15001.downstream_cx_total".to_owned()),
+            0
+        );
+        assert_eq!(count(format!("{strict}.no_filter_chain_match")), 1);
+        assert_eq!(count(format!("{strict}.downstream_cx_total")), 1);
+        assert_eq!(count(format!("{strict}.downstream_cx_active")), 0);
+        assert_eq!(count(format!("{strict}.ssl.connection_error")), 1);
+
+        drop((client, server));
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert_eq!(count(format!("{service}.downstream_cx_active")), 0);
+        assert_eq!(count(format!("{service}.downstream_cx_total")), 1);
     })
     .await;
 }

@@ -95,8 +95,8 @@ impl ProxySource {
         self.pool.drain(scope, mode);
     }
 
-    pub async fn connections(&self) -> usize {
-        self.pool.connections().await
+    pub fn pool(&self) -> &WorkerPool {
+        &self.pool
     }
 
     pub fn applied_version(&self) -> u64 {

@@ -31,7 +31,7 @@ pub use istio::{CallRef, Dropped, RequestProtocol, RequestReport, StatsSettings}
 pub use labels::{Call, Reporter, Service};
 pub use plugin::IstioStats;
 pub use render::{Filter, prometheus_name};
-pub use scope::{ClusterStats, HttpStats};
+pub use scope::{ClusterStats, HttpStats, ListenerStats};
 
 use crate::peer::PeerMetadata;
 use hash::PointerHash;
@@ -90,6 +90,7 @@ impl Registry {
             store,
             clusters: RefCell::default(),
             http: RefCell::default(),
+            listeners: RefCell::default(),
         })
     }
 
@@ -137,6 +138,7 @@ pub struct Shard {
     reports: Reports,
     clusters: RefCell<Scopes<ClusterStats>>,
     http: RefCell<Scopes<HttpStats>>,
+    listeners: RefCell<Scopes<ListenerStats>>,
 }
 
 /// Scopes by the address of the name they were asked for with, which is kept alive.
@@ -186,6 +188,13 @@ impl Shard {
     /// The counters of an HTTP connection manager, by its stat prefix; cheap when always asked for with the same `Arc`.
     pub fn http(&self, prefix: &Arc<str>) -> Rc<HttpStats> {
         scope(&self.http, prefix, || HttpStats::new(self, prefix))
+    }
+
+    /// The counters of a listener, by its name in statistics; cheap when always asked for with the same `Arc`.
+    pub fn listener(&self, stat_name: &Arc<str>) -> Rc<ListenerStats> {
+        scope(&self.listeners, stat_name, || {
+            ListenerStats::new(self, stat_name)
+        })
     }
 
     /// Counts a finished request in Istio's standard metrics.

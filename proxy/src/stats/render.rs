@@ -366,6 +366,11 @@ pub fn prometheus_name(name: &str) -> (String, String) {
         }
         None => leaf.to_owned(),
     };
+    // Statistics of a listener's TLS are a group of their own below its name.
+    let (object, leaf) = match object.strip_suffix(".ssl") {
+        Some(object) => (object, format!("ssl_{leaf}")),
+        None => (object, leaf),
+    };
     label(label_name, object);
     (sanitized(&format!("envoy_{scope}_{leaf}")), labels)
 }

@@ -1,4 +1,4 @@
-//! Groups of Envoy's own statistics: clusters and HTTP connection managers.
+//! Groups of Envoy's own statistics: clusters, HTTP connection managers, listeners.
 
 use super::Shard;
 use super::counter::Local;
@@ -82,6 +82,28 @@ scope! {
     downstream_rq_timeout,
     no_route,
     no_cluster,
+}
+
+/// `listener.<address>.…` of one worker.
+#[derive(Clone, Debug)]
+pub struct ListenerStats {
+    pub downstream_cx_total: Local,
+    pub downstream_cx_active: Local,
+    pub no_filter_chain_match: Local,
+    pub ssl_connection_error: Local,
+}
+
+impl ListenerStats {
+    /// `name` as [`ListenerConfig::stat_name`](crate::resource::listener::ListenerConfig::stat_name).
+    pub(super) fn new(shard: &Shard, name: &str) -> Self {
+        let counter = |leaf: &str| shard.counter(&format!("listener.{name}.{leaf}"));
+        Self {
+            downstream_cx_total: counter("downstream_cx_total"),
+            downstream_cx_active: counter("downstream_cx_active"),
+            no_filter_chain_match: counter("no_filter_chain_match"),
+            ssl_connection_error: counter("ssl.connection_error"),
+        }
+    }
 }
 
 impl ClusterStats {

@@ -287,6 +287,11 @@ fn names_become_labels() {
         "envoy_listener_downstream_cx_active",
         r#"listener_address="0.0.0.0_15006""#,
     );
+    check(
+        "listener.[__]_15006.ssl.connection_error",
+        "envoy_listener_ssl_connection_error",
+        r#"listener_address="[__]_15006""#,
+    );
 }
 
 #[test]

@@ -1,4 +1,6 @@
-//! Configuration in short.
+//! Configuration in short, and the first bytes of clients.
+
+use std::sync::Arc;
 
 use ironsail_xds::core::transport_socket::ConfigType;
 use ironsail_xds::ext::filters::network::tcp_proxy::v3::{TcpProxy, tcp_proxy::ClusterSpecifier};
@@ -68,7 +70,7 @@ pub(crate) fn downstream_tls(common: tls::CommonTlsContext) -> core::TransportSo
 }
 
 /// An address `10.0.0.1:80`.
-fn address(text: &str) -> core::Address {
+pub(crate) fn address(text: &str) -> core::Address {
     let address: std::net::SocketAddr = text.parse().expect("an address");
     core::Address {
         address: Some(core::address::Address::SocketAddress(core::SocketAddress {
@@ -115,6 +117,19 @@ pub(crate) fn eds_cluster(name: &str) -> cluster::Cluster {
     cluster::Cluster {
         name: name.to_owned(),
         cluster_discovery_type: Some(ClusterDiscoveryType::Type(DiscoveryType::Eds as i32)),
+        ..Default::default()
+    }
+}
+
+/// A cluster that connects to where the client wanted.
+pub(crate) fn original_dst_cluster(name: &str) -> cluster::Cluster {
+    use cluster::cluster::{ClusterDiscoveryType, DiscoveryType, LbPolicy};
+    cluster::Cluster {
+        name: name.to_owned(),
+        cluster_discovery_type: Some(ClusterDiscoveryType::Type(
+            DiscoveryType::OriginalDst as i32,
+        )),
+        lb_policy: LbPolicy::ClusterProvided as i32,
         ..Default::default()
     }
 }
@@ -175,4 +190,16 @@ pub(crate) fn update<T: Message + Name>(resources: &[(&str, T)]) -> Update {
         removed: Vec::new(),
         full: [type_url::CLUSTER, type_url::LISTENER].contains(&T::type_url().as_str()),
     }
+}
+
+/// The first bytes of a TLS client that knows nobody.
+pub(crate) fn client_hello(server_name: &'static str) -> Vec<u8> {
+    let roots = rustls::RootCertStore::empty();
+    let mut config = ironsail_runtime::tls::client_config(roots, None).expect("valid");
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    let name = server_name.try_into().expect("a name");
+    let mut client = rustls::ClientConnection::new(Arc::new(config), name).expect("valid");
+    let mut hello = Vec::new();
+    client.write_tls(&mut hello).expect("memory");
+    hello
 }

@@ -61,3 +61,24 @@ fn services_may_come_after_their_clients() {
         assert_eq!(outcome.hop("client").upstream_tls, "TLSv1.3");
     });
 }
+
+#[test]
+fn what_validation_refuses_changes_nothing() {
+    run(async {
+        let mut mesh = shop();
+        let rule = |subset: &str| {
+            format!(
+                "{{kind: VirtualService, metadata: {{name: web}}, spec: {{hosts: [web], http: [{{route: [{{destination: {{{subset}}}}}]}}]}}}}"
+            )
+        };
+        apply(&mut mesh, "shop", &rule("host: web, subset: v2"));
+        let refused = mesh.apply("shop", &rule("subset: v1"));
+        let error = format!("{:#}", refused.expect_err("a destination without host"));
+        assert!(
+            error.contains("VirtualService web: configuration is invalid"),
+            "{error}"
+        );
+        let get = Call::get("http://web/").from("client");
+        check(&mesh, vec![(get, "web-v2 200")]).await;
+    });
+}

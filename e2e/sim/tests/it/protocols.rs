@@ -60,6 +60,12 @@ fn bytes_reach_their_service() {
                 true,
             ),
             (
+                Call::tcp("direct:6379", "PING"),
+                "outbound|6379||direct.shop.svc.cluster.local",
+                "store PING",
+                true,
+            ),
+            (
                 Call::tcp("203.0.113.9:5432", "SELECT"),
                 "PassthroughCluster",
                 "database SELECT",
@@ -149,10 +155,13 @@ fn unknown_destinations_are_passed_through_or_refused() {
 fn an_application_that_does_not_listen_is_reported() {
     run(async {
         let mut mesh = mesh();
-        let service = "{kind: Service, metadata: {name: idle}, spec: {selector: {app: store}, ports: [{name: http, port: 80, targetPort: 5001}]}}";
+        let service = "{kind: Service, metadata: {name: idle}, spec: {selector: {app: store}, ports: [{name: http, port: 80, targetPort: 5001}, {name: tcp, port: 81, targetPort: 5002}]}}";
         apply(&mut mesh, "shop", service);
         let outcome = call(&mesh, Call::get("http://idle/").from("client")).await;
         assert_eq!(outcome.status(), 503, "{outcome}");
         assert_eq!(outcome.hop("store").flags, "UF,URX");
+        let outcome = call(&mesh, Call::tcp("idle:81", "x").from("client")).await;
+        assert_eq!(outcome.answer, Answer::Closed, "{outcome}");
+        assert_eq!(outcome.hop("store").flags, "UF");
     });
 }

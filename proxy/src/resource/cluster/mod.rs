@@ -39,6 +39,15 @@ pub struct ClusterConfig {
     pub hash: u128,
 }
 
+impl ClusterConfig {
+    /// Whether connections stay in the pod: they go on to where the client wanted, from the address that redirection
+    /// lets through.
+    pub fn leads_to_own_pod(&self) -> bool {
+        matches!(self.discovery, Discovery::OriginalDst { .. })
+            && self.bind != BindConfig::default()
+    }
+}
+
 /// Where endpoints come from.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Discovery {

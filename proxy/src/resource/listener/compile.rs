@@ -51,6 +51,7 @@ impl ListenerConfig {
             .map_err(|error: prost::DecodeError| CompileError::new(error.to_string()))?;
         refuse_unsupported(&listener)?;
         let hashes = Hashes::of(body)?;
+        let addresses = addresses(&listener)?;
         let direction = direction(listener.traffic_direction);
         let mut compiler = ChainCompiler {
             direction,
@@ -80,7 +81,8 @@ impl ListenerConfig {
             .at("default_filter_chain")?;
         Ok(Self {
             name: listener.name.as_str().into(),
-            addresses: addresses(&listener)?,
+            stat_name: stat_name(&listener, &addresses),
+            addresses,
             direction,
             bind_to_port: bool_or(listener.bind_to_port.as_ref(), true),
             use_original_dst: bool_or(listener.use_original_dst.as_ref(), false),
@@ -158,6 +160,14 @@ fn direction(direction: i32) -> TrafficDirection {
         Ok(DirectionProto::Outbound) => TrafficDirection::Outbound,
         _ => TrafficDirection::Unspecified,
     }
+}
+
+fn stat_name(listener: &proto::Listener, addresses: &[std::net::SocketAddr]) -> Arc<str> {
+    if !listener.stat_prefix.is_empty() {
+        return listener.stat_prefix.as_str().into();
+    }
+    let address = addresses.first().map(ToString::to_string);
+    address.unwrap_or_default().replace(':', "_").into()
 }
 
 fn addresses(listener: &proto::Listener) -> Result<Vec<std::net::SocketAddr>, CompileError> {

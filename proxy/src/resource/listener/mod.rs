@@ -27,6 +27,8 @@ pub enum TrafficDirection {
 #[derive(Debug)]
 pub struct ListenerConfig {
     pub name: Arc<str>,
+    /// Name in statistics: the stat prefix, else the main address with `_` for colons.
+    pub stat_name: Arc<str>,
     /// The first is the main address.
     pub addresses: Vec<SocketAddr>,
     pub direction: TrafficDirection,

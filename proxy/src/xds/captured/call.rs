@@ -3,7 +3,6 @@
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::sync::Arc;
 
 use ironsail_xds::endpoint::ClusterLoadAssignment;
 use ironsail_xds::endpoint::lb_endpoint::HostIdentifier;
@@ -19,7 +18,7 @@ use crate::resource::transport_socket::TransportSocket;
 use crate::snapshot::Store;
 use crate::testing::capture::Capture;
 use crate::testing::memory::{self, Arrival};
-use crate::testing::{Authority, common_tls, upstream_tls};
+use crate::testing::{Authority, client_hello, common_tls, upstream_tls};
 use crate::transport_socket::secret::{Secrets, WorkloadCertificate};
 use crate::worker::LocalNode;
 
@@ -297,17 +296,6 @@ where
         },
         Err(_) => Seen::Closed,
     }
-}
-
-fn client_hello(name: &'static str) -> Vec<u8> {
-    let roots = rustls::RootCertStore::empty();
-    let mut config = ironsail_runtime::tls::client_config(roots, None).expect("valid");
-    config.alpn_protocols = vec![b"h2".to_vec()];
-    let name = name.try_into().expect("a name");
-    let mut client = rustls::ClientConnection::new(Arc::new(config), name).expect("valid");
-    let mut hello = Vec::new();
-    client.write_tls(&mut hello).expect("memory");
-    hello
 }
 
 /// Whether a call went where it should, and there to an address that the capture has.
