@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use ironsail_runtime::tls::{self, TlsError};
 use rustls::pki_types::CertificateDer;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
@@ -19,15 +20,16 @@ pub struct Credential {
     key_pem: String,
     roots_pem: String,
     validity: Validity,
+    root: Validity,
 }
 
-/// Validity and serial number of a leaf.
+/// Validity and serial number of a certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Validity {
-    not_before: SystemTime,
-    not_after: SystemTime,
+pub struct Validity {
+    pub not_before: SystemTime,
+    pub not_after: SystemTime,
     /// Hexadecimal, lower case.
-    serial: String,
+    pub serial: String,
 }
 
 /// Why texts make no credential. Never holds key material.
@@ -37,6 +39,10 @@ pub enum CredentialError {
     Secret(#[from] SecretError),
     #[error("the leaf is no X.509 certificate: {0}")]
     Leaf(String),
+    #[error("a root is no X.509 certificate: {0}")]
+    Root(String),
+    #[error("the roots are unreadable")]
+    Roots(#[from] TlsError),
 }
 
 /// The PEM texts a credential is made of.
@@ -55,7 +61,8 @@ impl Credential {
         let key = CertificateKey::from_pem(texts.chain.as_bytes(), texts.key.as_bytes())?;
         let roots = TrustBundle::from_pem(texts.roots.as_bytes(), &[])?;
         let leaf = key.certified.cert.first().ok_or(SecretError::EmptyChain)?;
-        let validity = Validity::of(leaf)?;
+        let validity = Validity::of(leaf).map_err(CredentialError::Leaf)?;
+        let root = first_to_expire(texts.roots)?;
         Ok(Self {
             certificate: WorkloadCertificate {
                 certificate: Arc::new(key),
@@ -65,6 +72,7 @@ impl Credential {
             key_pem: texts.key.to_owned(),
             roots_pem: texts.roots.to_owned(),
             validity,
+            root,
         })
     }
 
@@ -101,6 +109,11 @@ impl Credential {
         self.validity.not_after
     }
 
+    /// Of the root that expires first.
+    pub fn root(&self) -> &Validity {
+        &self.root
+    }
+
     /// Serial number in hexadecimal.
     pub fn serial(&self) -> &str {
         &self.validity.serial
@@ -118,15 +131,28 @@ impl fmt::Debug for Credential {
 }
 
 impl Validity {
-    fn of(leaf: &CertificateDer<'_>) -> Result<Self, CredentialError> {
-        let (_, parsed) = X509Certificate::from_der(leaf)
-            .map_err(|error| CredentialError::Leaf(error.to_string()))?;
+    fn of(certificate: &CertificateDer<'_>) -> Result<Self, String> {
+        let (_, parsed) =
+            X509Certificate::from_der(certificate).map_err(|error| error.to_string())?;
         Ok(Self {
             not_before: system_time(parsed.validity().not_before.timestamp()),
             not_after: system_time(parsed.validity().not_after.timestamp()),
             serial: parsed.tbs_certificate.serial.to_str_radix(16),
         })
     }
+}
+
+fn first_to_expire(roots_pem: &str) -> Result<Validity, CredentialError> {
+    let roots = tls::certificates(roots_pem.as_bytes())?;
+    let validities = roots
+        .iter()
+        .map(Validity::of)
+        .collect::<Result<Vec<_>, _>>();
+    let first = validities
+        .map_err(CredentialError::Root)?
+        .into_iter()
+        .min_by_key(|validity| validity.not_after);
+    first.ok_or(CredentialError::Roots(TlsError::NoCertificate))
 }
 
 /// Times before 1970 become 1970: certificates that old are expired either way.

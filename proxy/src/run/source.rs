@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Instant, SystemTime};
+use std::time::Instant;
 
 use bytes::Bytes;
 use ironsail_runtime::log::LogHandle;
@@ -184,10 +184,10 @@ impl AdminSource for ProxySource {
         let roots = CertificateStatus {
             name: "ROOTCA".to_owned(),
             pem: credential.roots_pem().to_owned(),
-            serial: String::new(),
+            serial: credential.root().serial.clone(),
             uri_sans: Vec::new(),
-            valid_from: SystemTime::UNIX_EPOCH,
-            expires: credential.not_after(),
+            valid_from: credential.root().not_before,
+            expires: credential.root().not_after,
         };
         vec![leaf, roots]
     }
