@@ -182,3 +182,33 @@ fn namespace_and_operator_deleted_together_are_gone() -> anyhow::Result<()> {
     mesh::apply_demo()?;
     mesh::healthy("demo", Duration::from_secs(180))
 }
+
+#[test]
+fn deleting_the_operators_manifest_with_a_mesh_there_leaves_nothing() -> anyhow::Result<()> {
+    mesh::installed();
+    let start = Instant::now();
+    let manifest = mesh::manifest("deploy/operator.yaml")?;
+    kubectl::run_with_input(&["delete", "-f", "-", "--timeout=60s"], &manifest)?;
+    wait::until(
+        "nothing is left",
+        REMOVAL.saturating_sub(start.elapsed()),
+        || {
+            for name in [mesh::SYSTEM, mesh::OPERATOR] {
+                ensure!(
+                    !kubectl::exists("default", "namespace", name)?,
+                    "namespace {name} is there"
+                );
+            }
+            let left = kubectl::get("default", &[CLUSTER, "-l", OWNED])?;
+            ensure!(left["items"].as_array().is_none_or(Vec::is_empty), "{left}");
+            let roles = kubectl::run(&["get", "clusterrole,clusterrolebinding", "-o", "name"])?;
+            let ours: Vec<_> = roles.lines().filter(|name| name.contains("istio")).collect();
+            ensure!(ours.is_empty(), "{ours:?}");
+            Ok(())
+        },
+    )?;
+    println!("gone after {:?}", start.elapsed());
+    mesh::apply_operator()?;
+    mesh::apply_demo()?;
+    mesh::healthy("demo", Duration::from_secs(180))
+}
