@@ -40,6 +40,14 @@ tools:
 node-tools:
 	@$(call install,$(NODE_PACKAGES))
 
+# What the peers of the benchmarks need; the peers themselves are unpacked into the cache.
+BENCH_PACKAGES := wrk nghttp2-client util-linux python3-pip libpcre2-8-0 libssl3 libcrypt1 zlib1g
+
+.PHONY: bench-tools
+bench-tools:
+	@$(call install,$(BENCH_PACKAGES))
+	e2e/bench/peers.sh
+
 # Redirection is tested in network namespaces.
 .PHONY: test-tools
 test-tools:
@@ -79,6 +87,12 @@ e2e: images $(if $(KUBECONFIG),,node) ## tests on a real Kubernetes ($$KUBECONFI
 
 .PHONY: test
 test: lint unit e2e ## what continuous integration runs
+
+.PHONY: bench
+bench: tools bench-tools ## CPU, memory and times beside Envoy and nginx, in ratios of one run
+	cargo build --profile dist -p ironsail-proxy
+	cargo build --release -p ironsail-bench
+	$(RELEASE)/bench --agent $(CARGO_TARGET_DIR)/$(TARGET)/dist/pilot-agent --envoy $(CACHE)/peers/envoy --nginx $(CACHE)/peers/nginx
 
 .PHONY: demo
 demo: ## a mesh with Bookinfo on a real Kubernetes, from nothing

@@ -202,7 +202,10 @@ fn deleting_the_operators_manifest_with_a_mesh_there_leaves_nothing() -> anyhow:
             let left = kubectl::get("default", &[CLUSTER, "-l", OWNED])?;
             ensure!(left["items"].as_array().is_none_or(Vec::is_empty), "{left}");
             let roles = kubectl::run(&["get", "clusterrole,clusterrolebinding", "-o", "name"])?;
-            let ours: Vec<_> = roles.lines().filter(|name| name.contains("istio")).collect();
+            let ours: Vec<_> = roles
+                .lines()
+                .filter(|name| name.contains("istio"))
+                .collect();
             ensure!(ours.is_empty(), "{ours:?}");
             Ok(())
         },

@@ -11,15 +11,13 @@ use bytes::{Bytes, BytesMut};
 
 use super::Listener;
 use super::sniff::{Findings, Outcome, SilentChain, into_prefix, sniff};
-use crate::conn::{
-    Connection, ConnectionInfo, Drain, Io, Prefixed, Raw, TlsInfo, TransportProtocol,
-};
+use crate::conn::{Connection, ConnectionInfo, Io, Prefixed, Raw, TlsInfo, TransportProtocol};
 use crate::filter_chain::Criteria;
 use crate::network::TcpSession;
 use crate::network::tcp_proxy::{self, Dialled};
 use crate::resource::listener::{FilterChain, ListenerConfig, ListenerFilterKind, Terminal};
 use crate::resource::transport_socket::DownstreamSocket;
-use crate::worker::Worker;
+use crate::worker::{ConnectionCount, Worker};
 
 static NEXT_ID: AtomicU64 = AtomicU64::new(1);
 
@@ -35,7 +33,16 @@ pub struct Incoming {
 
 /// Takes a connection through its listener and serves it until it ends.
 pub async fn handle(incoming: Incoming, listener: Rc<Listener>, worker: Rc<Worker>) {
-    let listener = hand_over(&incoming, listener, &worker);
+    // On the heap as long as it lasts: most connections are long past their arrival.
+    let ready = Box::pin(arrive(incoming, listener, &worker)).await;
+    if let Some(ready) = ready {
+        ready.serve(worker).await;
+    }
+}
+
+/// Runs listener filters and the handshake; `None`: the connection is closed.
+async fn arrive(incoming: Incoming, listener: Rc<Listener>, worker: &Rc<Worker>) -> Option<Ready> {
+    let listener = hand_over(&incoming, listener, worker);
     let start = Start {
         id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
         local: incoming.restored.unwrap_or(incoming.direct_local),
@@ -46,17 +53,28 @@ pub async fn handle(incoming: Incoming, listener: Rc<Listener>, worker: Rc<Worke
     };
     let mut raw = incoming.raw;
     let buffer = RefCell::new(BytesMut::new());
-    let outcome = look(&mut raw, &buffer, &start, &listener, &worker).await;
+    let outcome = look(&mut raw, &buffer, &start, &listener, worker).await;
     let prefix = into_prefix(buffer);
     match outcome {
         Some(Seen::Client(findings, early)) => {
-            serve_client(raw, prefix, start, findings, early, &listener, &worker).await;
+            let config = Arc::clone(&listener.config);
+            let Some(chain) = find_chain(&start, &findings, &config) else {
+                refuse(raw, start, &findings, &listener, worker);
+                return None;
+            };
+            let early = early.filter(|early| Arc::ptr_eq(&early.chain, chain));
+            let early = early.map(|early| early.dialled);
+            let arrived = Arrived::new(raw, prefix, start, findings, &listener);
+            arrived.secure(chain, early, worker).await
         }
         Some(Seen::Server(chain, dialled)) => {
             let arrived = Arrived::new(raw, prefix, start, Findings::default(), &listener);
-            arrived.serve(&chain, Some(dialled), &worker).await;
+            arrived.secure(&chain, Some(dialled), worker).await
         }
-        None => Io::Plain(Prefixed::new(raw)).reset(),
+        None => {
+            Io::Plain(Prefixed::new(raw)).reset();
+            None
+        }
     }
 }
 
@@ -184,27 +202,6 @@ fn find_chain<'a>(
         .or(config.default_chain.as_ref())
 }
 
-async fn serve_client(
-    raw: Raw,
-    prefix: Bytes,
-    start: Start,
-    findings: Findings,
-    early: Option<Early>,
-    listener: &Rc<Listener>,
-    worker: &Rc<Worker>,
-) {
-    let config = Arc::clone(&listener.config);
-    let Some(chain) = find_chain(&start, &findings, &config) else {
-        refuse(raw, start, &findings, listener, worker);
-        return;
-    };
-    let early = early.filter(|early| Arc::ptr_eq(&early.chain, chain));
-    let arrived = Arrived::new(raw, prefix, start, findings, listener);
-    arrived
-        .serve(chain, early.map(|early| early.dialled), worker)
-        .await;
-}
-
 /// No filter chain: the connection is reset, and the listener's access log tells.
 fn refuse(raw: Raw, start: Start, findings: &Findings, listener: &Listener, worker: &Worker) {
     let info = Rc::new(start.info(findings, listener, None, None));
@@ -271,36 +268,59 @@ impl<'a> Arrived<'a> {
         }
     }
 
-    async fn serve(self, chain: &Arc<FilterChain>, early: Option<Dialled>, worker: &Rc<Worker>) {
-        let guard = worker.count_connection(&self.listener.config);
-        let Some((io, tls)) = secure(self.stream, &chain.transport, worker, self.listener).await
-        else {
-            return;
-        };
+    async fn secure(
+        self,
+        chain: &Arc<FilterChain>,
+        early: Option<Dialled>,
+        worker: &Worker,
+    ) -> Option<Ready> {
+        let counted = worker.count_connection(&self.listener.config);
+        let (io, tls) = secure(self.stream, &chain.transport, worker, self.listener).await?;
         let mut findings = self.findings;
         if tls.is_some() {
             findings.transport = TransportProtocol::Tls;
         }
         let info = Rc::new(self.start.info(&findings, self.listener, Some(chain), tls));
-        let drain: Drain = info.drain.clone();
-        let connection = Connection { io, info };
-        let serving = async {
-            match &chain.terminal {
-                Terminal::TcpProxy(config) => {
-                    tcp_proxy::serve(connection, chain, config, worker, early).await;
-                }
-                Terminal::Http(manager) => {
-                    let manager = Arc::clone(manager);
-                    crate::http::serve(connection, manager, Rc::clone(worker)).await;
+        Some(Ready {
+            connection: Connection { io, info },
+            chain: Arc::clone(chain),
+            early: early.map(Box::new),
+            _counted: counted,
+        })
+    }
+}
+
+/// A connection that its filter chain can serve.
+struct Ready {
+    connection: Connection,
+    chain: Arc<FilterChain>,
+    early: Option<Box<Dialled>>,
+    _counted: ConnectionCount,
+}
+
+impl Ready {
+    /// Small, for connections that wait: what TCP needs beyond HTTP is on the heap.
+    async fn serve(self, worker: Rc<Worker>) {
+        let Self {
+            connection, chain, ..
+        } = self;
+        match &chain.terminal {
+            Terminal::TcpProxy(config) => {
+                let drain = connection.info.drain.clone();
+                let early = self.early.map(|early| *early);
+                let serving = tcp_proxy::serve(connection, &chain, config, &worker, early);
+                tokio::select! {
+                    biased;
+                    () = Box::pin(serving) => {}
+                    () = drain.expired() => {}
                 }
             }
-        };
-        tokio::select! {
-            biased;
-            () = serving => {}
-            () = drain.expired() => {}
+            // Ends by itself when the time for draining is over.
+            Terminal::Http(manager) => {
+                let manager = Arc::clone(manager);
+                crate::http::serve(connection, manager, worker).await;
+            }
         }
-        drop(guard);
     }
 }
 
@@ -335,5 +355,19 @@ async fn secure(
             worker.count_tls_error(config);
             None
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connections_that_wait_are_small() {
+        fn size<A, B, C, F: Future>(_: impl Fn(A, B, C) -> F) -> usize {
+            size_of::<F>()
+        }
+        let bytes = size(handle);
+        assert!(bytes <= 1200, "{bytes}");
     }
 }

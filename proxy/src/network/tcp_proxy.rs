@@ -231,7 +231,8 @@ pub async fn serve(
     let mut report = Report::new(chain, config, worker, TcpSession::new(Rc::clone(&info)));
     let dialled = match early {
         Some(dialled) => Ok(dialled),
-        None => dial(config, &info, worker).await,
+        // On the heap as long as it lasts: the relay after it is what connections are for.
+        None => Box::pin(dial(config, &info, worker)).await,
     };
     match dialled {
         Ok(dialled) => {

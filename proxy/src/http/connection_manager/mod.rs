@@ -74,7 +74,7 @@ async fn serve_any(io: Io, context: &Rc<Context>) {
     let hcm = &context.hcm;
     let alpn = context.connection.alpn();
     let speaks = |list: &[&[u8]]| alpn.is_some_and(|alpn| list.contains(&alpn));
-    let mut server = ServerConnection::new(io, Arc::clone(&hcm.h1));
+    let mut server = Box::new(ServerConnection::new(io, Arc::clone(&hcm.h1)));
     let h2 = match hcm.codec {
         Codec::Http2 => true,
         Codec::Http1 => false,
@@ -89,7 +89,7 @@ async fn serve_any(io: Io, context: &Rc<Context>) {
         let (io, read) = server.into_parts();
         Box::pin(serve_h2(Rewind::new(io, read), context)).await;
     } else {
-        serve_h1(server, context).await;
+        serve_h1(Downstream::H1(server), context).await;
     }
 }
 
@@ -105,33 +105,17 @@ async fn sniff(server: &mut ServerConnection<Io>, context: &Context) -> Option<b
     .await
 }
 
-async fn serve_h1(server: ServerConnection<Io>, context: &Rc<Context>) {
+async fn serve_h1(mut downstream: Downstream, context: &Rc<Context>) {
     context.stats.downstream_cx_http1_total.inc();
-    let mut downstream = Downstream::H1(Box::new(server));
     let mut idle = IdleTimer::new(context);
     loop {
-        let mut heads = fresh_heads();
-        let next = next_head(&mut downstream, &mut heads.0, &mut idle, context).await;
-        let refused = match next {
-            Next::Request => None,
-            Next::Refused(error) => Some(error),
-            Next::TimedOut => {
-                // Envoy's answer to heads that take too long.
-                Some(ProtocolError {
-                    status: 408,
-                    details: "request_header_timeout",
-                })
-            }
-            Next::Nothing => return,
-        };
+        if !wait_for_input(&mut downstream, &mut idle, context).await {
+            return;
+        }
         // The state of a request lives on the heap, so that an idle connection does not carry it.
-        Box::pin(exchange::serve(
-            Rc::clone(context),
-            &mut downstream,
-            heads,
-            refused,
-        ))
-        .await;
+        if !Box::pin(serve_request(&mut downstream, context)).await {
+            return;
+        }
         idle.touch();
         let Downstream::H1(server) = &downstream else {
             return;
@@ -141,49 +125,69 @@ async fn serve_h1(server: ServerConnection<Io>, context: &Rc<Context>) {
         }
     }
     if let Downstream::H1(server) = downstream {
-        server.close(context.hcm.timeouts.delayed_close).await;
+        Box::pin(server.close(context.hcm.timeouts.delayed_close)).await;
     }
 }
 
-/// What came of waiting for a request.
-enum Next {
-    Request,
-    Refused(ProtocolError),
-    /// A head began to arrive and did not end.
-    TimedOut,
-    Nothing,
-}
-
-async fn next_head(
+/// Waits until a request begins to arrive; `false` when none will.
+async fn wait_for_input(
     downstream: &mut Downstream,
-    head: &mut RequestHead,
     idle: &mut IdleTimer,
     context: &Context,
-) -> Next {
+) -> bool {
     let Downstream::H1(server) = downstream else {
-        return Next::Nothing;
+        return false;
     };
-    let mut head_timer: Option<Pin<Box<Sleep>>> = None;
     poll_fn(|cx| {
-        match server.poll_head(cx, head) {
-            Poll::Ready(Ok(true)) => return Poll::Ready(Next::Request),
-            Poll::Ready(Err(StreamError::Protocol(error))) => {
-                return Poll::Ready(Next::Refused(error));
-            }
-            Poll::Ready(Ok(false) | Err(_)) => return Poll::Ready(Next::Nothing),
-            Poll::Pending => {}
-        }
-        if server.has_input() {
-            let Some(limit) = context.hcm.timeouts.request_headers else {
-                return Poll::Pending;
-            };
-            let timer = head_timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
-            return timer.as_mut().poll(cx).map(|()| Next::TimedOut);
+        if let Poll::Ready(has_input) = server.poll_input(cx) {
+            return Poll::Ready(has_input);
         }
         idle.poll(cx).map(|()| {
             context.stats.downstream_cx_idle_timeout.inc();
-            Next::Nothing
+            false
         })
+    })
+    .await
+}
+
+/// Reads a request and serves it; `false` when the client left in the middle of the head.
+async fn serve_request(downstream: &mut Downstream, context: &Rc<Context>) -> bool {
+    let mut heads = fresh_heads();
+    let refused = match read_head(downstream, &mut heads.0, context).await {
+        Ok(()) => None,
+        Err(StreamError::Protocol(error)) => Some(error),
+        Err(_) => return false,
+    };
+    exchange::serve(Rc::clone(context), downstream, heads, refused).await;
+    true
+}
+
+async fn read_head(
+    downstream: &mut Downstream,
+    head: &mut RequestHead,
+    context: &Context,
+) -> Result<(), StreamError> {
+    let Downstream::H1(server) = downstream else {
+        return Err(StreamError::Closed);
+    };
+    let mut timer: Option<Pin<Box<Sleep>>> = None;
+    poll_fn(|cx| {
+        match server.poll_head(cx, head) {
+            Poll::Ready(Ok(true)) => return Poll::Ready(Ok(())),
+            Poll::Ready(Ok(false)) => return Poll::Ready(Err(StreamError::Closed)),
+            Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+            Poll::Pending => {}
+        }
+        let Some(limit) = context.hcm.timeouts.request_headers else {
+            return Poll::Pending;
+        };
+        let timer = timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
+        // Envoy's answer to heads that take too long.
+        let late = ProtocolError {
+            status: 408,
+            details: "request_header_timeout",
+        };
+        timer.as_mut().poll(cx).map(|()| Err(late.into()))
     })
     .await
 }

@@ -83,9 +83,13 @@ impl<T: AsyncRead + AsyncWrite + Unpin> ServerConnection<T> {
         &self.wire.io
     }
 
-    /// Whether a request has begun to arrive.
-    pub fn has_input(&self) -> bool {
-        !self.wire.read.is_empty()
+    /// Waits without holding a buffer until a request begins to arrive; `false` when the client is done.
+    pub fn poll_input(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
+        if !self.wire.read.is_empty() {
+            return Poll::Ready(true);
+        }
+        let filled = ready!(self.wire.poll_fill(cx));
+        Poll::Ready(filled.is_ok_and(|count| count > 0))
     }
 
     /// Reads the next request head into `head`, which must be reset; `false` when the client is done.

