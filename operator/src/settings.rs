@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::component::Sink;
 use crate::overlay;
-use crate::value::{get, scalar_text};
+use crate::value::{get, scalar_text, text};
 use merge::strategic_merge;
 
 /// Which objects the settings of a component are for.
@@ -65,6 +65,30 @@ impl Settings<'_> {
             None => {
                 let message = format!("no effect: there is no {kind} {name}");
                 sink.warning(format!("{}.{field}", self.path), message);
+            }
+        }
+    }
+
+    /// Takes a field away from an object of the component, if a condition holds.
+    fn without(
+        &self,
+        kind: &str,
+        path: &[&str],
+        sink: &mut Sink,
+        condition: impl Fn(&Value) -> bool,
+    ) {
+        let name = self.target.name;
+        for object in &mut sink.objects {
+            if object.kind().kind == kind && object.name() == name && condition(&object.body()) {
+                let Some((last, way)) = path.split_last() else {
+                    return;
+                };
+                let parent = way
+                    .iter()
+                    .try_fold(object.body_mut(), |at, key| at.get_mut(*key));
+                if let Some(parent) = parent.and_then(Value::as_object_mut) {
+                    parent.shift_remove(*last);
+                }
             }
         }
     }
@@ -126,6 +150,11 @@ impl Settings<'_> {
         if let Some(strategy) = json_of(&k8s.strategy) {
             let patch = json!({"spec": {"strategy": strategy}});
             self.patch(self.target.kind, "strategy", &patch, sink);
+            // The API allows its settings with a rolling update only.
+            let settings = ["spec", "strategy", "rollingUpdate"];
+            self.without(self.target.kind, &settings, sink, |workload| {
+                text(workload, &["spec", "strategy", "type"]) == Some("Recreate")
+            });
         }
     }
 
@@ -139,12 +168,12 @@ impl Settings<'_> {
         let Some(spec) = json_of(&k8s.pod_disruption_budget) else {
             return;
         };
-        let mut patch = json!({"spec": spec});
-        // The API allows only one of both.
-        if get(&patch, &["spec", "maxUnavailable"]).is_some() {
-            crate::value::set(&mut patch, &["spec", "minAvailable"], Value::Null);
-        }
+        let patch = json!({"spec": spec});
         self.patch(BUDGET, "podDisruptionBudget", &patch, sink);
+        // The API allows only one of both.
+        self.without(BUDGET, &["spec", "minAvailable"], sink, |budget| {
+            get(budget, &["spec", "maxUnavailable"]).is_some()
+        });
     }
 
     fn service(&self, k8s: &KubernetesResourcesSpec, sink: &mut Sink) {
