@@ -233,6 +233,8 @@ fn pods() {
         (json!({"cni": {"updateStrategy": {"type": "OnDelete"}}}), CNI, "/spec/updateStrategy/type", json!("OnDelete")),
         (json!({"cni": {"terminationGracePeriodSeconds": 5}}), CNI, "/spec/template/spec/terminationGracePeriodSeconds", json!(5)),
         (json!({"cni": {"seccompProfile": {"type": "Unconfined"}}}), CNI, "/spec/template/spec/containers/0/securityContext/seccompProfile/type", json!("Unconfined")),
+        (json!({"cni": {"seLinuxOptions": {"level": "s0"}}}), CNI, "/spec/template/spec/containers/0/securityContext/seLinuxOptions", json!({"level": "s0", "type": "spc_t"})),
+        (json!({"ztunnel": {"seLinuxOptions": {"level": "s0"}}}), ZTUNNEL, "/spec/template/spec/containers/0/securityContext/seLinuxOptions/type", json!("spc_t")),
         (json!({"cni": {"cniConfDir": "/c"}}), CNI, "/spec/template/spec/volumes/2/hostPath/path", json!("/c")),
         (json!({"cni": {"cniNetnsDir": "/n"}}), CNI, "/spec/template/spec/volumes/4/hostPath/path", json!("/n")),
         (json!({"ztunnel": {"podLabels": {"a": "b"}}}), ZTUNNEL, "/spec/template/metadata/labels/a", json!("b")),
