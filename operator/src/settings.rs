@@ -117,9 +117,12 @@ impl Settings<'_> {
     fn container(&self, k8s: &KubernetesResourcesSpec, sink: &mut Sink) {
         let resources = json_of(&k8s.resources).map(with_text_quantities);
         let fields = [
-            ("env", json_of(&k8s.env)),
+            ("env", json_of(&k8s.env).map(with_one_source)),
             ("imagePullPolicy", json_of(&k8s.image_pull_policy)),
-            ("readinessProbe", json_of(&k8s.readiness_probe)),
+            (
+                "readinessProbe",
+                json_of(&k8s.readiness_probe).map(|probe| alone(probe, &HANDLERS)),
+            ),
             ("resources", resources),
             ("volumeMounts", json_of(&k8s.volume_mounts)),
         ];
@@ -189,6 +192,30 @@ impl Settings<'_> {
             let patch = json!({"metadata": {"annotations": annotations}});
             self.patch("Service", "serviceAnnotations", &patch, sink);
         }
+    }
+}
+
+/// A probe asks in one of these ways.
+const HANDLERS: [&str; 4] = ["exec", "grpc", "httpGet", "tcpSocket"];
+/// A variable has its value from one of these.
+const SOURCES: [&str; 2] = ["value", "valueFrom"];
+
+/// A patch that takes away what the fields in it exclude.
+fn alone(mut patch: Value, exclusive: &[&str]) -> Value {
+    if let Some(fields) = patch.as_object_mut()
+        && exclusive.iter().any(|key| fields.contains_key(*key))
+    {
+        for key in exclusive {
+            fields.entry(*key).or_insert(Value::Null);
+        }
+    }
+    patch
+}
+
+fn with_one_source(variables: Value) -> Value {
+    match variables {
+        Value::Array(items) => items.into_iter().map(|v| alone(v, &SOURCES)).collect(),
+        other => other,
     }
 }
 
