@@ -2,10 +2,13 @@ mod control_plane;
 mod effects;
 mod fuzz;
 mod gateways;
+mod labels;
 mod modes;
 mod node_agents;
+mod roles;
 mod selectors;
 mod table;
+mod templates;
 
 use std::path::PathBuf;
 
@@ -89,7 +92,7 @@ fn comparable(object: &Value) -> Value {
     let Some(data) = object.get_mut("data").and_then(Value::as_object_mut) else {
         return object;
     };
-    // Text of our own: injection is not made from templates, and the note says it in our words.
+    // Not part of the captures.
     data.shift_remove("config");
     for value in data.values_mut() {
         let text = value.as_str().unwrap_or_default();
