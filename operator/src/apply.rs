@@ -15,6 +15,8 @@ use kube::api::{Api, DynamicObject, Patch, PatchParams};
 use serde_json::Value;
 
 use crate::object::{Kind, Manifest, ObjectKey};
+use crate::plan::Owner;
+use crate::share;
 use fingerprint::{Fingerprint, changed_by, is_applied_by};
 use memory::{Left, Memory};
 
@@ -36,6 +38,10 @@ pub enum Outcome {
         by: Vec<String>,
         seconds: u64,
     },
+    /// Another IstioOperator holds it and wants it otherwise; nothing was written.
+    Taken {
+        by: Owner,
+    },
 }
 
 /// Why an object is not as desired.
@@ -55,7 +61,7 @@ pub fn reason(error: &kube::Error) -> String {
 }
 
 impl ApplyError {
-    fn new(key: &ObjectKey, source: kube::Error) -> Self {
+    pub(crate) fn new(key: &ObjectKey, source: kube::Error) -> Self {
         Self {
             key: key.clone(),
             source: Box::new(source),
@@ -101,17 +107,23 @@ pub async fn ensure(
         && left.desired == desired_hash
         && Some(&left.fingerprint) == seen
     {
-        return Ok(Outcome::Unchanged);
+        return Ok(left.outcome());
     }
     let api = api(client, desired.kind(), desired.namespace());
     let fail = |error| ApplyError::new(&key, error);
     let live = api.get_opt(desired.name()).await.map_err(fail)?;
-    let (outcome, applied) = match live {
-        None => (
+    let held = held_by_another(client, desired, live.as_ref());
+    let held = held.await.map_err(fail)?;
+    let (outcome, applied) = match (live, held) {
+        (None, _) => (
             Outcome::Created,
             send(&api, desired, None, false).await.map_err(fail)?,
         ),
-        Some(live) => {
+        (Some(live), Some((owner, holder))) => {
+            let joined = join(&api, desired, live, &owner, holder).await;
+            joined.map_err(fail)?
+        }
+        (Some(live), None) => {
             let by = match memory.left(&key) {
                 Some(left) if left.desired == desired_hash => changed_by(&live.metadata, MANAGER),
                 _ => Vec::new(),
@@ -134,9 +146,47 @@ pub async fn ensure(
         Left {
             desired: desired_hash,
             fingerprint: Fingerprint::of(&applied.metadata),
+            taken: match &outcome {
+                Outcome::Taken { by } => Some(by.clone()),
+                _ => None,
+            },
         },
     );
     Ok(outcome)
+}
+
+/// The owner that an object is desired for, and the other one that holds it, if there is one.
+async fn held_by_another(
+    client: &Client,
+    desired: &Manifest,
+    live: Option<&DynamicObject>,
+) -> Result<Option<(Owner, Owner)>, kube::Error> {
+    let (Some(owner), Some(live)) = (share::rendered_for(desired), live) else {
+        return Ok(None);
+    };
+    let holder = share::other_holder(client, &owner, &live.metadata).await?;
+    Ok(holder.map(|holder| (owner, holder)))
+}
+
+/// Leaves an object to the IstioOperator that holds it. One that is as desired is shared.
+async fn join(
+    api: &Api<DynamicObject>,
+    desired: &Manifest,
+    mut live: DynamicObject,
+    owner: &Owner,
+    holder: Owner,
+) -> Result<(Outcome, DynamicObject), kube::Error> {
+    let body = share::anonymous(desired.body().into_owned());
+    let would = send_body(api, desired.name(), body, Some(&live), true).await?;
+    let shared = |object: &DynamicObject| {
+        let (metadata, data) = content(object);
+        (share::without_holder(metadata), data)
+    };
+    if shared(&would) != shared(&live) {
+        return Ok((Outcome::Taken { by: holder }, live));
+    }
+    live.metadata = share::join(api, &live.metadata, owner).await?;
+    Ok((Outcome::Unchanged, live))
 }
 
 async fn send(
@@ -145,7 +195,17 @@ async fn send(
     live: Option<&DynamicObject>,
     dry_run: bool,
 ) -> Result<DynamicObject, kube::Error> {
-    let mut body = desired.body().into_owned();
+    let body = desired.body().into_owned();
+    send_body(api, desired.name(), body, live, dry_run).await
+}
+
+async fn send_body(
+    api: &Api<DynamicObject>,
+    name: &str,
+    mut body: Value,
+    live: Option<&DynamicObject>,
+    dry_run: bool,
+) -> Result<DynamicObject, kube::Error> {
     if let Some(live) = live {
         follow::adopt(&mut body, live);
     }
@@ -153,8 +213,7 @@ async fn send(
     if dry_run {
         params = params.dry_run();
     }
-    api.patch(desired.name(), &params, &Patch::Apply(&body))
-        .await
+    api.patch(name, &params, &Patch::Apply(&body)).await
 }
 
 /// What of an object is compared: everything that a writer decides.

@@ -25,6 +25,7 @@ pub mod render;
 pub mod rollout;
 pub mod server;
 pub mod settings;
+pub mod share;
 pub mod status;
 #[cfg(test)]
 mod testing;

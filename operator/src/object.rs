@@ -352,6 +352,17 @@ impl Manifest {
         &self.key
     }
 
+    /// Value of a label.
+    pub fn label(&self, key: &str) -> Option<String> {
+        match &self.body {
+            Body::Definition { labels, .. } => labels.get(key).cloned(),
+            Body::Object(body) => {
+                let value = crate::value::text(body, &["metadata", "labels", key]);
+                value.map(str::to_owned)
+            }
+        }
+    }
+
     /// Lays labels over the object's own.
     pub fn add_labels<'a>(&mut self, more: impl IntoIterator<Item = (&'a str, &'a str)>) {
         match &mut self.body {

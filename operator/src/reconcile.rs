@@ -1,6 +1,7 @@
 //! One reconciliation of one IstioOperator: a thin shell around pure decisions.
 
 mod finalize;
+mod prune;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -21,7 +22,6 @@ use tracing::{info, warn};
 use crate::apply::memory::Memory;
 use crate::apply::{Outcome, reason};
 use crate::component::Component;
-use crate::delete;
 use crate::events::{Events, operator_resource};
 use crate::keep::Keeper;
 use crate::metrics::Metrics;
@@ -42,6 +42,8 @@ const STATUS_MANAGER: &str = "istio-operator-status";
 const IGNORE: &str = "install.istio.io/ignoreReconcile";
 /// Wake-up while something is not ready, for what no watch tells.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
+/// Wake-up while another IstioOperator holds what this one wants otherwise.
+const TAKEN: Duration = Duration::from_secs(30);
 /// Wake-up when everything is as desired.
 const RESYNC: Duration = Duration::from_secs(600);
 /// Bound of one reconciliation, so that a silent API server can't hold it forever.
@@ -88,6 +90,8 @@ struct OwnerState {
 pub enum ReconcileError {
     #[error(transparent)]
     Store(#[from] StoreError),
+    #[error(transparent)]
+    Object(#[from] crate::apply::ApplyError),
     #[error("{what}: {}", reason(source))]
     Api {
         what: String,
@@ -394,6 +398,8 @@ impl Reconciler {
         let desired = plan.desired(owner, &definitions);
         observed.version = plan.renderer.clone();
         observed.accepted = plan.hash.clone();
+        self.prune_autoscalers(object, owner, &plan.revision, &desired, seen)
+            .await?;
         let mut rolling = Rolling {
             client: &self.client,
             seen,
@@ -448,7 +454,8 @@ impl Reconciler {
             let key = change.object.key();
             let labels = [change.object.kind().kind, revision];
             match &change.outcome {
-                Outcome::Unchanged => {}
+                // Told by the status, as long as it lasts.
+                Outcome::Unchanged | Outcome::Taken { .. } => {}
                 Outcome::Created => self.metrics.created.with_label_values(&labels).inc(),
                 Outcome::Updated { by } => {
                     self.metrics.updated.with_label_values(&labels).inc();
@@ -483,33 +490,6 @@ impl Reconciler {
                 .normal(object, "Created", format!("created {created} objects"))
                 .await;
         }
-    }
-
-    /// Deletes what carries the owner's labels and is no longer wanted.
-    async fn prune(
-        &self,
-        object: &DynamicObject,
-        owner: &Owner,
-        revision: &str,
-        desired: &[Manifest],
-        seen: &Seen,
-    ) -> Result<(), crate::apply::ApplyError> {
-        for (key, unwanted) in seen.owned(owner) {
-            if unwanted.deleting || desired.iter().any(|wanted| wanted.key() == key) {
-                continue;
-            }
-            if delete::one(&self.client, unwanted.kind, key, &unwanted.uid).await? {
-                info!(owned = %key, "Pruned object");
-                self.metrics
-                    .pruned
-                    .with_label_values(&[unwanted.kind.kind, revision])
-                    .inc();
-                self.events
-                    .normal(object, "Pruned", format!("deleted {key}, no longer wanted"))
-                    .await;
-            }
-        }
-        Ok(())
     }
 
     fn count_owned(&self, revision: &str, desired: &[Manifest]) {
@@ -643,7 +623,9 @@ impl Reconciler {
         } else {
             LOOK_AGAIN
         };
-        postponed.chain([soon]).min().unwrap_or(soon)
+        let taken = observed.components.iter().any(|c| !c.taken.is_empty());
+        let taken = taken.then_some(TAKEN);
+        postponed.chain(taken).chain([soon]).min().unwrap_or(soon)
     }
 }
 
@@ -667,5 +649,7 @@ impl std::fmt::Display for Owner {
     }
 }
 
+#[cfg(test)]
+mod revision_tests;
 #[cfg(test)]
 mod tests;

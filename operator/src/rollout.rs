@@ -17,6 +17,8 @@ use crate::component::Component;
 use crate::health::{self, Health};
 use crate::object::Manifest;
 use crate::observe::Seen;
+use crate::plan::Owner;
+use crate::share;
 use crate::status::ComponentState;
 
 /// What happened to one object.
@@ -96,6 +98,14 @@ fn was_written(object: &Manifest, changes: &[Change]) -> bool {
     })
 }
 
+/// Says who has what this owner wants otherwise.
+fn taken(object: &Manifest, by: &Owner) -> String {
+    let key = object.key();
+    let own = share::rendered_for(object).map(|own| own.to_string());
+    let own = own.unwrap_or_default();
+    format!("{key} belongs to the IstioOperator {by}, and {own} wants it otherwise")
+}
+
 impl Rolling<'_> {
     /// Applies all objects of the components that are on.
     pub async fn run(&mut self, components: &[Component], desired: &[Manifest]) -> Rollout {
@@ -149,6 +159,7 @@ impl Rolling<'_> {
                 .map(|seen| &seen.fingerprint);
             match apply::ensure(self.client, object, seen, self.memory).await {
                 Ok(Outcome::Unchanged) => {}
+                Ok(Outcome::Taken { by }) => state.taken.push(taken(object, &by)),
                 Ok(outcome) => rollout.changes.push(Change {
                     object: object.clone(),
                     outcome,

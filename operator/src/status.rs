@@ -26,6 +26,8 @@ pub struct ComponentState {
     pub failed: Option<String>,
     /// Whether an earlier wave has to be ready first.
     pub held: bool,
+    /// Objects that another IstioOperator holds and wants otherwise.
+    pub taken: Vec<String>,
 }
 
 impl ComponentState {
@@ -37,11 +39,12 @@ impl ComponentState {
             waiting: None,
             failed: None,
             held: false,
+            taken: Vec::new(),
         }
     }
 
     fn status(&self, upgrading: bool) -> Status {
-        if !self.errors.is_empty() || self.failed.is_some() {
+        if !self.errors.is_empty() || self.failed.is_some() || !self.taken.is_empty() {
             Status::Error
         } else if upgrading && (self.waiting.is_some() || self.held) {
             Status::Updating
@@ -57,6 +60,7 @@ impl ComponentState {
         let texts: Vec<&str> = errors
             .chain(self.failed.as_deref())
             .chain(self.waiting.as_deref())
+            .chain(self.taken.iter().map(String::as_str))
             .collect();
         cut(&texts.join("; "))
     }
@@ -322,28 +326,32 @@ fn applied(observed: &Observed) -> New {
         let message = format!("{} waits for an earlier component", held.component);
         return new("Applied", false, "Waiting", message);
     }
-    match observed.contested.is_empty() {
-        true => new("Applied", true, "AsPlanned", ""),
-        false => new(
-            "Applied",
-            false,
-            "OwnershipConflict",
-            cut(&observed.contested.join("; ")),
-        ),
+    match contested(observed) {
+        None => new("Applied", true, "AsPlanned", ""),
+        Some((reason, text)) => new("Applied", false, reason, text),
     }
 }
 
-/// Somebody else writes what is ours, and won't stop.
+/// Somebody else writes what is ours, and won't stop, or another IstioOperator holds it.
 fn conflict(observed: &Observed) -> New {
-    match observed.contested.is_empty() {
-        true => new("Conflict", false, "NoConflict", ""),
-        false => new(
-            "Conflict",
-            true,
-            "OwnershipConflict",
-            cut(&observed.contested.join("; ")),
-        ),
+    match contested(observed) {
+        None => new("Conflict", false, "NoConflict", ""),
+        Some((reason, text)) => new("Conflict", true, reason, text),
     }
+}
+
+/// Objects that others claim, and the reason for a condition.
+fn contested(observed: &Observed) -> Option<(&'static str, String)> {
+    let taken = observed.components.iter().flat_map(|c| &c.taken);
+    let all: Vec<&str> = taken
+        .chain(&observed.contested)
+        .map(String::as_str)
+        .collect();
+    let reason = match observed.contested.is_empty() {
+        true => "SharedObject",
+        false => "OwnershipConflict",
+    };
+    (!all.is_empty()).then(|| (reason, cut(&all.join("; "))))
 }
 
 fn upgrade(observed: &Observed) -> New {

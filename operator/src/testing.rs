@@ -417,6 +417,7 @@ impl State {
             return refuse(StatusCode::CONFLICT, "the object has been modified");
         }
         crate::value::merge(object, body);
+        drop_nulls(object);
         object["metadata"]["resourceVersion"] = json!(version);
         let metadata = &object["metadata"];
         let finalizers = metadata["finalizers"]
@@ -448,6 +449,14 @@ impl State {
         let object = object.clone();
         self.objects.remove(&place.path);
         Ok(object)
+    }
+}
+
+/// A merge patch removes what it sets to null.
+fn drop_nulls(object: &mut Value) {
+    if let Value::Object(map) = object {
+        map.retain(|_, value| !value.is_null());
+        map.values_mut().for_each(drop_nulls);
     }
 }
 

@@ -9,11 +9,13 @@ use kube::api::{Api, DynamicObject, ListParams};
 use tracing::{info, warn};
 
 use super::{Next, Owner, ReconcileError, Reconciler, api_error};
-use crate::delete;
+use crate::apply::{ApplyError, api};
+use crate::delete::{self, Remaining};
 use crate::events::operator_resource;
 use crate::finalizer;
 use crate::namespace;
 use crate::object::KINDS;
+use crate::share;
 
 /// Keeps an IstioOperator until everything it owns is gone.
 pub const FINALIZER: &str = "istio-finalizer.install.istio.io";
@@ -104,38 +106,72 @@ impl Reconciler {
         Ok(None)
     }
 
-    /// Deletes what an owner has; returns how much is still there.
+    /// Deletes what an owner has, or hands it over; returns how much is still there.
     async fn delete_owned(&self, owner: &Owner) -> Result<usize, ReconcileError> {
-        let remaining = delete::remaining(&self.client, owner)
+        let remains = delete::remains(&self.client, owner)
             .await
             .map_err(api_error("owned objects can't be listed"))?;
+        self.withdraw_all(owner, &remains.shared).await;
+        self.hand_over_all(&remains.kept).await;
         let mut failed = None;
-        for object in &remaining {
-            if object.metadata.deletion_timestamp.is_some() {
-                continue;
-            }
-            let uid = object.metadata.uid.as_deref().unwrap_or_default();
-            match delete::one(&self.client, object.kind, &object.key, uid).await {
-                Ok(deleted) => {
-                    if deleted {
-                        let labels = object.metadata.labels.as_ref();
-                        let revision = labels.and_then(|l| l.get(ironsail_mesh::label::REVISION));
-                        let revision = revision.map_or("", String::as_str);
-                        let labels = [object.kind.kind, revision];
-                        self.metrics.deleted.with_label_values(&labels).inc();
-                    }
-                }
+        let mut left = 0;
+        for object in &remains.held {
+            match self.end(object).await {
+                Ok(gone) => left += usize::from(!gone),
                 Err(error) => failed = Some(error),
             }
         }
         match failed {
-            None => Ok(remaining.len()),
+            None => Ok(left),
             Some(error) => {
                 let what = format!("{} can't be deleted", error.key);
                 Err(ReconcileError::Api {
                     what,
                     source: error.source,
                 })
+            }
+        }
+    }
+
+    /// One step of giving up an object; says whether it is somebody else's now.
+    async fn end(&self, object: &Remaining) -> Result<bool, ApplyError> {
+        if object.metadata.deletion_timestamp.is_some() {
+            return Ok(false);
+        }
+        let api = api(&self.client, object.kind, &object.key.namespace);
+        let heir = share::hand_over(&self.client, &api, &object.metadata).await;
+        if let Some(heir) = heir.map_err(|error| ApplyError::new(&object.key, error))? {
+            info!(owned = %object.key, to = %heir, "Handed object over");
+            return Ok(true);
+        }
+        let uid = object.metadata.uid.as_deref().unwrap_or_default();
+        if delete::one(&self.client, object.kind, &object.key, uid).await? {
+            let labels = object.metadata.labels.as_ref();
+            let revision = labels.and_then(|l| l.get(ironsail_mesh::label::REVISION));
+            let revision = revision.map_or("", String::as_str);
+            let labels = [object.kind.kind, revision];
+            self.metrics.deleted.with_label_values(&labels).inc();
+        }
+        Ok(false)
+    }
+
+    /// Lets what stays name an owner that is there. One that takes over later does the same.
+    async fn hand_over_all(&self, kept: &[Remaining]) {
+        for object in kept {
+            let api = api(&self.client, object.kind, &object.key.namespace);
+            if let Err(error) = share::hand_over(&self.client, &api, &object.metadata).await {
+                warn!(owned = %object.key, error = %chain(&error), "Object keeps the name of an owner that goes away");
+            }
+        }
+    }
+
+    /// Takes the owner's name off objects that others hold. They look themselves whether it is
+    /// still there before they hand something over, so that nothing waits for this.
+    async fn withdraw_all(&self, owner: &Owner, shared: &[Remaining]) {
+        for object in shared {
+            let api = api(&self.client, object.kind, &object.key.namespace);
+            if let Err(error) = share::withdraw(&api, &object.metadata, owner).await {
+                warn!(owned = %object.key, error = %chain(&error), "Object keeps the name of an owner that goes away");
             }
         }
     }
