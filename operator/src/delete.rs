@@ -8,6 +8,7 @@ use crate::apply::{ApplyError, api};
 use crate::object::{KINDS, Kind, ObjectKey};
 use crate::observe::{self, selector};
 use crate::plan::Owner;
+use crate::revision::claim::is_handed_over;
 use crate::share;
 
 /// Deletes one object, if it still is the one with this uid.
@@ -49,6 +50,13 @@ pub struct Remaining {
     pub metadata: ObjectMeta,
 }
 
+impl Remaining {
+    /// Whether the API server calls somebody for it.
+    pub fn is_webhook(&self) -> bool {
+        self.kind.group == "admissionregistration.k8s.io"
+    }
+}
+
 /// What an owner has to give up at its end.
 #[derive(Clone, Debug, Default)]
 pub struct Remains {
@@ -58,6 +66,8 @@ pub struct Remains {
     pub kept: Vec<Remaining>,
     /// What others hold and it wanted too.
     pub shared: Vec<Remaining>,
+    /// How many webhook configurations got another owner that didn't apply them yet.
+    pub handed_over: usize,
 }
 
 /// Everything of an owner that may be deleted.
@@ -87,6 +97,8 @@ pub async fn remains(client: &Client, owner: &Owner) -> Result<Remains, kube::Er
                 key,
                 metadata,
             };
+            let handed_over = remaining.is_webhook() && is_handed_over(&remaining.metadata);
+            remains.handed_over += usize::from(handed_over && !held);
             match (held, shared) {
                 (true, _) if kind.prune => remains.held.push(remaining),
                 (true, _) => remains.kept.push(remaining),
@@ -95,9 +107,8 @@ pub async fn remains(client: &Client, owner: &Owner) -> Result<Remains, kube::Er
             }
         }
     }
-    remains.held.sort_by_key(|object| {
-        let webhook = object.kind.group == "admissionregistration.k8s.io";
-        (!webhook, std::cmp::Reverse(object.kind.rank()))
-    });
+    remains
+        .held
+        .sort_by_key(|o| (!o.is_webhook(), std::cmp::Reverse(o.kind.rank())));
     Ok(remains)
 }

@@ -22,6 +22,7 @@ pub mod plan;
 pub mod profile;
 pub mod reconcile;
 pub mod render;
+pub mod revision;
 pub mod rollout;
 pub mod server;
 pub mod settings;

@@ -363,6 +363,14 @@ impl Manifest {
         }
     }
 
+    /// Value of an annotation that the object is rendered with.
+    pub fn annotation(&self, key: &str) -> Option<&str> {
+        match &self.body {
+            Body::Definition { .. } => None,
+            Body::Object(body) => crate::value::text(body, &["metadata", "annotations", key]),
+        }
+    }
+
     /// Lays labels over the object's own.
     pub fn add_labels<'a>(&mut self, more: impl IntoIterator<Item = (&'a str, &'a str)>) {
         match &mut self.body {

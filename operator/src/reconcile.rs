@@ -455,7 +455,7 @@ impl Reconciler {
             let labels = [change.object.kind().kind, revision];
             match &change.outcome {
                 // Told by the status, as long as it lasts.
-                Outcome::Unchanged | Outcome::Taken { .. } => {}
+                Outcome::Unchanged | Outcome::Taken { .. } | Outcome::Overlaps { .. } => {}
                 Outcome::Created => self.metrics.created.with_label_values(&labels).inc(),
                 Outcome::Updated { by } => {
                     self.metrics.updated.with_label_values(&labels).inc();

@@ -12,7 +12,7 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use crate::apply::memory::Memory;
-use crate::apply::{self, Outcome};
+use crate::apply::{self, Applier, Outcome};
 use crate::component::Component;
 use crate::health::{self, Health};
 use crate::object::Manifest;
@@ -98,6 +98,17 @@ fn was_written(object: &Manifest, changes: &[Change]) -> bool {
     })
 }
 
+/// Whether all control planes of a plan serve.
+fn serves(seen: &Seen, desired: &[Manifest]) -> bool {
+    let control_plane = |object: &&Manifest| {
+        object.component == Component::Pilot && object.kind().kind == "Deployment"
+    };
+    desired.iter().filter(control_plane).all(|object| {
+        let live = seen.deployments.get(object.key());
+        live.is_some_and(|live| health::deployment(live) == Health::Ready)
+    })
+}
+
 /// Says who has what this owner wants otherwise.
 fn taken(object: &Manifest, by: &Owner) -> String {
     let key = object.key();
@@ -148,6 +159,11 @@ impl Rolling<'_> {
         desired: &[Manifest],
         rollout: &mut Rollout,
     ) {
+        let mut applier = Applier {
+            client: self.client,
+            memory: self.memory,
+            serves: serves(self.seen, desired),
+        };
         for object in desired
             .iter()
             .filter(|object| object.component == state.component)
@@ -157,9 +173,15 @@ impl Rolling<'_> {
                 .objects
                 .get(object.key())
                 .map(|seen| &seen.fingerprint);
-            match apply::ensure(self.client, object, seen, self.memory).await {
+            match applier.ensure(object, seen).await {
                 Ok(Outcome::Unchanged) => {}
                 Ok(Outcome::Taken { by }) => state.taken.push(taken(object, &by)),
+                Ok(Outcome::Overlaps { with }) => {
+                    state.taken.push(format!(
+                        "{} would inject pods that {with} injects already",
+                        object.key()
+                    ));
+                }
                 Ok(outcome) => rollout.changes.push(Change {
                     object: object.clone(),
                     outcome,

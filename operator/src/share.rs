@@ -16,11 +16,12 @@ use crate::events::operator_resource;
 use crate::object::Manifest;
 use crate::observe::owner_of;
 use crate::plan::Owner;
+use crate::revision::claim::CLAIM;
 
 /// Who else wants the object, as `namespace/name` separated by commas.
 pub const SHARED_WITH: &str = "operator.ironsail.dev/shared-with";
 /// Field manager of [`SHARED_WITH`], apart from that of the objects, whose applying would drop it.
-const MANAGER: &str = "istio-operator-sharing";
+pub const MANAGER: &str = "istio-operator-sharing";
 /// Labels that name the holder and what it is made with; owners differ in them and in nothing else.
 const OF_HOLDER: [&str; 6] = [
     label::REVISION,
@@ -114,6 +115,23 @@ pub async fn join(
     amend(api, live, |sharers| sharers.insert(owner.clone())).await
 }
 
+/// Records that an owner takes an object over from another one, which still wants it.
+///
+/// # Errors
+/// The API server refuses it.
+pub async fn replace(
+    api: &Api<DynamicObject>,
+    live: &ObjectMeta,
+    owner: &Owner,
+    from: &Owner,
+) -> Result<(), kube::Error> {
+    let exchange = |sharers: &mut BTreeSet<Owner>| {
+        let was_named = sharers.remove(owner);
+        sharers.insert(from.clone()) || was_named
+    };
+    amend(api, live, exchange).await.map(drop)
+}
+
 /// Records that an owner no longer wants an object that another one holds.
 ///
 /// # Errors
@@ -192,8 +210,17 @@ async fn write(
             ]
         })
         .collect();
+    let mut annotations = BTreeMap::from([(SHARED_WITH, text)]);
+    let is_claimed = || {
+        live.annotations
+            .as_ref()
+            .is_some_and(|all| all.contains_key(CLAIM))
+    };
+    if holder.is_some() && is_claimed() {
+        annotations.insert(CLAIM, Some(String::new()));
+    }
     let body = json!({"metadata": {
-        "annotations": {SHARED_WITH: text},
+        "annotations": annotations,
         "labels": labels,
         "resourceVersion": live.resource_version,
     }});

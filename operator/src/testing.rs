@@ -183,6 +183,16 @@ impl FakeServer {
         found.unwrap_or_else(|| panic!("no {end}")).1.clone()
     }
 
+    /// All objects of a kind.
+    pub fn objects(&self, kind: &str) -> Vec<Value> {
+        let state = self.state();
+        let all = state
+            .objects
+            .values()
+            .filter(|object| object["kind"] == kind);
+        all.cloned().collect()
+    }
+
     pub fn has(&self, end: &str) -> bool {
         self.state().objects.keys().any(|path| path.ends_with(end))
     }

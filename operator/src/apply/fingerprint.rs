@@ -7,6 +7,7 @@ use std::str::FromStr;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ManagedFieldsEntry, ObjectMeta};
 
+use crate::revision::claim::CLAIM;
 use crate::share::SHARED_WITH;
 
 /// Changes whenever somebody writes an object, but not when its status is written.
@@ -20,11 +21,9 @@ impl Fingerprint {
         metadata.generation.hash(&mut hasher);
         // Two owners may apply within one second, which is the grain of the times below.
         metadata.labels.hash(&mut hasher);
-        let sharers = metadata
-            .annotations
-            .as_ref()
-            .map(|all| all.get(SHARED_WITH));
-        sharers.hash(&mut hasher);
+        let annotations = metadata.annotations.as_ref();
+        let ours = annotations.map(|all| (all.get(SHARED_WITH), all.get(CLAIM)));
+        ours.hash(&mut hasher);
         metadata.deletion_timestamp.is_some().hash(&mut hasher);
         for entry in writers(metadata) {
             entry.manager.hash(&mut hasher);

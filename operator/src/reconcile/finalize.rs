@@ -19,6 +19,9 @@ use crate::share;
 
 /// Keeps an IstioOperator until everything it owns is gone.
 pub const FINALIZER: &str = "istio-finalizer.install.istio.io";
+/// How long what is handed over may take to be applied by its new owner, before what it still
+/// leads to is deleted.
+const HAND_OVER: Duration = Duration::from_secs(15);
 /// From when on the finalizer is dropped with a warning, whatever is left.
 const LIMIT: Duration = Duration::from_secs(45);
 const POLL: Duration = Duration::from_secs(1);
@@ -77,8 +80,8 @@ impl Reconciler {
             self.forget(owner).await;
             return Ok(None);
         }
-        let left = self.delete_owned(owner).await;
         let waited = Timestamp::now().duration_since(since).unsigned_abs();
+        let left = self.delete_owned(owner, waited < HAND_OVER).await;
         match left {
             Ok(0) => {}
             Ok(_) if waited < LIMIT => return Ok(Some(POLL)),
@@ -107,7 +110,7 @@ impl Reconciler {
     }
 
     /// Deletes what an owner has, or hands it over; returns how much is still there.
-    async fn delete_owned(&self, owner: &Owner) -> Result<usize, ReconcileError> {
+    async fn delete_owned(&self, owner: &Owner, patient: bool) -> Result<usize, ReconcileError> {
         let remains = delete::remains(&self.client, owner)
             .await
             .map_err(api_error("owned objects can't be listed"))?;
@@ -115,9 +118,18 @@ impl Reconciler {
         self.hand_over_all(&remains.kept).await;
         let mut failed = None;
         let mut left = 0;
+        let mut handed_over = remains.handed_over;
         for object in &remains.held {
+            // What still calls this control plane comes first.
+            if patient && handed_over > 0 && !object.is_webhook() {
+                left += 1;
+                continue;
+            }
             match self.end(object).await {
-                Ok(gone) => left += usize::from(!gone),
+                Ok(gone) => {
+                    handed_over += usize::from(gone && object.is_webhook());
+                    left += usize::from(!gone);
+                }
                 Err(error) => failed = Some(error),
             }
         }
@@ -238,7 +250,7 @@ impl Reconciler {
         let ending = all_end
             || object.metadata.deletion_timestamp.is_some()
             || matches!(here, Ok(namespace::State::Terminating(_)));
-        if ending && let Err(error) = self.delete_owned(&owner).await {
+        if ending && let Err(error) = self.delete_owned(&owner, false).await {
             warn!(object = %owner, error = %chain(&error), "Deleting failed while the operator is removed");
         }
         self.release(&owner).await?;

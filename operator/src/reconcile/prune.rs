@@ -23,7 +23,10 @@ impl Reconciler {
         seen: &Seen,
     ) -> Result<(), ApplyError> {
         let unwanted = |key: &ObjectKey| !desired.iter().any(|wanted| wanted.key() == key);
-        for (key, seen) in seen.owned(owner) {
+        let mut owned: Vec<_> = seen.owned(owner).collect();
+        // Webhooks first: they would refuse pods of everybody while nobody answers them.
+        owned.sort_by_key(|(key, _)| key.group != "admissionregistration.k8s.io");
+        for (key, seen) in owned {
             if unwanted(key) && !seen.deleting {
                 self.give_up(object, revision, key, seen).await?;
             }

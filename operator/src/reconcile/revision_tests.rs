@@ -4,6 +4,8 @@ use serde_json::{Value, json};
 
 use super::tests::{NAMESPACES, OPERATORS, config, operator, paths};
 use super::*;
+use crate::render::tests::selectors::{expected, injectors, matrix};
+use crate::revision::claim::CLAIM;
 use crate::share::SHARED_WITH;
 use crate::testing::FakeServer;
 
@@ -13,6 +15,13 @@ struct Cluster {
     reconciler: Reconciler,
 }
 
+/// As the operator runs in a cluster.
+fn taking_default() -> Config {
+    let mut config = config("1");
+    config.render.takes_default = true;
+    config
+}
+
 impl Cluster {
     fn new() -> Self {
         let server = FakeServer::default();
@@ -20,7 +29,7 @@ impl Cluster {
             NAMESPACES,
             json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "istio-system"}}),
         );
-        let reconciler = operator(&server, config("1"));
+        let reconciler = operator(&server, taking_default());
         Self { server, reconciler }
     }
 
@@ -79,7 +88,7 @@ impl Cluster {
             self.reconcile(name).await;
         }
         self.assert_quiet();
-        self.reconciler = operator(&self.server, config("1"));
+        self.reconciler = operator(&self.server, taking_default());
         for _ in 0..2 {
             for name in names {
                 self.reconcile(name).await;
@@ -132,9 +141,11 @@ async fn two_revisions_share_what_is_not_of_a_revision() {
     cluster.check_quiet(&both).await;
     // Whoever is left gets it, and keeps it as it is.
     cluster.delete("mesh");
-    cluster.reconcile("mesh").await;
+    for _ in 0..3 {
+        cluster.reconcile("mesh").await;
+        cluster.reconcile("canary").await;
+    }
     assert_eq!(cluster.owners(READER), ("canary".to_owned(), String::new()));
-    cluster.reconcile("mesh").await;
     assert!(!cluster.server.has("/istiooperators/mesh"));
     cluster.settle(&["canary"]).await;
     assert_eq!(cluster.status("canary")["status"], "HEALTHY");
@@ -253,4 +264,307 @@ async fn beginning_together_ends_without_a_fight() {
     let both = ["mesh", "canary"];
     cluster.settle(&both).await;
     cluster.check_quiet(&both).await;
+}
+
+const TAG: &str = "/mutatingwebhookconfigurations/istio-revision-tag-default";
+const UNTAGGED: &str = "/mutatingwebhookconfigurations/istio-sidecar-injector";
+const WEBHOOKS: &str = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations";
+
+impl Cluster {
+    /// Whom each combination of labels is injected by, as the API server would see it now.
+    /// `default` is the Service that the default should lead to.
+    #[track_caller]
+    fn check_injection(&self, default: &str) {
+        let all = self.server.objects("MutatingWebhookConfiguration");
+        for (namespace, pod) in matrix() {
+            let found: Vec<String> = injectors(&all, namespace, pod)
+                .iter()
+                .map(|webhook| webhook["clientConfig"]["service"]["name"].to_string())
+                .collect();
+            let wanted = expected(namespace, pod, false).map(|who| match who {
+                "default" => format!("{default:?}"),
+                revision => format!("\"istiod-{revision}\""),
+            });
+            let installed = |name: &String| {
+                self.server
+                    .has(&format!("/deployments/{}", name.trim_matches('"')))
+            };
+            let wanted: Vec<String> = wanted.into_iter().filter(installed).collect();
+            assert_eq!(found, wanted, "namespace {namespace:?}, pod {pod:?}");
+        }
+    }
+
+    /// Who holds what speaks for the default.
+    #[track_caller]
+    fn check_default(&self, holder: &str) {
+        let ends = [
+            TAG,
+            "/services/istiod-revision-tag-default",
+            "/validatingwebhookconfigurations/istiod-default-validator",
+        ];
+        for end in ends {
+            assert_eq!(self.owners(end).0, holder, "{end}");
+        }
+    }
+}
+
+fn with_default_tag() -> Value {
+    json!({"profile": "minimal", "revision": "canary", "values": {"revisionTags": ["default"]}})
+}
+
+#[tokio::test]
+async fn the_unnamed_revision_is_the_default() {
+    let mut cluster = Cluster::new();
+    cluster.add("mesh", json!({"profile": "minimal"}));
+    cluster.add("canary", canary());
+    cluster.add(
+        "stable",
+        json!({"profile": "minimal", "revision": "stable"}),
+    );
+    let all = ["mesh", "canary", "stable"];
+    cluster.settle(&all).await;
+    cluster.check_injection("istiod");
+    cluster.check_default("mesh");
+    let selector = &cluster.server.object(UNTAGGED)["webhooks"][0]["namespaceSelector"];
+    assert_eq!(
+        selector["matchLabels"]["istio.io/deactivated"],
+        "never-match"
+    );
+    cluster.check_quiet(&all).await;
+    for name in all {
+        assert_eq!(
+            cluster.condition(name, "Conflict")["status"],
+            "False",
+            "{name}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn the_default_moves_with_one_update_and_comes_back() {
+    let mut cluster = Cluster::new();
+    cluster.add("mesh", json!({"profile": "minimal"}));
+    cluster.settle(&["mesh"]).await;
+    cluster.add("canary", canary());
+    let both = ["mesh", "canary"];
+    cluster.settle(&both).await;
+    cluster.change("canary", |iop| iop["spec"] = with_default_tag());
+    // While the new control plane doesn't serve, nothing moves.
+    cluster
+        .server
+        .edit("/deployments/istiod-canary", |deployment| {
+            deployment["status"]["availableReplicas"] = json!(0);
+        });
+    cluster.reconcile("canary").await;
+    cluster.check_injection("istiod");
+    cluster.server.make_ready();
+    cluster.server.take_writes();
+    cluster.reconcile("canary").await;
+    let moved: Vec<String> = paths(&cluster.server);
+    let tag = format!("{WEBHOOKS}/istio-revision-tag-default");
+    let untagged = moved
+        .iter()
+        .filter(|path| path.contains("istio-sidecar-injector"));
+    assert_eq!(untagged.count(), 0, "{moved:?}");
+    // Who shares it is noted, then the webhooks are written at once.
+    assert_eq!(
+        moved.iter().filter(|path| **path == tag).count(),
+        2,
+        "{moved:?}"
+    );
+    cluster.check_injection("istiod-canary");
+    cluster.settle(&both).await;
+    cluster.check_injection("istiod-canary");
+    cluster.check_default("canary");
+    assert_eq!(cluster.status("mesh")["status"], "HEALTHY");
+    cluster.check_quiet(&both).await;
+    // The higher claim is given up.
+    cluster.change("canary", |iop| iop["spec"] = canary());
+    cluster.settle(&both).await;
+    cluster.check_injection("istiod");
+    cluster.check_default("mesh");
+    cluster.check_quiet(&both).await;
+}
+
+#[tokio::test]
+async fn a_default_that_is_removed_hands_over_before_its_services_go() {
+    let mut cluster = Cluster::new();
+    cluster.add("mesh", json!({"profile": "minimal"}));
+    cluster.add("canary", with_default_tag());
+    let both = ["mesh", "canary"];
+    cluster.settle(&both).await;
+    cluster.check_default("canary");
+    cluster.delete("canary");
+    cluster.reconcile("canary").await;
+    assert_eq!(cluster.owners(TAG).0, "mesh");
+    assert!(
+        cluster.server.has("/services/istiod-canary"),
+        "it is still called"
+    );
+    assert!(cluster.server.has("/deployments/istiod-canary"));
+    cluster.reconcile("mesh").await;
+    let called = &cluster.server.object(TAG)["webhooks"][0]["clientConfig"]["service"];
+    assert_eq!(called["name"], "istiod");
+    cluster.reconcile("canary").await;
+    cluster.reconcile("canary").await;
+    cluster.check_injection("istiod");
+    assert!(!cluster.server.has("/istiooperators/canary"));
+    assert!(!cluster.server.has("/services/istiod-canary"));
+    cluster.settle(&["mesh"]).await;
+    cluster.check_default("mesh");
+    cluster.check_quiet(&["mesh"]).await;
+    cluster.delete("mesh");
+    cluster.reconcile("mesh").await;
+    assert!(!cluster.server.has(TAG), "nobody is left who wants it");
+    assert!(!cluster.server.has("/services/istiod-revision-tag-default"));
+}
+
+#[tokio::test]
+async fn the_first_revision_is_the_default_until_somebody_outranks_it() {
+    let mut cluster = Cluster::new();
+    cluster.add("canary", canary());
+    cluster.settle(&["canary"]).await;
+    cluster.check_injection("istiod-canary");
+    cluster.add(
+        "stable",
+        json!({"profile": "minimal", "revision": "stable"}),
+    );
+    let revisions = ["canary", "stable"];
+    cluster.settle(&revisions).await;
+    cluster.check_injection("istiod-canary");
+    cluster.check_quiet(&revisions).await;
+    cluster.add("mesh", json!({"profile": "minimal"}));
+    let all = ["canary", "stable", "mesh"];
+    cluster.settle(&all).await;
+    cluster.check_injection("istiod");
+    cluster.check_quiet(&all).await;
+}
+
+#[tokio::test]
+async fn two_that_are_asked_to_be_the_default_dispute() {
+    let cluster = Cluster::new();
+    cluster.add("canary", with_default_tag());
+    cluster.add(
+        "stable",
+        json!({"profile": "minimal", "revision": "stable", "values": {"defaultRevision": "stable"}}),
+    );
+    let both = ["canary", "stable"];
+    cluster.settle(&both).await;
+    cluster.check_injection("istiod-canary");
+    assert_eq!(cluster.condition("canary", "Conflict")["status"], "False");
+    let conflict = cluster.condition("stable", "Conflict");
+    let message = conflict["message"].as_str().unwrap_or_default();
+    assert!(
+        message.contains("istio-revision-tag-default belongs to"),
+        "{message}"
+    );
+}
+
+/// `istioctl tag set default`: its objects have no labels of an operator.
+#[tokio::test]
+async fn tags_of_users_win_and_stay_as_they_are() {
+    let mut cluster = Cluster::new();
+    let tag = json!({
+        "apiVersion": "admissionregistration.k8s.io/v1", "kind": "MutatingWebhookConfiguration",
+        "metadata": {"name": "istio-revision-tag-default",
+            "labels": {"app": "sidecar-injector", "istio.io/tag": "default", "istio.io/rev": "other"}},
+        "webhooks": [],
+    });
+    cluster.server.put(WEBHOOKS, tag);
+    let before = cluster.server.object(TAG);
+    cluster.add("mesh", json!({"profile": "minimal"}));
+    cluster.add("canary", with_default_tag());
+    let both = ["mesh", "canary"];
+    cluster.settle(&both).await;
+    assert_eq!(cluster.server.object(TAG), before);
+    for name in both {
+        assert_eq!(cluster.status(name)["status"], "HEALTHY", "{name}");
+    }
+    cluster.check_quiet(&both).await;
+    cluster.delete("canary");
+    cluster.reconcile("canary").await;
+    assert_eq!(cluster.server.object(TAG), before);
+}
+
+/// A plan of an operator that didn't know claims has an active webhook configuration.
+#[tokio::test]
+async fn an_active_injector_is_deactivated_only_once_the_tag_is_there() {
+    let mut cluster = Cluster::new();
+    cluster.reconciler = operator(&cluster.server, config("1"));
+    cluster.add("mesh", json!({"profile": "minimal"}));
+    cluster.settle(&["mesh"]).await;
+    assert!(!cluster.server.has(TAG));
+    cluster.server.edit(UNTAGGED, |configuration| {
+        for webhook in configuration["webhooks"]
+            .as_array_mut()
+            .into_iter()
+            .flatten()
+        {
+            webhook["clientConfig"]["caBundle"] = json!("QQ==");
+        }
+    });
+    cluster.reconciler = operator(&cluster.server, taking_default());
+    let follow = json!({crate::plan::accept::UPGRADE_POLICY: "Follow"});
+    cluster.change("mesh", |iop| iop["metadata"]["annotations"] = follow);
+    cluster
+        .server
+        .refuse(http::Method::PATCH, "istio-revision-tag-default", 500);
+    cluster.reconcile("mesh").await;
+    cluster.check_injection("istiod");
+    cluster.server.allow_all();
+    cluster.reconcile("mesh").await;
+    cluster.check_injection("istiod");
+    let bundle = &cluster.server.object(TAG)["webhooks"][0]["clientConfig"]["caBundle"];
+    assert_eq!(bundle, "QQ==", "it is trusted from the beginning");
+    cluster.settle(&["mesh"]).await;
+    assert_eq!(
+        cluster.server.object(TAG)["metadata"]["annotations"][CLAIM],
+        "Unnamed"
+    );
+    cluster.check_quiet(&["mesh"]).await;
+}
+
+/// One that another installer made injects already.
+#[tokio::test]
+async fn beside_a_foreign_default_nothing_is_injected_twice() {
+    let cluster = Cluster::new();
+    let foreign = json!({
+        "apiVersion": "admissionregistration.k8s.io/v1", "kind": "MutatingWebhookConfiguration",
+        "metadata": {"name": "istio-sidecar-injector-elsewhere", "labels": {"app": "sidecar-injector"}},
+        "webhooks": [{"name": "namespace.sidecar-injector.istio.io",
+            "clientConfig": {"service": {"name": "istiod", "namespace": "elsewhere"}},
+            "namespaceSelector": {"matchExpressions": [
+                {"key": "istio-injection", "operator": "In", "values": ["enabled"]}]}}],
+    });
+    cluster.server.put(WEBHOOKS, foreign);
+    cluster.add("canary", canary());
+    cluster.settle(&["canary"]).await;
+    assert!(!cluster.server.has(TAG));
+    assert_eq!(
+        cluster.status("canary")["status"],
+        "HEALTHY",
+        "it never asked for it"
+    );
+    cluster.change("canary", |iop| iop["spec"] = with_default_tag());
+    cluster.settle(&["canary"]).await;
+    assert!(!cluster.server.has(TAG));
+    let conflict = cluster.condition("canary", "Conflict");
+    let message = conflict["message"].as_str().unwrap_or_default();
+    let expected = "MutatingWebhookConfiguration istio-revision-tag-default would inject pods \
+                    that istio-sidecar-injector-elsewhere injects already";
+    assert!(message.contains(expected), "{message}");
+}
+
+#[tokio::test]
+async fn users_that_manage_webhooks_get_none() {
+    let cluster = Cluster::new();
+    let values = json!({"global": {"operatorManageWebhooks": true}});
+    cluster.add("mesh", json!({"profile": "minimal", "values": values}));
+    cluster.settle(&["mesh"]).await;
+    assert_eq!(
+        cluster.server.objects("MutatingWebhookConfiguration"),
+        Vec::<Value>::new()
+    );
+    assert!(!cluster.server.has("/istiod-default-validator"));
+    assert!(!cluster.server.has("/services/istiod-revision-tag-default"));
 }

@@ -4,7 +4,7 @@ mod fuzz;
 mod gateways;
 mod modes;
 mod node_agents;
-mod selectors;
+pub(crate) mod selectors;
 mod table;
 
 use std::path::PathBuf;
@@ -474,7 +474,10 @@ fn the_installed_default_revision_validates_what_names_none() {
         keys.any(|key| key.name == "istiod-default-validator")
     };
     assert!(validator(json!({})));
-    assert!(!validator(json!({"revision": "canary"})));
+    assert!(
+        validator(json!({"revision": "canary"})),
+        "if nobody else does"
+    );
     assert!(!validator(json!({"profile": "empty"})));
     assert!(!validator(
         json!({"values": {"global": {"configValidation": false}}})

@@ -1,0 +1,3 @@
+//! Revisions side by side: which one is the default.
+
+pub mod claim;
