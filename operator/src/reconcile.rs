@@ -2,6 +2,7 @@
 
 mod finalize;
 mod prune;
+mod usage;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -17,6 +18,7 @@ use kube::api::{Api, DynamicObject, Patch, PatchParams};
 use kube_runtime::events::EventType;
 use serde_json::{Value, json};
 use tokio::sync::{Mutex, OnceCell};
+use tokio::time::Instant;
 use tracing::{info, warn};
 
 use crate::apply::memory::Memory;
@@ -33,6 +35,8 @@ use crate::plan::diff::diff;
 use crate::plan::store::{self, Accepted, StoreError};
 use crate::plan::{Fresh, Owner};
 use crate::render::{Context, render_object};
+use crate::revision::in_use::Usage;
+use crate::revision::proxies::Probe;
 use crate::rollout::{Change, Patience, Rolling, Rollout};
 use crate::status::{ComponentState, Observed, derive, paused};
 
@@ -68,6 +72,7 @@ pub struct Reconciler {
     keeper: Keeper,
     metrics: Metrics,
     events: Events,
+    probe: Probe,
     /// Version of the cluster, read once: a change of what depends on it is none of one cluster.
     kubernetes_version: OnceCell<String>,
     owners: Mutex<HashMap<Owner, Arc<Mutex<OwnerState>>>>,
@@ -83,6 +88,22 @@ struct OwnerState {
     accepted: Option<Accepted>,
     /// Last written status.
     reported: Option<IstioOperatorStatus>,
+    /// Who uses the revision, and since when that is known.
+    usage: Option<(Instant, Usage)>,
+    /// When the removal of a revision was decided.
+    removal_began: Option<Instant>,
+}
+
+impl OwnerState {
+    /// How long the removal of an object has been going on.
+    fn removal_waited(&self, since: Timestamp) -> Duration {
+        let began = self.removal_began.map(|began| began.elapsed());
+        began.unwrap_or_else(|| waited(since))
+    }
+}
+
+fn waited(since: Timestamp) -> Duration {
+    Timestamp::now().duration_since(since).unsigned_abs()
 }
 
 /// What keeps a reconciliation from its end.
@@ -147,6 +168,7 @@ impl Reconciler {
             keeper,
             metrics,
             events,
+            probe: Probe::default(),
             kubernetes_version: OnceCell::new(),
             owners: Mutex::default(),
         }
@@ -220,14 +242,19 @@ impl Reconciler {
         seen: &Seen,
         state: &mut OwnerState,
     ) -> Result<Next, ReconcileError> {
+        let mut kept = None;
         if let Some(since) = &object.metadata.deletion_timestamp {
-            return self.finalize(object, owner, since.0).await;
+            kept = self.keeps(object, owner, since.0, state).await?;
+            if kept.is_none() {
+                let waited = state.removal_waited(since.0);
+                return self.finalize(object, owner, waited).await;
+            }
         }
         let here = namespace::state(&self.client, &owner.namespace)
             .await
             .map_err(api_error("the namespace can't be read"))?;
         if let namespace::State::Terminating(since) = here {
-            return self.finalize(object, owner, since.0).await;
+            return self.finalize(object, owner, waited(since.0)).await;
         }
         if annotations(object)
             .get(IGNORE)
@@ -238,6 +265,7 @@ impl Reconciler {
         self.secure_removal(object, owner).await?;
         let mut observed = Observed {
             generation: object.metadata.generation,
+            kept,
             ..Observed::default()
         };
         let context = self.context().await?;
@@ -255,9 +283,12 @@ impl Reconciler {
         if let Err(error) = &rollout {
             observed.failure = Some(error.to_string());
         }
+        self.observe_usage(object, owner, state, &mut observed)
+            .await;
         self.report(object, owner, &observed, state).await?;
         let next = self.next(rollout?.as_ref(), &observed, state);
-        Ok(Some(next))
+        let collected = self.collect(object, owner, &observed, state).await?;
+        Ok([Some(next), collected].into_iter().flatten().min())
     }
 
     /// What is rendered with, for this cluster.
@@ -606,7 +637,7 @@ impl Reconciler {
             }
             Status::ActionRequired if changed => {
                 self.events
-                    .warning(object, "ApprovalRequired", status.message.clone())
+                    .warning(object, observed.action(), status.message.clone())
                     .await;
             }
             _ => {}
@@ -649,7 +680,13 @@ impl Reconciler {
         };
         let taken = observed.components.iter().any(|c| !c.taken.is_empty());
         let taken = taken.then_some(TAKEN);
-        postponed.chain(taken).chain([soon]).min().unwrap_or(soon)
+        let held = observed.kept.is_some().then_some(usage::FRESH);
+        postponed
+            .chain(held)
+            .chain(taken)
+            .chain([soon])
+            .min()
+            .unwrap_or(soon)
     }
 }
 

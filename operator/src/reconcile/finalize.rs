@@ -4,7 +4,6 @@
 use std::time::Duration;
 
 use ironsail_runtime::log::chain;
-use k8s_openapi::jiff::Timestamp;
 use kube::api::{Api, DynamicObject, ListParams};
 use tracing::{info, warn};
 
@@ -74,13 +73,12 @@ impl Reconciler {
         &self,
         object: &DynamicObject,
         owner: &Owner,
-        since: Timestamp,
+        waited: Duration,
     ) -> Result<Next, ReconcileError> {
         if !finalizer::holds(&object.metadata, FINALIZER) {
             self.forget(owner).await;
             return Ok(None);
         }
-        let waited = Timestamp::now().duration_since(since).unsigned_abs();
         let left = self.delete_owned(owner, waited < HAND_OVER).await;
         match left {
             Ok(0) => {}
@@ -227,7 +225,7 @@ impl Reconciler {
     }
 
     /// Whether the definition of IstioOperator is being deleted, and all objects with it.
-    async fn definition_ends(&self) -> bool {
+    pub(super) async fn definition_ends(&self) -> bool {
         let name = ironsail_crds::kind::ISTIO_OPERATOR.crd_name();
         let definitions = &KINDS[0];
         let api = crate::apply::api(&self.client, definitions, "");

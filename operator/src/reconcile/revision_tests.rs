@@ -568,3 +568,267 @@ async fn users_that_manage_webhooks_get_none() {
     assert!(!cluster.server.has("/istiod-default-validator"));
     assert!(!cluster.server.has("/services/istiod-revision-tag-default"));
 }
+
+const PODS: &str = "/api/v1/namespaces/shop/pods";
+
+impl Cluster {
+    fn add_namespace(&self, name: &str, labels: Value) {
+        self.server.put(
+            NAMESPACES,
+            json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}}),
+        );
+    }
+
+    /// A pod that some revision injected.
+    fn add_pod(&self, name: &str, revision: &str, phase: &str) {
+        self.server.put(
+            PODS,
+            json!({"apiVersion": "v1", "kind": "Pod", "status": {"phase": phase},
+                "metadata": {"name": name, "namespace": "shop", "annotations": {"istio.io/rev": revision}}}),
+        );
+    }
+
+    /// A replica of the control plane that runs at this address.
+    fn add_replica(&self, address: &str) {
+        self.server.put(
+            "/api/v1/namespaces/istio-system/pods",
+            json!({"apiVersion": "v1", "kind": "Pod", "spec": {"containers": []},
+                "status": {"phase": "Running", "podIP": address},
+                "metadata": {"name": "istiod-canary-1", "namespace": "istio-system",
+                    "labels": {"app": "istiod", "istio.io/rev": "canary"}}}),
+        );
+    }
+
+    fn annotate(&self, name: &str, annotations: Value) {
+        self.change(name, |iop| iop["metadata"]["annotations"] = annotations);
+    }
+
+    fn delete_since(&self, name: &str, seconds: i64) {
+        let since = Timestamp::now() - k8s_openapi::jiff::SignedDuration::from_secs(seconds);
+        self.change(name, |iop| {
+            iop["metadata"]["deletionTimestamp"] = json!(since.to_string())
+        });
+    }
+
+    fn in_use(&self, name: &str) -> String {
+        let condition = self.condition(name, "InUse");
+        let text = |key: &str| condition[key].as_str().unwrap_or_default().to_owned();
+        format!("{} {} {}", text("status"), text("reason"), text("message"))
+    }
+
+    /// Later than an answer is used for.
+    async fn later(&self) {
+        tokio::time::advance(usage::FRESH + Duration::from_secs(1)).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_uses_a_revision_is_said() {
+    let mut cluster = Cluster::new();
+    cluster.add_namespace("shop", json!({}));
+    cluster.add("mesh", json!({"profile": "minimal"}));
+    cluster.add("canary", canary());
+    let both = ["mesh", "canary"];
+    cluster.settle(&both).await;
+    assert_eq!(cluster.in_use("canary"), "False NotReferencedByAnything ");
+    assert!(
+        cluster.condition("mesh", "InUse").is_null(),
+        "the default is not asked for"
+    );
+    for number in 0..1_200 {
+        cluster.add_pod(&format!("p{number:04}"), "canary", "Running");
+    }
+    cluster.add_pod("done", "canary", "Succeeded");
+    cluster.add_pod("broken", "canary", "Failed");
+    cluster.add_pod("other", "default", "Running");
+    cluster.add_namespace("labelled", json!({"istio.io/rev": "canary"}));
+    cluster.reconcile("canary").await;
+    assert_eq!(
+        cluster.in_use("canary"),
+        "False NotReferencedByAnything ",
+        "asked once a minute"
+    );
+    cluster.later().await;
+    cluster.reconcile("canary").await;
+    assert_eq!(
+        cluster.in_use("canary"),
+        "True ReferencedByWorkloads 1 namespaces (labelled), 1200 pods (shop/p0000, shop/p0001, shop/p0002, …)"
+    );
+    cluster.server.take_writes();
+    cluster.check_quiet(&both).await;
+}
+
+/// With the rights of the manifest alone.
+#[tokio::test(start_paused = true)]
+async fn a_revision_in_use_is_not_removed_under_its_users() {
+    let cluster = Cluster::new();
+    super::tests::install_operator(&cluster.server);
+    cluster.add_namespace("shop", json!({"istio.io/rev": "canary"}));
+    cluster.add("canary", canary());
+    cluster.settle(&["canary"]).await;
+    cluster.delete("canary");
+    cluster.later().await;
+    assert_eq!(cluster.reconcile("canary").await, Some(usage::FRESH));
+    let status = cluster.status("canary");
+    assert_eq!(status["status"], "ACTION_REQUIRED");
+    let message = status["message"].as_str().unwrap_or_default();
+    assert!(
+        message.starts_with("the revision is used by 1 namespaces (shop); "),
+        "{message}"
+    );
+    assert_eq!(
+        cluster.condition("canary", "Stalled")["reason"],
+        "RevisionInUse"
+    );
+    // It is still kept as it should be.
+    cluster.server.remove("/services/istiod-canary");
+    cluster.reconcile("canary").await;
+    assert!(cluster.server.has("/services/istiod-canary"));
+    cluster.server.take_writes();
+    cluster.reconcile("canary").await;
+    cluster.assert_quiet();
+    cluster.add_namespace("shop", json!({}));
+    cluster.later().await;
+    cluster.reconcile("canary").await;
+    cluster.reconcile("canary").await;
+    assert!(!cluster.server.has("/istiooperators/canary"));
+    assert!(!cluster.server.has("/services/istiod-canary"));
+}
+
+#[tokio::test]
+async fn a_removal_waits_for_users_only_so_long() {
+    for (annotations, waited, removed) in [
+        (json!({}), 3_600, false),
+        (json!({}), 24 * 3_600 + 1, true),
+        (json!({usage::REMOVAL_GRACE: "30m"}), 3_600, true),
+        (json!({usage::FORCE: "true"}), 1, true),
+    ] {
+        let cluster = Cluster::new();
+        super::tests::install_operator(&cluster.server);
+        cluster.add_namespace("shop", json!({"istio.io/rev": "canary"}));
+        cluster.add("canary", canary());
+        cluster.settle(&["canary"]).await;
+        cluster.annotate("canary", annotations.clone());
+        cluster.delete_since("canary", waited);
+        cluster.reconcile("canary").await;
+        let has_begun = !cluster.server.has("/deployments/istiod-canary");
+        assert_eq!(has_begun, removed, "{annotations} after {waited} s");
+        cluster.reconcile("canary").await;
+        assert_eq!(cluster.server.has("/istiooperators/canary"), !removed);
+    }
+}
+
+#[tokio::test]
+async fn nothing_keeps_a_revision_whose_namespace_or_operator_goes_away() {
+    for gone in [
+        "/api/v1/namespaces/istio-system",
+        "/customresourcedefinitions/istiooperators.install.istio.io",
+        "/api/v1/namespaces/istio-operator",
+    ] {
+        let cluster = Cluster::new();
+        super::tests::install_operator(&cluster.server);
+        cluster.add_namespace("shop", json!({"istio.io/rev": "canary"}));
+        cluster.add("canary", canary());
+        cluster.settle(&["canary"]).await;
+        let mut object = cluster.server.object(gone);
+        object["metadata"]["deletionTimestamp"] = json!(Timestamp::now().to_string());
+        cluster.server.replace(gone, object);
+        cluster.delete("canary");
+        cluster.reconcile("canary").await;
+        cluster.reconcile("canary").await;
+        assert!(!cluster.server.has("/istiooperators/canary"), "{gone}");
+    }
+}
+
+/// Nobody listens at the replica's address.
+#[tokio::test]
+async fn a_control_plane_that_does_not_answer_is_not_unused() {
+    let mut cluster = Cluster::new();
+    super::tests::install_operator(&cluster.server);
+    cluster.add("canary", canary());
+    cluster.settle(&["canary"]).await;
+    cluster.add_replica("127.0.0.1");
+    cluster.reconciler = operator(&cluster.server, taking_default());
+    cluster.reconciler.probe.port = 1;
+    cluster.annotate("canary", json!({usage::COLLECT: "0s"}));
+    cluster.reconcile("canary").await;
+    let in_use = cluster.in_use("canary");
+    assert!(
+        in_use.starts_with("Unknown UsageCheckFailed the control plane istiod-canary-1 can't"),
+        "{in_use}"
+    );
+    assert!(cluster.iop("canary")["metadata"]["deletionTimestamp"].is_null());
+    cluster.delete("canary");
+    cluster.reconcile("canary").await;
+    let message = cluster.status("canary")["message"].clone();
+    assert!(
+        message
+            .as_str()
+            .is_some_and(|m| m.starts_with("the revision may be in use: "))
+    );
+    // It must not be held by what is broken.
+    cluster.delete_since("canary", 61);
+    cluster.reconcile("canary").await;
+    cluster.reconcile("canary").await;
+    assert!(!cluster.server.has("/istiooperators/canary"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_unused_revision_is_collected_when_asked() {
+    let cluster = Cluster::new();
+    super::tests::install_operator(&cluster.server);
+    cluster.add_namespace("shop", json!({}));
+    cluster.add("canary", canary());
+    cluster.annotate("canary", json!({usage::COLLECT: "1h"}));
+    cluster.settle(&["canary"]).await;
+    let is_deleted = || {
+        !cluster.server.has("/istiooperators/canary")
+            || !cluster.iop("canary")["metadata"]["deletionTimestamp"].is_null()
+    };
+    assert_eq!(cluster.reconcile("canary").await, Some(usage::FRESH));
+    assert!(!is_deleted(), "for an hour it might be used");
+    // In use meanwhile, the hour begins anew.
+    let age = |seconds: i64| {
+        let since = Timestamp::now() - k8s_openapi::jiff::SignedDuration::from_secs(seconds);
+        cluster.change("canary", |iop| {
+            let conditions = iop["status"]["conditions"]
+                .as_array_mut()
+                .expect("conditions");
+            let own = conditions
+                .iter_mut()
+                .find(|c| c["type"] == "InUse")
+                .expect("there");
+            own["lastTransitionTime"] = json!(since.to_string());
+        });
+    };
+    age(3_500);
+    let again = operator(&cluster.server, taking_default());
+    let iop = serde_json::from_value(cluster.iop("canary")).expect("an object");
+    let next = again.reconcile(&iop, &cluster.server.seen()).await;
+    assert!(next <= Some(usage::FRESH), "{next:?}");
+    assert!(!is_deleted());
+    age(3_700);
+    let again = operator(&cluster.server, taking_default());
+    let iop = serde_json::from_value(cluster.iop("canary")).expect("an object");
+    again.reconcile(&iop, &cluster.server.seen()).await;
+    assert!(is_deleted());
+    for _ in 0..2 {
+        let iop = serde_json::from_value(cluster.iop("canary")).expect("an object");
+        again.reconcile(&iop, &cluster.server.seen()).await;
+    }
+    assert!(!cluster.server.has("/istiooperators/canary"));
+    assert!(!cluster.server.has("/deployments/istiod-canary"));
+}
+
+#[tokio::test]
+async fn a_duration_that_is_none_is_told_and_collects_nothing() {
+    let cluster = Cluster::new();
+    cluster.add("canary", canary());
+    cluster.annotate("canary", json!({usage::COLLECT: "soon"}));
+    cluster.settle(&["canary"]).await;
+    let valid = cluster.condition("canary", "Valid");
+    assert_eq!(valid["reason"], "Warnings");
+    let message = valid["message"].as_str().unwrap_or_default();
+    assert!(message.contains(usage::COLLECT), "{message}");
+    assert!(cluster.iop("canary")["metadata"]["deletionTimestamp"].is_null());
+}

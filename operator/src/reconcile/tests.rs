@@ -139,7 +139,7 @@ pub(super) fn operator(server: &FakeServer, config: Config) -> Reconciler {
 }
 
 /// Installs the operator as its manifest does, and lets it do only what that allows.
-fn install_operator(server: &FakeServer) {
+pub(super) fn install_operator(server: &FakeServer) {
     for document in bundle::documents(&Context::default()) {
         let name = document["metadata"]["name"].as_str().expect("a name");
         let namespace = document["metadata"]["namespace"].as_str();
