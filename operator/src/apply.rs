@@ -118,10 +118,7 @@ impl Applier<'_> {
     ) -> Result<Outcome, ApplyError> {
         let key = desired.key().clone();
         let desired_hash = desired.hash();
-        if let Some(left) = self.memory.left(&key)
-            && left.desired == desired_hash
-            && Some(&left.fingerprint) == seen
-        {
+        if let Some(left) = self.left(desired, &desired_hash, seen) {
             return Ok(left.outcome());
         }
         let fail = |error| ApplyError::new(&key, error);
@@ -157,6 +154,16 @@ impl Applier<'_> {
         };
         self.memory.remember(key, left);
         Ok(outcome)
+    }
+
+    /// Whether an object is known to be as the last apply of the same content left it.
+    pub fn is_as_left(&self, desired: &Manifest, seen: Option<&Fingerprint>) -> bool {
+        self.left(desired, &desired.hash(), seen).is_some()
+    }
+
+    fn left(&self, desired: &Manifest, hash: &str, seen: Option<&Fingerprint>) -> Option<&Left> {
+        let left = self.memory.left(desired.key());
+        left.filter(|left| left.desired == hash && Some(&left.fingerprint) == seen)
     }
 
     /// Applies to what is there, if that would change something and nobody fights; returns the

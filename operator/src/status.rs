@@ -31,6 +31,8 @@ pub struct ComponentState {
     pub failed: Option<String>,
     /// Whether an earlier wave has to be ready first.
     pub held: bool,
+    /// Whether some of its objects wait for others.
+    pub incomplete: bool,
     /// Objects that another IstioOperator holds and wants otherwise.
     pub taken: Vec<String>,
 }
@@ -44,6 +46,7 @@ impl ComponentState {
             waiting: None,
             failed: None,
             held: false,
+            incomplete: false,
             taken: Vec::new(),
         }
     }

@@ -267,7 +267,15 @@ impl FakeServer {
 
     /// Plays the controllers: all workloads run.
     pub fn make_ready(&self) {
+        self.make_ready_if(|_| true);
+    }
+
+    /// Plays the controllers for workloads at some paths.
+    pub fn make_ready_if(&self, chosen: impl Fn(&str) -> bool) {
         for (path, object) in &mut self.state().objects {
+            if !chosen(path) {
+                continue;
+            }
             if path.contains("/deployments/") {
                 let replicas = object["spec"]["replicas"].as_i64().unwrap_or(1);
                 object["status"] = json!({

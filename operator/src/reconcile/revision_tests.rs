@@ -832,3 +832,138 @@ async fn a_duration_that_is_none_is_told_and_collects_nothing() {
     assert!(message.contains(usage::COLLECT), "{message}");
     assert!(cluster.iop("canary")["metadata"]["deletionTimestamp"].is_null());
 }
+
+fn gateways(tag: &str) -> Value {
+    let named = |name: &str| json!({"name": name, "label": {"istio": name}});
+    json!({"tag": tag, "components": {"ingressGateways": [named("in-a"), named("in-b")],
+        "egressGateways": [named("out")]}})
+}
+
+impl Cluster {
+    /// Gateways that run the image of a tag.
+    fn upgraded(&self, tag: &str) -> Vec<String> {
+        let all = self.server.objects("Deployment").into_iter();
+        let mut names: Vec<String> = all
+            .filter(|d| {
+                let image = &d["spec"]["template"]["spec"]["containers"][0]["image"];
+                image
+                    .as_str()
+                    .is_some_and(|image| image.ends_with(&format!("proxyv2:{tag}")))
+            })
+            .map(|d| {
+                d["metadata"]["name"]
+                    .as_str()
+                    .unwrap_or_default()
+                    .to_owned()
+            })
+            .collect();
+        names.sort();
+        names
+    }
+
+    fn make_one_ready(&self, name: &str) {
+        self.server
+            .make_ready_if(|path| path.ends_with(&format!("/deployments/{name}")));
+    }
+}
+
+#[tokio::test]
+async fn gateways_are_upgraded_last_and_one_at_a_time() {
+    let cluster = Cluster::new();
+    cluster.add("mesh", gateways("1"));
+    cluster.settle(&["mesh"]).await;
+    assert_eq!(cluster.upgraded("1"), ["in-a", "in-b", "out"]);
+    cluster.change("mesh", |iop| iop["spec"] = gateways("2"));
+    for _ in 0..3 {
+        cluster.reconcile("mesh").await;
+    }
+    assert_eq!(
+        cluster.upgraded("2"),
+        Vec::<String>::new(),
+        "istiod is not ready"
+    );
+    cluster.make_one_ready("istiod");
+    let mut done = Vec::new();
+    for name in ["in-a", "in-b", "out"] {
+        done.push(name);
+        for _ in 0..3 {
+            cluster.reconcile("mesh").await;
+            assert_eq!(cluster.upgraded("2"), done);
+            assert_eq!(cluster.status("mesh")["status"], "UPDATING");
+        }
+        if name == "in-a" {
+            let message = cluster.status("mesh")["message"].clone();
+            let expected = "Deployment istio-system/in-b waits for Deployment in-a";
+            assert!(
+                message.as_str().is_some_and(|m| m.contains(expected)),
+                "{message}"
+            );
+        }
+        cluster.make_one_ready(name);
+    }
+    cluster.reconcile("mesh").await;
+    assert_eq!(cluster.status("mesh")["status"], "HEALTHY");
+    // Drift needs no turns.
+    for name in ["in-a", "out"] {
+        cluster.server.edit(&format!("/deployments/{name}"), |d| {
+            d["spec"]["paused"] = json!(true)
+        });
+        cluster.server.edit(&format!("/deployments/{name}"), |d| {
+            d["spec"]["template"]["spec"]["containers"][0]["image"] = json!("other")
+        });
+    }
+    cluster.reconcile("mesh").await;
+    assert_eq!(cluster.upgraded("2"), ["in-a", "in-b", "out"]);
+}
+
+/// A control plane that never becomes ready must not take working gateways with it.
+#[tokio::test(start_paused = true)]
+async fn gateways_that_work_stay_while_the_control_plane_fails() {
+    let cluster = Cluster::new();
+    cluster.add("mesh", gateways("1"));
+    cluster.settle(&["mesh"]).await;
+    let mut new = gateways("2");
+    new["components"]["ingressGateways"][1]["name"] = json!("in-c");
+    cluster.change("mesh", |iop| iop["spec"] = new);
+    cluster.reconcile("mesh").await;
+    cluster.reconcile("mesh").await;
+    tokio::time::advance(Duration::from_secs(301)).await;
+    cluster.reconcile("mesh").await;
+    cluster.reconcile("mesh").await;
+    assert_eq!(cluster.upgraded("1"), ["in-a", "in-b", "out"]);
+    assert_eq!(
+        cluster.upgraded("2"),
+        ["in-c"],
+        "what is new carries nothing yet"
+    );
+    assert_eq!(cluster.status("mesh")["status"], "ERROR");
+    cluster.settle(&["mesh"]).await;
+    assert_eq!(cluster.upgraded("2"), ["in-a", "in-c", "out"]);
+}
+
+/// A resource may have gateways only; the control plane of their revision is another one's.
+#[tokio::test]
+async fn gateways_wait_for_the_control_plane_of_another_owner() {
+    let cluster = Cluster::new();
+    cluster.add("mesh", json!({"profile": "minimal"}));
+    let edge = |tag: &str| {
+        json!({"profile": "empty", "tag": tag, "components": {"ingressGateways": [
+            {"name": "in-a", "enabled": true}]}})
+    };
+    cluster.add("edge", edge("1"));
+    let both = ["mesh", "edge"];
+    cluster.settle(&both).await;
+    assert_eq!(cluster.upgraded("1"), ["in-a"]);
+    cluster.change("mesh", |iop| {
+        iop["spec"] = json!({"profile": "minimal", "tag": "2"})
+    });
+    cluster.change("edge", |iop| iop["spec"] = edge("2"));
+    for _ in 0..2 {
+        cluster.reconcile("mesh").await;
+        cluster.reconcile("edge").await;
+    }
+    assert_eq!(cluster.upgraded("1"), ["in-a"]);
+    cluster.make_one_ready("istiod");
+    cluster.reconcile("edge").await;
+    assert_eq!(cluster.upgraded("2"), ["in-a"]);
+}
