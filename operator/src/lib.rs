@@ -22,9 +22,11 @@ pub mod plan;
 pub mod profile;
 pub mod reconcile;
 pub mod render;
+pub mod revision;
 pub mod rollout;
 pub mod server;
 pub mod settings;
+pub mod share;
 pub mod status;
 #[cfg(test)]
 mod testing;

@@ -1,6 +1,7 @@
 //! Component `Pilot`: the control plane.
 
 pub mod config;
+pub mod default_tag;
 pub mod deployment;
 pub mod rbac;
 pub mod service;
@@ -10,6 +11,7 @@ pub mod webhook;
 
 use std::collections::BTreeMap;
 
+use ironsail_mesh::revision;
 use k8s_openapi::api::core::v1::ServiceAccount;
 use k8s_openapi::api::networking::v1::{
     NetworkPolicy, NetworkPolicyEgressRule, NetworkPolicyIngressRule, NetworkPolicyPort,
@@ -23,6 +25,7 @@ use super::{
 };
 use crate::object::Manifest;
 use crate::render::Context;
+use crate::revision::claim::Claim;
 use crate::settings::{self, Target};
 use crate::values::global::ResourceScope;
 use crate::values::istiod::Istiod;
@@ -38,6 +41,8 @@ pub struct Pilot<'a> {
     pub name: String,
     /// Namespace of the pods.
     pub namespace: String,
+    /// Whether and why this would be the default revision.
+    pub claim: Option<Claim>,
 }
 
 impl Pilot<'_> {
@@ -69,6 +74,14 @@ impl Pilot<'_> {
     /// Whether a control plane reads its configuration here, or runs here.
     pub fn configures(&self) -> bool {
         self.runs() || self.values.global.config_cluster
+    }
+
+    /// Tags of this revision; the tag `default` with the claim to it, even if nobody asks for it.
+    fn tags(&self) -> Vec<(&str, Option<Claim>)> {
+        let asked = self.values.revision_tags.iter().map(String::as_str);
+        let own = asked.filter(|tag| self.claim.is_none() || *tag != revision::DEFAULT);
+        let claimed = self.claim.map(|claim| (revision::DEFAULT, Some(claim)));
+        own.map(|tag| (tag, None)).chain(claimed).collect()
     }
 
     /// Image of the control plane.
@@ -121,6 +134,7 @@ pub fn render(resolved: &Resolved, context: &Context, sink: &mut Sink) {
             context,
             &values.owner_name,
         ),
+        claim: default_tag::claim(resolved, &values, context),
         resolved,
         values,
         layers,

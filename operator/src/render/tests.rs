@@ -6,7 +6,7 @@ mod labels;
 mod modes;
 mod node_agents;
 mod roles;
-mod selectors;
+pub(crate) mod selectors;
 mod table;
 mod templates;
 
@@ -477,7 +477,10 @@ fn the_installed_default_revision_validates_what_names_none() {
         keys.any(|key| key.name == "istiod-default-validator")
     };
     assert!(validator(json!({})));
-    assert!(!validator(json!({"revision": "canary"})));
+    assert!(
+        validator(json!({"revision": "canary"})),
+        "if nobody else does"
+    );
     assert!(!validator(json!({"profile": "empty"})));
     assert!(!validator(
         json!({"values": {"global": {"configValidation": false}}})
