@@ -13,7 +13,7 @@ TARGET := x86_64-unknown-linux-gnu
 RELEASE := $(CARGO_TARGET_DIR)/$(TARGET)/release
 NODE := $(CACHE)/bin/ironsail-node
 IMAGES := $(CACHE)/images
-PROGRAMS := -p ironsail-operator -p ironsail-controlplane -p ironsail-proxy -p ironsail-apps -p ironsail-e2e
+PROGRAMS := -p ironsail-operator -p ironsail-cli -p ironsail-controlplane -p ironsail-proxy -p ironsail-apps -p ironsail-e2e
 
 # What building needs, and what the one-node Kubernetes needs.
 BUILD_PACKAGES := mold gcc libc6-dev cmake make

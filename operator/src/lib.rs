@@ -26,8 +26,8 @@ pub mod rollout;
 pub mod server;
 pub mod settings;
 pub mod status;
-#[cfg(test)]
-mod testing;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 pub mod value;
 pub mod values;
 

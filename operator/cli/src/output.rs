@@ -1,0 +1,27 @@
+//! What commands print: documents for programs.
+
+use anyhow::Context as _;
+use clap::ValueEnum;
+use serde::Serialize;
+
+/// Forms for programs, flag `--output`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    Json,
+    Yaml,
+}
+
+impl Format {
+    /// The document with a final line feed.
+    ///
+    /// # Errors
+    /// The value can't be written in this form.
+    pub fn write<T: Serialize>(self, value: &T) -> anyhow::Result<String> {
+        match self {
+            Self::Json => serde_json::to_string_pretty(value)
+                .map(|text| text + "\n")
+                .context("JSON"),
+            Self::Yaml => serde_yaml_ng::to_string(value).context("YAML"),
+        }
+    }
+}
