@@ -3,6 +3,7 @@
 
 pub mod accept;
 pub mod diff;
+pub mod fields;
 pub mod store;
 
 use std::fmt::Write as _;

@@ -2,6 +2,8 @@
 
 mod completion;
 mod historic;
+mod manifest;
+mod profile;
 mod version;
 
 use clap::Subcommand;
@@ -12,6 +14,12 @@ use crate::exit::Code;
 /// What is to be done.
 #[derive(Subcommand)]
 pub enum Command {
+    /// Print and compare manifests.
+    #[command(subcommand)]
+    Manifest(manifest::Command),
+    /// Print and compare profiles.
+    #[command(subcommand)]
+    Profile(profile::Command),
     /// Print the versions of this program, the control plane and the proxies.
     Version(version::Flags),
     /// Print a completion script for a shell.
@@ -26,6 +34,8 @@ impl Command {
     pub async fn run(self, cluster: &ClusterFlags) -> anyhow::Result<Code> {
         let cluster = &cluster.with_defaults()?;
         match self {
+            Self::Manifest(command) => command.run(cluster).await,
+            Self::Profile(command) => command.run(),
             Self::Version(flags) => flags.run(cluster).await,
             Self::Completion(flags) => flags.run(),
             Self::Historic(words) => Err(historic::refuse(&words)),

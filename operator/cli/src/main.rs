@@ -6,8 +6,10 @@
 mod cluster;
 mod cmd;
 mod exit;
+mod input;
 mod output;
 mod pods;
+mod set;
 
 use std::process::ExitCode;
 

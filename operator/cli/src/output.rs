@@ -1,4 +1,7 @@
-//! What commands print: documents for programs.
+//! What commands print: tables, documents, colour where somebody looks.
+
+pub mod changes;
+pub mod style;
 
 use anyhow::Context as _;
 use clap::ValueEnum;
@@ -24,4 +27,19 @@ impl Format {
             Self::Yaml => serde_yaml_ng::to_string(value).context("YAML"),
         }
     }
+}
+
+/// Objects as one YAML stream.
+///
+/// # Errors
+/// An object can't be written as YAML.
+pub fn stream<'a>(
+    objects: impl IntoIterator<Item = &'a serde_json::Value>,
+) -> anyhow::Result<String> {
+    let mut text = String::new();
+    for object in objects {
+        text.push_str("---\n");
+        text.push_str(&Format::Yaml.write(object)?);
+    }
+    Ok(text)
 }
