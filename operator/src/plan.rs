@@ -4,6 +4,7 @@
 pub mod accept;
 pub mod diff;
 pub mod fields;
+pub mod live;
 pub mod store;
 
 use std::fmt::Write as _;

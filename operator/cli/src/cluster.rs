@@ -135,6 +135,11 @@ impl ClusterFlags {
         Ok(client)
     }
 
+    /// Whether a cluster is configured, so that a command can be expected to look at it.
+    pub async fn is_configured(&self) -> bool {
+        self.kubeconfig.is_some() || self.context.is_some() || self.config().await.is_ok()
+    }
+
     async fn config(&self) -> anyhow::Result<Config> {
         let options = KubeConfigOptions {
             context: self.context.clone(),

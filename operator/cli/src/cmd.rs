@@ -2,8 +2,12 @@
 
 mod completion;
 mod historic;
+mod install;
 mod manifest;
+mod plan;
 mod profile;
+mod uninstall;
+mod verify_install;
 mod version;
 
 use clap::Subcommand;
@@ -14,6 +18,17 @@ use crate::exit::Code;
 /// What is to be done.
 #[derive(Subcommand)]
 pub enum Command {
+    /// Install a mesh, or change it.
+    #[command(visible_alias = "apply")]
+    Install(install::Flags),
+    /// Upgrade a mesh: the same as install.
+    Upgrade(install::Flags),
+    /// Remove a mesh.
+    Uninstall(uninstall::Flags),
+    /// Say what applying an IstioOperator would change; exit code 2 if it would change something.
+    Plan(plan::Flags),
+    /// Check that everything is installed and ready.
+    VerifyInstall(verify_install::Flags),
     /// Print and compare manifests.
     #[command(subcommand)]
     Manifest(manifest::Command),
@@ -34,6 +49,10 @@ impl Command {
     pub async fn run(self, cluster: &ClusterFlags) -> anyhow::Result<Code> {
         let cluster = &cluster.with_defaults()?;
         match self {
+            Self::Install(flags) | Self::Upgrade(flags) => flags.run(cluster).await,
+            Self::Uninstall(flags) => flags.run(cluster).await,
+            Self::Plan(flags) => flags.run(cluster).await,
+            Self::VerifyInstall(flags) => flags.run(cluster).await,
             Self::Manifest(command) => command.run(cluster).await,
             Self::Profile(command) => command.run(),
             Self::Version(flags) => flags.run(cluster).await,

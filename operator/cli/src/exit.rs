@@ -9,6 +9,8 @@ pub enum Code {
     Ok = 0,
     /// Something went wrong that is none of the others.
     Failure = 1,
+    /// `plan`: applying would change something.
+    Differs = 2,
     /// The command line is wrong.
     Usage = 64,
     /// A file can't be understood.

@@ -7,13 +7,20 @@ use anyhow::{Context as _, anyhow, bail};
 use clap::Args;
 use ironsail_crds::Diagnostic;
 use ironsail_crds::kind::ISTIO_OPERATOR;
-use ironsail_operator::value::{merge, set};
+use ironsail_operator::plan::Owner;
+use ironsail_operator::value::{merge, set, text};
 use ironsail_operator::{Context, Rendered, render, render_object};
 use serde::Deserialize as _;
 use serde_json::{Value, json};
 
+use crate::cluster::ClusterFlags;
 use crate::exit;
 use crate::set::Setting;
+
+/// Where the IstioOperators of the operator are.
+const NAMESPACE: &str = "istio-system";
+/// Owner of what is installed without a name.
+const UNNAMED: &str = "installed-state";
 
 /// Which spec a command is about.
 #[derive(Args, Clone, Debug, Default)]
@@ -155,6 +162,20 @@ fn operator_of(text: &str) -> anyhow::Result<Value> {
     Ok(object)
 }
 
+/// The owner that an object's metadata names: as the operator labels what it applies for it.
+pub fn owner(object: &Value, cluster: &ClusterFlags) -> Owner {
+    let revision = text(object, &["spec", "revision"]);
+    let unnamed = || match revision {
+        Some(revision) => format!("{UNNAMED}-{revision}"),
+        None => UNNAMED.to_owned(),
+    };
+    let namespace = text(object, &["metadata", "namespace"]).or(cluster.namespace.as_deref());
+    Owner {
+        namespace: namespace.unwrap_or(NAMESPACE).to_owned(),
+        name: text(object, &["metadata", "name"]).map_or_else(unnamed, str::to_owned),
+    }
+}
+
 /// What is done about errors in a spec.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Validation {
@@ -253,6 +274,18 @@ mod tests {
             })
         );
         assert_eq!(object.get("status"), None);
+        let owner = owner(&object, &ClusterFlags::default());
+        assert_eq!(owner.to_string(), "ops/mesh");
+    }
+
+    #[test]
+    fn what_has_no_name_is_the_installed_state() {
+        let owner = |object: Value| owner(&object, &ClusterFlags::default()).to_string();
+        assert_eq!(owner(json!({})), "istio-system/installed-state");
+        assert_eq!(
+            owner(json!({"spec": {"revision": "canary"}})),
+            "istio-system/installed-state-canary"
+        );
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! What commands print: tables, documents, colour where somebody looks.
 
+pub mod ask;
 pub mod changes;
+pub mod progress;
 pub mod style;
 
 use anyhow::Context as _;

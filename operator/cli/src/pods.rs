@@ -1,7 +1,7 @@
 //! Pods of the mesh: control planes and proxies, and their versions by their images.
 
 use anyhow::Context as _;
-use k8s_openapi::api::core::v1::{Container, Pod};
+use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, ListParams};
 use kube::{Client, ResourceExt as _};
 
@@ -70,18 +70,15 @@ fn mesh_pod(pod: &Pod, container: &str) -> Option<MeshPod> {
         namespace: pod.namespace().unwrap_or_default(),
         name: pod.name_any(),
         revision: label.or(annotation).cloned().unwrap_or_default(),
-        version: version(own),
+        version: tag(own.image.as_deref().unwrap_or_default()).to_owned(),
     })
 }
 
-/// Tag of a container's image; `unknown` if it has none.
-fn version(container: &Container) -> String {
-    let image = container.image.as_deref().unwrap_or_default();
+/// Tag of an image; `unknown` if it has none.
+pub fn tag(image: &str) -> &str {
     let name = image.rsplit('/').next().unwrap_or_default();
     let name = name.split('@').next().unwrap_or_default();
-    name.split_once(':')
-        .map_or("unknown", |(_, tag)| tag)
-        .to_owned()
+    name.split_once(':').map_or("unknown", |(_, tag)| tag)
 }
 
 #[cfg(test)]
@@ -98,11 +95,7 @@ mod tests {
             ("docker.io/istio/pilot@sha256:00", "unknown"),
         ];
         for (image, expected) in cases {
-            let container = Container {
-                image: Some(image.into()),
-                ..Container::default()
-            };
-            assert_eq!(version(&container), expected, "{image}");
+            assert_eq!(tag(image), expected, "{image}");
         }
     }
 }

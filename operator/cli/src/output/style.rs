@@ -1,4 +1,4 @@
-//! Colour: only where a person looks at a terminal.
+//! Colour and marks: only where a person looks at a terminal.
 
 use std::io::IsTerminal as _;
 
@@ -36,5 +36,15 @@ impl Style {
             true => format!("\u{1b}[{code}m{text}\u{1b}[0m"),
             false => text.to_owned(),
         }
+    }
+
+    /// `✔ text`.
+    pub fn good(self, text: &str) -> String {
+        format!("{} {text}", self.paint(Paint::Good, "✔"))
+    }
+
+    /// `✘ text`.
+    pub fn bad(self, text: &str) -> String {
+        format!("{} {text}", self.paint(Paint::Bad, "✘"))
     }
 }
