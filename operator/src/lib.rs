@@ -27,6 +27,7 @@ pub mod render;
 pub mod rollout;
 pub mod server;
 pub mod settings;
+pub mod setup;
 pub mod status;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;

@@ -4,6 +4,7 @@ mod completion;
 mod historic;
 mod install;
 mod manifest;
+mod operator;
 mod plan;
 mod profile;
 mod uninstall;
@@ -29,6 +30,9 @@ pub enum Command {
     Plan(plan::Flags),
     /// Check that everything is installed and ready.
     VerifyInstall(verify_install::Flags),
+    /// Install, print and remove the operator.
+    #[command(subcommand)]
+    Operator(operator::Command),
     /// Print and compare manifests.
     #[command(subcommand)]
     Manifest(manifest::Command),
@@ -53,6 +57,7 @@ impl Command {
             Self::Uninstall(flags) => flags.run(cluster).await,
             Self::Plan(flags) => flags.run(cluster).await,
             Self::VerifyInstall(flags) => flags.run(cluster).await,
+            Self::Operator(command) => command.run(cluster).await,
             Self::Manifest(command) => command.run(cluster).await,
             Self::Profile(command) => command.run(),
             Self::Version(flags) => flags.run(cluster).await,
