@@ -14,7 +14,7 @@ RELEASE := $(CARGO_TARGET_DIR)/$(TARGET)/release
 DEV := $(CARGO_TARGET_DIR)/$(TARGET)/debug
 NODE := $(CACHE)/bin/ironsail-node
 IMAGES := $(CACHE)/images
-PROGRAMS := -p ironsail-operator -p ironsail-controlplane -p ironsail-proxy -p ironsail-apps -p ironsail-e2e
+PROGRAMS := -p ironsail-operator -p ironsail-cli -p ironsail-controlplane -p ironsail-proxy -p ironsail-apps -p ironsail-e2e
 
 # What building needs, and what the one-node Kubernetes needs.
 BUILD_PACKAGES := mold gcc libc6-dev cmake make

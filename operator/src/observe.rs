@@ -1,5 +1,7 @@
 //! What of the cluster the operator sees: metadata of everything it owns, and its workloads.
 
+pub mod look;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use ironsail_mesh::label;

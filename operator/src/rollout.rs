@@ -9,15 +9,14 @@ mod turn;
 use std::collections::HashMap;
 use std::time::Duration;
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::Client;
-use serde_json::Value;
 use tokio::time::Instant;
 
 use crate::apply::memory::Memory;
-use crate::apply::{self, Applier, Outcome};
+use crate::apply::{Applier, Outcome};
 use crate::component::Component;
 use crate::health::{self, Health};
+use crate::judge::Judge;
 use crate::object::Manifest;
 use crate::observe::Seen;
 use crate::plan::Owner;
@@ -234,6 +233,10 @@ impl Rolling<'_> {
         let own = desired
             .iter()
             .filter(|object| object.component == state.component);
+        let judge = Judge {
+            client: self.client,
+            seen: self.seen,
+        };
         let mut waiting = Vec::new();
         let mut failed = Vec::new();
         for object in own {
@@ -243,10 +246,8 @@ impl Rolling<'_> {
                 "Deployment" | "DaemonSet" if was_written(object, changes) => {
                     Health::Waiting(format!("{kind} {} was changed just now", object.name()))
                 }
-                "Deployment" => self.deployment(object).await,
-                "DaemonSet" => self.daemon_set(object).await,
-                "CustomResourceDefinition" if self.in_order => self.definition(object).await,
-                _ => Health::Ready,
+                "CustomResourceDefinition" if !self.in_order => Health::Ready,
+                _ => judge.health(object).await,
             };
             match health {
                 Health::Ready => {}
@@ -256,51 +257,5 @@ impl Rolling<'_> {
         }
         state.waiting = (!waiting.is_empty()).then(|| waiting.join("; "));
         state.failed = (!failed.is_empty()).then(|| failed.join("; "));
-    }
-
-    async fn deployment(&self, object: &Manifest) -> Health {
-        let Some(deployment) = self.seen.deployments.get(object.key()) else {
-            return Health::Waiting(format!("Deployment {} is new", object.name()));
-        };
-        let selector = deployment.spec.as_ref().map(|spec| spec.selector.clone());
-        let health = health::deployment(deployment);
-        self.explained(health, object.namespace(), selector).await
-    }
-
-    async fn daemon_set(&self, object: &Manifest) -> Health {
-        let Some(set) = self.seen.daemon_sets.get(object.key()) else {
-            return Health::Waiting(format!("DaemonSet {} is new", object.name()));
-        };
-        let selector = set.spec.as_ref().map(|spec| spec.selector.clone());
-        let health = health::daemon_set(set);
-        self.explained(health, object.namespace(), selector).await
-    }
-
-    /// With the reason of a pod, where something is missing.
-    async fn explained(
-        &self,
-        health: Health,
-        namespace: &str,
-        pods: Option<LabelSelector>,
-    ) -> Health {
-        let (Some(pods), false) = (pods, health == Health::Ready) else {
-            return health;
-        };
-        let Some(reason) = health::pod_reason(self.client, namespace, pods).await else {
-            return health;
-        };
-        match health {
-            Health::Ready => Health::Ready,
-            Health::Waiting(text) => Health::Waiting(format!("{text}; {reason}")),
-            Health::Failed(text) => Health::Failed(format!("{text}; {reason}")),
-        }
-    }
-
-    async fn definition(&self, object: &Manifest) -> Health {
-        let api = apply::api(self.client, object.kind(), "");
-        match api.get(object.name()).await {
-            Ok(live) => health::definition(&serde_json::to_value(&live).unwrap_or(Value::Null)),
-            Err(error) => Health::Waiting(format!("{}: {}", object.key(), apply::reason(&error))),
-        }
     }
 }

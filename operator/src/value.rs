@@ -160,7 +160,7 @@ pub fn scalar_text(value: &Value) -> Option<String> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use proptest::prelude::*;
     use serde_json::json;
 
@@ -195,7 +195,7 @@ mod tests {
     }
 
     /// Documents of a few levels.
-    fn document() -> impl Strategy<Value = Value> {
+    pub(crate) fn document() -> impl Strategy<Value = Value> {
         let leaf = prop_oneof![
             Just(Value::Null),
             any::<bool>().prop_map(Value::from),
