@@ -4,7 +4,7 @@ mod finalize;
 mod prune;
 mod usage;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,6 +22,7 @@ use tokio::time::Instant;
 use tracing::{info, warn};
 
 use crate::apply::memory::Memory;
+use crate::apply::selector::RECREATE;
 use crate::apply::{Outcome, reason};
 use crate::component::Component;
 use crate::events::{Events, operator_resource};
@@ -46,7 +47,8 @@ const STATUS_MANAGER: &str = "istio-operator-status";
 const IGNORE: &str = "install.istio.io/ignoreReconcile";
 /// Wake-up while something is not ready, for what no watch tells.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
-/// Wake-up while another IstioOperator holds what this one wants otherwise.
+/// Wake-up while somebody has to decide: about what another IstioOperator holds, or what would have
+/// to be made anew.
 const TAKEN: Duration = Duration::from_secs(30);
 /// Wake-up when everything is as desired.
 const RESYNC: Duration = Duration::from_secs(600);
@@ -431,6 +433,7 @@ impl Reconciler {
         observed.accepted = plan.hash.clone();
         self.prune_autoscalers(object, owner, &plan.revision, &desired, seen)
             .await?;
+        let recreate = recreate(object);
         let mut rolling = Rolling {
             client: &self.client,
             seen,
@@ -438,6 +441,7 @@ impl Reconciler {
             patience: &mut state.patience,
             limit: self.config.wait,
             in_order: !accepted.rolled_out,
+            recreate: &recreate,
         };
         let rollout = rolling.run(&plan.components, &desired).await;
         observed.components = rollout.components.clone();
@@ -486,7 +490,10 @@ impl Reconciler {
             let labels = [change.object.kind().kind, revision];
             match &change.outcome {
                 // Told by the status, as long as it lasts.
-                Outcome::Unchanged | Outcome::Taken { .. } | Outcome::Overlaps { .. } => {}
+                Outcome::Unchanged
+                | Outcome::Taken { .. }
+                | Outcome::Immutable { .. }
+                | Outcome::Overlaps { .. } => {}
                 Outcome::Created => self.metrics.created.with_label_values(&labels).inc(),
                 Outcome::Updated { by } => {
                     self.metrics.updated.with_label_values(&labels).inc();
@@ -678,8 +685,8 @@ impl Reconciler {
         } else {
             LOOK_AGAIN
         };
-        let taken = observed.components.iter().any(|c| !c.taken.is_empty());
-        let taken = taken.then_some(TAKEN);
+        let undecided = |c: &ComponentState| !c.taken.is_empty() || !c.immutable.is_empty();
+        let taken = observed.components.iter().any(undecided).then_some(TAKEN);
         let held = observed.kept.is_some().then_some(usage::FRESH);
         postponed
             .chain(held)
@@ -688,6 +695,12 @@ impl Reconciler {
             .min()
             .unwrap_or(soon)
     }
+}
+
+/// Workloads that may be deleted and made anew.
+fn recreate(object: &DynamicObject) -> BTreeSet<String> {
+    let text = annotations(object).remove(RECREATE).unwrap_or_default();
+    text.split(',').map(|name| name.trim().to_owned()).collect()
 }
 
 /// What was reported last: remembered, or as the object shows it.

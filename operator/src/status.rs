@@ -35,6 +35,8 @@ pub struct ComponentState {
     pub incomplete: bool,
     /// Objects that another IstioOperator holds and wants otherwise.
     pub taken: Vec<String>,
+    /// Workloads that somebody has to allow to be made anew.
+    pub immutable: Vec<String>,
 }
 
 impl ComponentState {
@@ -48,11 +50,13 @@ impl ComponentState {
             held: false,
             incomplete: false,
             taken: Vec::new(),
+            immutable: Vec::new(),
         }
     }
 
     fn status(&self, upgrading: bool) -> Status {
-        if !self.errors.is_empty() || self.failed.is_some() || !self.taken.is_empty() {
+        let undecided = !self.taken.is_empty() || !self.immutable.is_empty();
+        if !self.errors.is_empty() || self.failed.is_some() || undecided {
             Status::Error
         } else if upgrading && (self.waiting.is_some() || self.held) {
             Status::Updating
@@ -68,7 +72,7 @@ impl ComponentState {
         let texts: Vec<&str> = errors
             .chain(self.failed.as_deref())
             .chain(self.waiting.as_deref())
-            .chain(self.taken.iter().map(String::as_str))
+            .chain(self.taken.iter().chain(&self.immutable).map(String::as_str))
             .collect();
         cut(&texts.join("; "))
     }

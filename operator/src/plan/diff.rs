@@ -3,11 +3,9 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use serde_json::Value;
-
 use super::Plan;
+use crate::apply::selector;
 use crate::object::{Manifest, ObjectKey};
-use crate::value::get;
 
 /// Entries of a list for people; the rest is counted.
 const MAX_LISTED: usize = 20;
@@ -18,7 +16,7 @@ pub struct Diff {
     pub created: Vec<ObjectKey>,
     pub changed: Vec<ObjectKey>,
     pub deleted: Vec<ObjectKey>,
-    /// Workloads whose selector changes, which an API server refuses: they have to be made anew.
+    /// Workloads whose selector changes so that they have to be made anew.
     pub reselected: Vec<ObjectKey>,
 }
 
@@ -34,7 +32,7 @@ pub fn diff(accepted: Option<&Plan>, fresh: &Plan) -> Diff {
         match old.get(key) {
             None => diff.created.push(key.clone()),
             Some(before) if before.hash() == object.hash() => {}
-            Some(before) if selector(before) != selector(object) => {
+            Some(before) if selector::forbidden(object, &before.body()).is_some() => {
                 diff.reselected.push(key.clone());
             }
             Some(_) => diff.changed.push(key.clone()),
@@ -43,15 +41,6 @@ pub fn diff(accepted: Option<&Plan>, fresh: &Plan) -> Diff {
     let gone = old.keys().filter(|key| !new.contains_key(key));
     diff.deleted = gone.cloned().collect();
     diff
-}
-
-/// The selector of a workload, which can't change.
-fn selector(object: &Manifest) -> Option<Value> {
-    let is_workload = object.kind().group == "apps";
-    let body = object.body();
-    is_workload
-        .then(|| get(&body, &["spec", "selector"]).cloned())
-        .flatten()
 }
 
 impl Diff {
@@ -82,7 +71,7 @@ impl fmt::Display for Diff {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
     use crate::plan::Fresh;

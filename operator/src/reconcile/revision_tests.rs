@@ -967,3 +967,98 @@ async fn gateways_wait_for_the_control_plane_of_another_owner() {
     cluster.reconcile("edge").await;
     assert_eq!(cluster.upgraded("2"), ["in-a"]);
 }
+
+fn gateway(labels: Value) -> Value {
+    json!({"components": {"ingressGateways": [{"name": "in", "label": labels}]}})
+}
+
+#[tokio::test]
+async fn labels_that_are_added_keep_the_selector() {
+    let mut cluster = Cluster::new();
+    cluster.add("mesh", gateway(json!({"istio": "a"})));
+    cluster.settle(&["mesh"]).await;
+    let before = cluster.server.object("/deployments/in");
+    cluster.change("mesh", |iop| {
+        iop["spec"] = gateway(json!({"istio": "a", "team": "x"}))
+    });
+    cluster.reconcile("mesh").await;
+    cluster.make_one_ready("istiod");
+    for _ in 0..3 {
+        cluster.reconcile("mesh").await;
+        let selector = cluster.server.object("/services/in")["spec"]["selector"].clone();
+        assert!(selector["team"].is_null(), "no pod has the new label yet");
+    }
+    let message = cluster.status("mesh")["message"].clone();
+    let expected = "Service istio-system/in waits for Deployment in";
+    assert!(
+        message.as_str().is_some_and(|m| m.contains(expected)),
+        "{message}"
+    );
+    cluster.settle(&["mesh"]).await;
+    assert_eq!(cluster.status("mesh")["status"], "HEALTHY");
+    let after = cluster.server.object("/deployments/in");
+    assert_eq!(after["spec"]["selector"], before["spec"]["selector"]);
+    assert_eq!(after["metadata"]["uid"], before["metadata"]["uid"]);
+    let pods = &after["spec"]["template"]["metadata"]["labels"];
+    assert_eq!((&pods["team"], &pods["istio"]), (&json!("x"), &json!("a")));
+    assert_eq!(
+        cluster.server.object("/services/in")["spec"]["selector"]["team"],
+        "x"
+    );
+    cluster.check_quiet(&["mesh"]).await;
+}
+
+#[tokio::test]
+async fn a_workload_is_made_anew_only_with_consent() {
+    let mut cluster = Cluster::new();
+    cluster.add("mesh", gateway(json!({"istio": "a"})));
+    cluster.settle(&["mesh"]).await;
+    let mut new = gateway(json!({"istio": "b"}));
+    new["components"]["egressGateways"] = json!([{"name": "out", "enabled": true}]);
+    cluster.change("mesh", |iop| iop["spec"] = new);
+    cluster.settle(&["mesh"]).await;
+    let status = cluster.status("mesh");
+    assert_eq!(
+        status["componentStatus"]["IngressGateways"]["status"],
+        "ERROR"
+    );
+    let message = status["componentStatus"]["IngressGateways"]["error"]
+        .as_str()
+        .unwrap_or_default();
+    assert_eq!(
+        message,
+        "the selector of Deployment istio-system/in can't be changed from \
+         app=istio-ingressgateway, istio=a to app=istio-ingressgateway, istio=b; with the \
+         annotation operator.ironsail.dev/recreate=Deployment/in it is deleted and made anew"
+    );
+    assert_eq!(
+        status["componentStatus"]["EgressGateways"]["status"],
+        "HEALTHY"
+    );
+    assert!(cluster.server.has("/deployments/out"), "others go on");
+    assert_eq!(
+        cluster.server.object("/services/in")["spec"]["selector"]["istio"],
+        "a"
+    );
+    assert_eq!(
+        cluster.server.object("/deployments/in")["spec"]["selector"]["matchLabels"]["istio"],
+        "a"
+    );
+    assert_eq!(cluster.reconcile("mesh").await, Some(TAKEN));
+    cluster.check_quiet(&["mesh"]).await;
+    cluster.annotate(
+        "mesh",
+        json!({crate::apply::selector::RECREATE: "Deployment/other,Deployment/in"}),
+    );
+    cluster.settle(&["mesh"]).await;
+    assert_eq!(cluster.status("mesh")["status"], "HEALTHY");
+    assert_eq!(
+        cluster.server.object("/deployments/in")["spec"]["selector"]["matchLabels"]["istio"],
+        "b"
+    );
+    assert_eq!(
+        cluster.server.object("/services/in")["spec"]["selector"]["istio"],
+        "b"
+    );
+    cluster.check_quiet(&["mesh"]).await;
+}
