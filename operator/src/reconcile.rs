@@ -31,7 +31,7 @@ use crate::metrics::Metrics;
 use crate::namespace;
 use crate::object::Manifest;
 use crate::observe::Seen;
-use crate::plan::accept::{Decision, decide};
+use crate::plan::accept::{Decision, decide, is_accepted_unasked, is_void};
 use crate::plan::diff::diff;
 use crate::plan::store::{self, Accepted, StoreError};
 use crate::plan::{Fresh, Owner};
@@ -273,7 +273,7 @@ impl Reconciler {
         let context = self.context().await?;
         let fresh = self.render(object, &context, &mut observed);
         let rollout = match self
-            .accept(object, owner, fresh.as_ref(), state, &mut observed)
+            .accept(object, owner, fresh.as_ref(), seen, state, &mut observed)
             .await
         {
             Ok(()) => {
@@ -348,6 +348,7 @@ impl Reconciler {
         object: &DynamicObject,
         owner: &Owner,
         fresh: Option<&Fresh>,
+        seen: &Seen,
         state: &mut OwnerState,
         observed: &mut Observed,
     ) -> Result<(), ReconcileError> {
@@ -356,9 +357,19 @@ impl Reconciler {
         }
         let Some(fresh) = fresh else { return Ok(()) };
         let old = state.accepted.as_ref().map(|accepted| &accepted.plan);
-        let decision = decide(old, &fresh.plan, &annotations(object));
+        let mut decision = decide(old, &fresh.plan, &annotations(object));
+        if decision != Decision::Same {
+            let diff = diff(old, &fresh.plan).from_live(&fresh.plan, owner, seen);
+            let shown = reported(object, state).and_then(|status| status.plan);
+            let (plan, destructive) = (&fresh.plan, diff.destructive());
+            observed.void = is_void(shown.as_ref(), plan, &destructive, &annotations(object))
+                && !is_accepted_unasked(old, plan, &annotations(object));
+            observed.diff = Some(diff);
+        }
+        if observed.void {
+            decision = Decision::AwaitApproval;
+        }
         observed.decision = Some((decision, fresh.plan.hash.clone()));
-        observed.diff = (decision != Decision::Same).then(|| diff(old, &fresh.plan));
         if decision != Decision::Accept {
             return Ok(());
         }

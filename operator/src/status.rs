@@ -99,6 +99,8 @@ pub struct Observed {
     pub failure: Option<String>,
     /// Objects that somebody else changes again and again.
     pub contested: Vec<String>,
+    /// Whether the approval of the fresh rendering is void.
+    pub void: bool,
     /// Who uses the revision, if it was asked.
     pub usage: Option<Usage>,
     /// Why an object that is being deleted is not removed yet.
@@ -150,6 +152,7 @@ impl Observed {
     pub fn action(&self) -> &'static str {
         match self.kept {
             Some(_) => "RevisionInUse",
+            None if self.void => "ApprovalVoid",
             None => "ApprovalRequired",
         }
     }
@@ -172,10 +175,22 @@ impl Observed {
             .map(|(component, message)| format!("{}: {message}", component.component))
             .collect();
         match (texts.is_empty(), self.awaiting_approval()) {
-            (true, Some(hash)) => approval(hash),
+            (true, Some(hash)) => awaited(self, hash),
             _ => cut(&texts.join("; ")),
         }
     }
+}
+
+/// What a waiting plan waits for.
+fn awaited(observed: &Observed, hash: &str) -> String {
+    if !observed.void {
+        return approval(hash);
+    }
+    let approve = crate::plan::accept::APPROVE;
+    format!(
+        "the approval of plan {hash} is void, because what it would delete or make anew changed: \
+         look at status.plan.destructive, then remove the annotation {approve} and set it again"
+    )
 }
 
 fn approval(hash: &str) -> String {
@@ -265,6 +280,7 @@ fn plan(observed: &Observed) -> Option<PlanStatus> {
         accepted: observed.accepted.clone(),
         summary: diff.map(Diff::to_string).unwrap_or_default(),
         destructive: diff.map(Diff::destructive).unwrap_or_default(),
+        void: observed.void,
     })
 }
 
@@ -364,7 +380,10 @@ fn stalled(observed: &Observed) -> New {
         return new("Stalled", true, "InvalidSpec", text);
     }
     match observed.awaiting_approval() {
-        Some(hash) => new("Stalled", true, "ApprovalRequired", approval(hash)),
+        Some(hash) => {
+            let text = awaited(observed, hash);
+            new("Stalled", true, observed.action(), text)
+        }
         None => new("Stalled", false, "Working", ""),
     }
 }

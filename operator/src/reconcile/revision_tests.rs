@@ -1062,3 +1062,62 @@ async fn a_workload_is_made_anew_only_with_consent() {
     );
     cluster.check_quiet(&["mesh"]).await;
 }
+
+/// Somebody approves what he was shown, and nothing else.
+#[tokio::test]
+async fn an_approval_is_void_once_more_would_be_lost() {
+    use crate::plan::accept::{APPLY, APPROVE};
+    let cluster = Cluster::new();
+    super::tests::install_operator(&cluster.server);
+    cluster.add("mesh", json!({"profile": "minimal"}));
+    cluster.add("canary", canary());
+    cluster.settle(&["mesh", "canary"]).await;
+    let manual = json!({APPLY: "Manual"});
+    cluster.change("mesh", |iop| {
+        iop["metadata"]["annotations"] = manual.clone();
+        iop["spec"]["values"] = json!({"global": {"enableReaderRBAC": false}});
+    });
+    cluster.reconcile("mesh").await;
+    let lost = json!("deletes ServiceAccount istio-system/istio-reader-service-account");
+    let plan = || cluster.status("mesh")["plan"].clone();
+    let lists = |plan: &Value| {
+        let mut list = plan["destructive"].as_array().into_iter().flatten();
+        list.any(|entry| *entry == lost)
+    };
+    let shown = plan();
+    assert!(!lists(&shown), "the other revision would get it: {shown}");
+    cluster.delete("canary");
+    while cluster.server.has("/istiooperators/canary") {
+        cluster.reconcile("canary").await;
+    }
+    let approved = json!({APPLY: "Manual", APPROVE: shown["hash"]});
+    cluster.annotate("mesh", approved.clone());
+    for _ in 0..3 {
+        cluster.reconcile("mesh").await;
+        let status = cluster.status("mesh");
+        assert_eq!(status["status"], "ACTION_REQUIRED");
+        let message = status["message"].as_str().unwrap_or_default();
+        assert!(message.contains("is void"), "{message}");
+        assert_eq!(
+            cluster.condition("mesh", "Stalled")["reason"],
+            "ApprovalVoid"
+        );
+    }
+    assert_eq!(plan()["hash"], shown["hash"]);
+    assert!(lists(&plan()));
+    assert!(cluster.server.has(READER));
+    cluster.annotate("mesh", manual);
+    cluster.reconcile("mesh").await;
+    let message = cluster.status("mesh")["message"].clone();
+    assert!(
+        message
+            .as_str()
+            .is_some_and(|m| m.contains("waits for the annotation")),
+        "{message}"
+    );
+    cluster.annotate("mesh", approved);
+    cluster.settle(&["mesh"]).await;
+    assert_eq!(cluster.status("mesh")["status"], "HEALTHY");
+    assert!(!cluster.server.has(READER));
+    assert!(plan().get("void").is_none());
+}
