@@ -4,7 +4,7 @@ use kube::Client;
 use kube::api::{Api, DynamicObject};
 use serde_json::Value;
 
-use super::{Outcome, api, content, send_body};
+use super::{Outcome, api, content, selector, send_body};
 use crate::object::Manifest;
 use crate::plan::Owner;
 use crate::revision::claim::{self, Claim, DEACTIVATED_BY, Standing};
@@ -120,6 +120,9 @@ impl Claimant<'_> {
 
     /// Whether applying would change nothing but who holds the object.
     async fn agrees(&self, live: &DynamicObject) -> Result<bool, kube::Error> {
+        if selector::forbidden(self.desired, &live.data).is_some() {
+            return Ok(false);
+        }
         let body = share::anonymous(self.desired.body().into_owned());
         let would = send_body(&self.api(), self.desired.name(), body, Some(live), true).await?;
         let shared = |object: &DynamicObject| {
