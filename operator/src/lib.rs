@@ -29,6 +29,7 @@ pub mod server;
 pub mod settings;
 pub mod setup;
 pub mod status;
+pub mod tag;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 pub mod uninstall;

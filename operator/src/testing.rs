@@ -418,6 +418,8 @@ impl State {
             return refuse(StatusCode::CONFLICT, "the object has been modified");
         }
         crate::value::merge(object, body);
+        // As in a merge patch, null deletes.
+        *object = crate::value::without_nulls(std::mem::take(object));
         object["metadata"]["resourceVersion"] = json!(version);
         let metadata = &object["metadata"];
         let finalizers = metadata["finalizers"]
