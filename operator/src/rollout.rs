@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 use crate::apply::memory::Memory;
 use crate::apply::selector::{self, RECREATE, Reselection};
-use crate::apply::{self, Applier, Outcome};
+use crate::apply::{Applier, Outcome};
 use crate::component::Component;
 use crate::health::{self, Health};
 use crate::judge::Judge;
