@@ -8,11 +8,13 @@
 pub mod fingerprint;
 pub mod follow;
 pub mod memory;
+pub mod newer;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Client;
 use kube::api::{Api, DynamicObject, Patch, PatchParams};
 use serde_json::Value;
+use tracing::info;
 
 use crate::object::{Kind, Manifest, ObjectKey};
 use fingerprint::{Fingerprint, changed_by, is_applied_by};
@@ -111,6 +113,10 @@ pub async fn ensure(
             Outcome::Created,
             send(&api, desired, None, false).await.map_err(fail)?,
         ),
+        Some(live) if desired.is_definition() && newer::is_newer(&live, &desired.body()) => {
+            info!(owned = %key, "Definition of a later version stays");
+            (Outcome::Unchanged, live)
+        }
         Some(live) => {
             let by = match memory.left(&key) {
                 Some(left) if left.desired == desired_hash => changed_by(&live.metadata, MANAGER),
