@@ -30,5 +30,6 @@ pub mod status;
 mod testing;
 pub mod value;
 pub mod values;
+pub mod webhook;
 
 pub use render::{Context, Rendered, render, render_object};
