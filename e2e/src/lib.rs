@@ -8,6 +8,7 @@ pub mod image;
 pub mod kubectl;
 pub mod mesh;
 pub mod namespace;
+pub mod sbom;
 pub mod traffic;
 pub mod wait;
 
