@@ -16,10 +16,12 @@ use serde::Serialize;
 
 use crate::component::{Labels, role_ref, service_account, some};
 use crate::render::Context;
-use rights::{Right, cluster_rules, grouped, home_rules, namespace_rules};
+use rights::{Right, cluster_rules, grouped, home_rules, namespace_rules, work_rules};
 
 /// Name of everything that belongs to the operator, and of its namespace.
 pub const NAME: &str = "istio-operator";
+/// Name of the role with what the operator holds only because it has to grant it.
+const GRANTS: &str = "istio-operator-grants";
 /// Port of metrics and probes.
 pub const PORT: u16 = 8383;
 /// Port of the admission webhook.
@@ -32,6 +34,10 @@ const HEADER: &str = "\
 #
 # Images: the operator's own, and those that it gives to a mesh whose IstioOperator names none. To
 # change both, replace the hub (ironsail) and the tag everywhere, or run `operator dump --hub --tag`.
+#
+# Nobody can grant what he doesn't hold: the ClusterRole istio-operator-grants has what the ClusterRoles
+# of control planes have, reading Secrets among it, and the operator uses none of it. Without it, meshes
+# with values.global.resourceScope=namespace can be installed (docs/install.md).
 #
 # The operator writes Secrets only in istio-system, through the Role below. A control plane in
 # another namespace (values.global.istioNamespace) needs the same Role and RoleBinding there.
@@ -73,14 +79,19 @@ pub fn files(context: &Context) -> Vec<(&'static str, String)> {
     for document in installation(context) {
         append(&mut base, &document);
     }
-    let cluster = cluster_rules(context);
-    let watched = namespace_rules(context, &cluster);
-    let rules = |rules: &BTreeSet<Right>| format!("{GENERATED}{}", yaml(&grouped(rules)));
+    let rules = |rules: BTreeSet<Right>| format!("{GENERATED}{}", yaml(&grouped(&rules)));
     vec![
         ("operator.yaml", manifest(context)),
         ("kustomize/base/operator.yaml", base),
-        ("chart/files/cluster-rules.yaml", rules(&cluster)),
-        ("chart/files/namespace-rules.yaml", rules(&watched)),
+        ("chart/files/work-rules.yaml", rules(work_rules())),
+        (
+            "chart/files/cluster-rules.yaml",
+            rules(cluster_rules(context)),
+        ),
+        (
+            "chart/files/namespace-rules.yaml",
+            rules(namespace_rules(context)),
+        ),
         ("monitoring/prometheus-rule.yaml", prometheus_rule()),
     ]
 }
@@ -100,23 +111,28 @@ fn prometheus_rule() -> String {
 
 /// Everything but the definition and the webhook's configuration.
 fn installation(context: &Context) -> Vec<String> {
-    let cluster = cluster_rules(context);
-    let watched = namespace_rules(context, &cluster);
     let mut documents = vec![
         yaml(&namespace(WATCHED, &[])),
         yaml(&namespace(NAME, &RESTRICTED)),
         yaml(&account()),
-        yaml(&ClusterRole {
-            metadata: metadata(None),
-            rules: Some(grouped(&cluster)),
-            ..ClusterRole::default()
-        }),
-        yaml(&ClusterRoleBinding {
-            metadata: metadata(None),
-            role_ref: role_ref("ClusterRole", NAME),
-            subjects: Some(vec![service_account(NAME, Some(NAME))]),
-        }),
     ];
+    for (name, rules) in [(NAME, work_rules()), (GRANTS, cluster_rules(context))] {
+        let metadata = ObjectMeta {
+            name: Some(name.to_owned()),
+            ..metadata(None)
+        };
+        documents.push(yaml(&ClusterRole {
+            metadata: metadata.clone(),
+            rules: Some(grouped(&rules)),
+            ..ClusterRole::default()
+        }));
+        documents.push(yaml(&ClusterRoleBinding {
+            metadata,
+            role_ref: role_ref("ClusterRole", name),
+            subjects: Some(vec![service_account(NAME, Some(NAME))]),
+        }));
+    }
+    let watched = namespace_rules(context);
     for (namespace, rules) in [(NAME, home_rules()), (WATCHED, grouped(&watched))] {
         documents.push(yaml(&Role {
             metadata: metadata(Some(namespace)),

@@ -12,6 +12,8 @@ pub mod delete;
 pub mod events;
 pub mod finalizer;
 pub mod health;
+pub mod install;
+pub mod judge;
 pub mod keep;
 pub mod metrics;
 pub mod namespace;
@@ -22,14 +24,19 @@ pub mod plan;
 pub mod profile;
 pub mod reconcile;
 pub mod render;
+pub mod revision;
 pub mod rollout;
 pub mod server;
 pub mod settings;
+pub mod setup;
+pub mod share;
 pub mod status;
-#[cfg(test)]
-mod testing;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
+pub mod uninstall;
 pub mod value;
 pub mod values;
+pub mod verify;
 pub mod webhook;
 
 pub use render::{Context, Rendered, render, render_object};

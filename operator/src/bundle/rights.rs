@@ -60,14 +60,15 @@ fn own_rules() -> Vec<PolicyRule> {
         rule(
             &["install.istio.io"],
             &["istiooperators"],
-            &["get", "list", "watch", "patch"],
+            // Unused revisions are deleted when that was asked for.
+            &["get", "list", "watch", "patch", "delete"],
         ),
         rule(
             &["install.istio.io"],
             &["istiooperators/status"],
             &["patch"],
         ),
-        rule(&[""], &["namespaces"], &["get", "create", "patch"]),
+        rule(&[""], &["namespaces"], &["get", "list", "create", "patch"]),
         rule(&[""], &["pods"], &["list"]),
         rule(&["events.k8s.io"], &["events"], &["create", "patch"]),
     ];
@@ -81,20 +82,24 @@ fn own_rules() -> Vec<PolicyRule> {
     rules
 }
 
-pub(super) fn cluster_rules(context: &Context) -> BTreeSet<Right> {
-    let own = own_rules();
-    let own = own.iter().flat_map(rights);
-    own.chain(granted(context, "ClusterRole")).collect()
+/// What the operator needs for its own work, whatever it renders.
+pub(super) fn work_rules() -> BTreeSet<Right> {
+    own_rules().iter().flat_map(rights).collect()
 }
 
-/// What is granted in the control plane's namespace beyond the cluster-wide rights.
-pub(super) fn namespace_rules(context: &Context, cluster: &BTreeSet<Right>) -> BTreeSet<Right> {
-    let roles = granted(context, "Role");
-    let held = |right: &Right| {
-        let any = (right.0.clone(), "*".to_owned(), right.2.clone());
-        cluster.contains(right) || cluster.contains(&any)
-    };
-    roles.into_iter().filter(|right| !held(right)).collect()
+/// What it needs only to grant it to what is rendered for the cluster.
+pub(super) fn cluster_rules(context: &Context) -> BTreeSet<Right> {
+    beyond_work(granted(context, "ClusterRole"))
+}
+
+/// What it needs only to grant it in the control plane's namespace.
+pub(super) fn namespace_rules(context: &Context) -> BTreeSet<Right> {
+    beyond_work(granted(context, "Role"))
+}
+
+fn beyond_work(granted: BTreeSet<Right>) -> BTreeSet<Right> {
+    let work = work_rules();
+    granted.difference(&work).cloned().collect()
 }
 
 /// Rules with one group each; resources with the same verbs stand together.

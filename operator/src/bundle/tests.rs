@@ -41,8 +41,11 @@ fn held() -> (Vec<PolicyRule>, Vec<PolicyRule>) {
     let rules = |kind: &str, namespace: Value| -> Vec<PolicyRule> {
         let wanted = |d: &&Value| d["kind"] == kind && d["metadata"]["namespace"] == namespace;
         let documents = documents();
-        let role = documents.iter().find(wanted).expect("a role");
-        serde_json::from_value(role["rules"].clone()).expect("rules")
+        let roles = documents.iter().filter(wanted);
+        let rules = roles.map(|role| serde_json::from_value(role["rules"].clone()));
+        rules
+            .flat_map(|rules: Result<Vec<PolicyRule>, _>| rules.expect("rules"))
+            .collect()
     };
     let cluster = rules("ClusterRole", Value::Null);
     let watched = [cluster.clone(), rules("Role", json!(WATCHED))].concat();
@@ -147,6 +150,15 @@ fn nothing_is_added_to_roles_of_users() {
         let aggregates = |key: &String| key.starts_with("rbac.authorization.k8s.io/");
         assert!(!keys.any(aggregates), "{}", document["metadata"]);
         assert_eq!(document.get("aggregationRule"), None);
+    }
+}
+
+/// What the operator does itself takes no right to read Secrets, and none to everything.
+#[test]
+fn work_needs_neither_secrets_nor_wildcards() {
+    for (group, resource, verb) in super::rights::work_rules() {
+        assert_ne!(resource, "secrets");
+        assert!(![&group, &resource, &verb].contains(&&"*".to_owned()));
     }
 }
 

@@ -94,6 +94,7 @@ fn values_reach_the_pods() {
         "tolerations[0].operator=Exists",
         "revision=canary",
         "webhook.enabled=false",
+        "resourceScope=namespace",
     ];
     let rendered = objects(&succeed(template(&helm, &settings)));
     let of = |kind: &str| -> Vec<&Value> {
@@ -118,6 +119,7 @@ fn values_reach_the_pods() {
     assert_eq!(env("REVISION"), Some("canary"));
     assert_eq!(env("TAG"), Some("v7"));
     assert_eq!(of("ValidatingWebhookConfiguration"), Vec::<&Value>::new());
+    assert_eq!(of("ClusterRole").len(), 1);
     assert_eq!(of("Namespace").len(), 2);
     let role = |namespace: &str| {
         let mut roles = of("Role").into_iter();

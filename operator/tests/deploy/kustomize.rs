@@ -50,7 +50,10 @@ fn components_change_what_they_say() {
     let Some(kubectl) = tool("kubectl") else {
         return;
     };
-    let built = build(&kubectl, &["watch-all-namespaces", "single-replica"]);
+    let built = build(
+        &kubectl,
+        &["watch-all-namespaces", "single-replica", "namespace-scope"],
+    );
     let deployment = &only(&built, "Deployment").expect("there")["spec"];
     assert_eq!(deployment["replicas"], 1);
     let env = &deployment["template"]["spec"]["containers"][0]["env"];
@@ -59,7 +62,7 @@ fn components_change_what_they_say() {
     assert_eq!(watched.expect("there").get("value"), Some(&Value::from("")));
     assert_eq!(env.len(), 9, "{env:?}");
     assert!(only(&built, "PodDisruptionBudget").is_none());
-    assert_eq!(built.len(), manifest().len() - 1);
+    assert_eq!(built.len(), manifest().len() - 3);
 }
 
 #[test]
