@@ -3,7 +3,9 @@
 use kube::Client;
 use kube::api::{Api, DynamicObject};
 use serde_json::Value;
+use tracing::info;
 
+use super::newer::is_newer;
 use super::{Outcome, api, content, selector, send_body};
 use crate::object::Manifest;
 use crate::plan::Owner;
@@ -40,6 +42,13 @@ impl Claimant<'_> {
         if !self.is_due().await? {
             return Ok(Step::Later(Outcome::Unchanged));
         }
+        let live = match live {
+            Some(live) if self.is_of_later_version(&live) => {
+                info!(owned = %self.desired.key(), "Definition of a later version stays");
+                return Ok(Step::Leave(Outcome::Unchanged, Box::new(live)));
+            }
+            live => live,
+        };
         let claim = Claim::of(self.desired);
         match (share::rendered_for(self.desired), live, claim) {
             (_, None, Some(claim)) => self.create(claim).await,
@@ -52,6 +61,10 @@ impl Claimant<'_> {
 
     fn api(&self) -> Api<DynamicObject> {
         api(self.client, self.desired.kind(), self.desired.namespace())
+    }
+
+    fn is_of_later_version(&self, live: &DynamicObject) -> bool {
+        self.desired.is_definition() && is_newer(live, &self.desired.body())
     }
 
     /// What is deactivated for another configuration waits for that one.
