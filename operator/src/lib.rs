@@ -24,10 +24,12 @@ pub mod plan;
 pub mod profile;
 pub mod reconcile;
 pub mod render;
+pub mod revision;
 pub mod rollout;
 pub mod server;
 pub mod settings;
 pub mod setup;
+pub mod share;
 pub mod status;
 pub mod tag;
 #[cfg(any(test, feature = "testing"))]

@@ -1,6 +1,8 @@
 //! One reconciliation of one IstioOperator: a thin shell around pure decisions.
 
 mod finalize;
+mod prune;
+mod usage;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -16,12 +18,12 @@ use kube::api::{Api, DynamicObject, Patch, PatchParams};
 use kube_runtime::events::EventType;
 use serde_json::{Value, json};
 use tokio::sync::{Mutex, OnceCell};
+use tokio::time::Instant;
 use tracing::{info, warn};
 
 use crate::apply::memory::Memory;
 use crate::apply::{Outcome, reason};
 use crate::component::Component;
-use crate::delete;
 use crate::events::{Events, operator_resource};
 use crate::keep::Keeper;
 use crate::metrics::Metrics;
@@ -33,8 +35,10 @@ use crate::plan::diff::diff;
 use crate::plan::store::{self, Accepted, StoreError};
 use crate::plan::{Fresh, Owner};
 use crate::render::{Context, render_object};
+use crate::revision::in_use::Usage;
+use crate::revision::proxies::Probe;
 use crate::rollout::{Change, Patience, Rolling, Rollout};
-use crate::status::{ComponentState, Observed, derive};
+use crate::status::{ComponentState, Observed, derive, paused};
 
 /// Field manager of the status.
 const STATUS_MANAGER: &str = "istio-operator-status";
@@ -42,6 +46,8 @@ const STATUS_MANAGER: &str = "istio-operator-status";
 const IGNORE: &str = "install.istio.io/ignoreReconcile";
 /// Wake-up while something is not ready, for what no watch tells.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
+/// Wake-up while another IstioOperator holds what this one wants otherwise.
+const TAKEN: Duration = Duration::from_secs(30);
 /// Wake-up when everything is as desired.
 const RESYNC: Duration = Duration::from_secs(600);
 /// Bound of one reconciliation, so that a silent API server can't hold it forever.
@@ -66,6 +72,7 @@ pub struct Reconciler {
     keeper: Keeper,
     metrics: Metrics,
     events: Events,
+    probe: Probe,
     /// Version of the cluster, read once: a change of what depends on it is none of one cluster.
     kubernetes_version: OnceCell<String>,
     owners: Mutex<HashMap<Owner, Arc<Mutex<OwnerState>>>>,
@@ -81,6 +88,22 @@ struct OwnerState {
     accepted: Option<Accepted>,
     /// Last written status.
     reported: Option<IstioOperatorStatus>,
+    /// Who uses the revision, and since when that is known.
+    usage: Option<(Instant, Usage)>,
+    /// When the removal of a revision was decided.
+    removal_began: Option<Instant>,
+}
+
+impl OwnerState {
+    /// How long the removal of an object has been going on.
+    fn removal_waited(&self, since: Timestamp) -> Duration {
+        let began = self.removal_began.map(|began| began.elapsed());
+        began.unwrap_or_else(|| waited(since))
+    }
+}
+
+fn waited(since: Timestamp) -> Duration {
+    Timestamp::now().duration_since(since).unsigned_abs()
 }
 
 /// What keeps a reconciliation from its end.
@@ -88,6 +111,8 @@ struct OwnerState {
 pub enum ReconcileError {
     #[error(transparent)]
     Store(#[from] StoreError),
+    #[error(transparent)]
+    Object(#[from] crate::apply::ApplyError),
     #[error("{what}: {}", reason(source))]
     Api {
         what: String,
@@ -143,6 +168,7 @@ impl Reconciler {
             keeper,
             metrics,
             events,
+            probe: Probe::default(),
             kubernetes_version: OnceCell::new(),
             owners: Mutex::default(),
         }
@@ -216,24 +242,30 @@ impl Reconciler {
         seen: &Seen,
         state: &mut OwnerState,
     ) -> Result<Next, ReconcileError> {
+        let mut kept = None;
         if let Some(since) = &object.metadata.deletion_timestamp {
-            return self.finalize(object, owner, since.0).await;
+            kept = self.keeps(object, owner, since.0, state).await?;
+            if kept.is_none() {
+                let waited = state.removal_waited(since.0);
+                return self.finalize(object, owner, waited).await;
+            }
         }
         let here = namespace::state(&self.client, &owner.namespace)
             .await
             .map_err(api_error("the namespace can't be read"))?;
         if let namespace::State::Terminating(since) = here {
-            return self.finalize(object, owner, since.0).await;
+            return self.finalize(object, owner, waited(since.0)).await;
         }
         if annotations(object)
             .get(IGNORE)
             .is_some_and(|text| text == "true")
         {
-            return Ok(None);
+            return self.pause(object, owner, state).await;
         }
         self.secure_removal(object, owner).await?;
         let mut observed = Observed {
             generation: object.metadata.generation,
+            kept,
             ..Observed::default()
         };
         let context = self.context().await?;
@@ -251,9 +283,12 @@ impl Reconciler {
         if let Err(error) = &rollout {
             observed.failure = Some(error.to_string());
         }
+        self.observe_usage(object, owner, state, &mut observed)
+            .await;
         self.report(object, owner, &observed, state).await?;
         let next = self.next(rollout?.as_ref(), &observed, state);
-        Ok(Some(next))
+        let collected = self.collect(object, owner, &observed, state).await?;
+        Ok([Some(next), collected].into_iter().flatten().min())
     }
 
     /// What is rendered with, for this cluster.
@@ -394,6 +429,8 @@ impl Reconciler {
         let desired = plan.desired(owner, &definitions);
         observed.version = plan.renderer.clone();
         observed.accepted = plan.hash.clone();
+        self.prune_autoscalers(object, owner, &plan.revision, &desired, seen)
+            .await?;
         let mut rolling = Rolling {
             client: &self.client,
             seen,
@@ -448,7 +485,8 @@ impl Reconciler {
             let key = change.object.key();
             let labels = [change.object.kind().kind, revision];
             match &change.outcome {
-                Outcome::Unchanged => {}
+                // Told by the status, as long as it lasts.
+                Outcome::Unchanged | Outcome::Taken { .. } | Outcome::Overlaps { .. } => {}
                 Outcome::Created => self.metrics.created.with_label_values(&labels).inc(),
                 Outcome::Updated { by } => {
                     self.metrics.updated.with_label_values(&labels).inc();
@@ -485,33 +523,6 @@ impl Reconciler {
         }
     }
 
-    /// Deletes what carries the owner's labels and is no longer wanted.
-    async fn prune(
-        &self,
-        object: &DynamicObject,
-        owner: &Owner,
-        revision: &str,
-        desired: &[Manifest],
-        seen: &Seen,
-    ) -> Result<(), crate::apply::ApplyError> {
-        for (key, unwanted) in seen.owned(owner) {
-            if unwanted.deleting || desired.iter().any(|wanted| wanted.key() == key) {
-                continue;
-            }
-            if delete::one(&self.client, unwanted.kind, key, &unwanted.uid).await? {
-                info!(owned = %key, "Pruned object");
-                self.metrics
-                    .pruned
-                    .with_label_values(&[unwanted.kind.kind, revision])
-                    .inc();
-                self.events
-                    .normal(object, "Pruned", format!("deleted {key}, no longer wanted"))
-                    .await;
-            }
-        }
-        Ok(())
-    }
-
     fn count_owned(&self, revision: &str, desired: &[Manifest]) {
         let mut counts: BTreeMap<&str, i64> = BTreeMap::new();
         for object in desired {
@@ -525,7 +536,25 @@ impl Reconciler {
         }
     }
 
-    /// Writes the status, if it differs from what was written before.
+    /// Says that the object is left alone, and does nothing else.
+    async fn pause(
+        &self,
+        object: &DynamicObject,
+        owner: &Owner,
+        state: &mut OwnerState,
+    ) -> Result<Next, ReconcileError> {
+        let previous = reported(object, state);
+        let request = format!("{IGNORE}=true");
+        let generation = object.metadata.generation;
+        let status = paused(previous.as_ref(), generation, &request, Timestamp::now());
+        if self.write_status(object, owner, previous, &status).await? {
+            info!(object = %owner, "Paused");
+        }
+        state.reported = Some(status);
+        Ok(None)
+    }
+
+    /// Writes the status, if it differs from what was written before, and tells the user.
     async fn report(
         &self,
         object: &DynamicObject,
@@ -533,15 +562,27 @@ impl Reconciler {
         observed: &Observed,
         state: &mut OwnerState,
     ) -> Result<(), ReconcileError> {
-        let shown = || {
-            let status = object.data.get("status")?;
-            serde_json::from_value::<IstioOperatorStatus>(status.clone()).ok()
-        };
-        let previous = state.reported.clone().or_else(shown);
+        let previous = reported(object, state);
         let status = derive(previous.as_ref(), observed, Timestamp::now());
-        if previous.as_ref() == Some(&status) {
-            state.reported = Some(status);
-            return Ok(());
+        let written = self.write_status(object, owner, previous.clone(), &status);
+        if written.await? {
+            self.tell_status(object, previous.as_ref(), &status, observed)
+                .await;
+        }
+        state.reported = Some(status);
+        Ok(())
+    }
+
+    /// Whether the status differed from the previous one and was written.
+    async fn write_status(
+        &self,
+        object: &DynamicObject,
+        owner: &Owner,
+        previous: Option<IstioOperatorStatus>,
+        status: &IstioOperatorStatus,
+    ) -> Result<bool, ReconcileError> {
+        if previous.as_ref() == Some(status) {
+            return Ok(false);
         }
         let resource = operator_resource();
         let api: Api<DynamicObject> =
@@ -557,17 +598,11 @@ impl Reconciler {
             .patch_status(&owner.name, &params, &Patch::Apply(&body))
             .await
         {
-            Ok(_) => {}
+            Ok(_) => Ok(true),
             // The object is gone or was made anew: nobody waits for this status.
-            Err(kube::Error::Api(answer)) if answer.code == 404 || answer.code == 409 => {
-                return Ok(());
-            }
-            Err(error) => return Err(api_error("the status can't be written")(error)),
+            Err(kube::Error::Api(answer)) if answer.code == 404 || answer.code == 409 => Ok(false),
+            Err(error) => Err(api_error("the status can't be written")(error)),
         }
-        self.tell_status(object, previous.as_ref(), &status, observed)
-            .await;
-        state.reported = Some(status);
-        Ok(())
     }
 
     /// Events of what changed for the user.
@@ -602,7 +637,7 @@ impl Reconciler {
             }
             Status::ActionRequired if changed => {
                 self.events
-                    .warning(object, "ApprovalRequired", status.message.clone())
+                    .warning(object, observed.action(), status.message.clone())
                     .await;
             }
             _ => {}
@@ -643,8 +678,25 @@ impl Reconciler {
         } else {
             LOOK_AGAIN
         };
-        postponed.chain([soon]).min().unwrap_or(soon)
+        let taken = observed.components.iter().any(|c| !c.taken.is_empty());
+        let taken = taken.then_some(TAKEN);
+        let held = observed.kept.is_some().then_some(usage::FRESH);
+        postponed
+            .chain(held)
+            .chain(taken)
+            .chain([soon])
+            .min()
+            .unwrap_or(soon)
     }
+}
+
+/// What was reported last: remembered, or as the object shows it.
+fn reported(object: &DynamicObject, state: &OwnerState) -> Option<IstioOperatorStatus> {
+    let shown = || {
+        let status = object.data.get("status")?;
+        serde_json::from_value::<IstioOperatorStatus>(status.clone()).ok()
+    };
+    state.reported.clone().or_else(shown)
 }
 
 /// What somebody else changes again and again, for the status.
@@ -667,5 +719,7 @@ impl std::fmt::Display for Owner {
     }
 }
 
+#[cfg(test)]
+mod revision_tests;
 #[cfg(test)]
 mod tests;

@@ -404,9 +404,7 @@ impl Resolved {
         if let Some(name) = &entry.name {
             set(&mut original, &at("name"), json!(name));
         }
-        if !entry.label.is_empty() {
-            set(&mut original, &at("labels"), json!(entry.label));
-        }
+        set(&mut original, &at("labels"), json!(entry.label));
         let service = entry.k8s.as_ref().and_then(|k8s| k8s.service.as_ref());
         if let Some(ports) = service.and_then(|service| service.get("ports"))
             && ports.as_array().is_some_and(|ports| !ports.is_empty())

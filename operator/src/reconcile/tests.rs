@@ -11,8 +11,9 @@ use crate::keep::{Account, HOLD};
 use crate::plan::accept::{APPLY, APPROVE, UPGRADE_POLICY};
 use crate::testing::FakeServer;
 
-const OPERATORS: &str = "/apis/install.istio.io/v1alpha1/namespaces/istio-system/istiooperators";
-const NAMESPACES: &str = "/api/v1/namespaces";
+pub(super) const OPERATORS: &str =
+    "/apis/install.istio.io/v1alpha1/namespaces/istio-system/istiooperators";
+pub(super) const NAMESPACES: &str = "/api/v1/namespaces";
 
 /// A cluster with one IstioOperator, and the operator.
 struct Mesh {
@@ -20,7 +21,7 @@ struct Mesh {
     reconciler: Reconciler,
 }
 
-fn config(tag: &str) -> Config {
+pub(super) fn config(tag: &str) -> Config {
     Config {
         render: Context {
             tag: tag.to_owned(),
@@ -126,7 +127,7 @@ impl Mesh {
     }
 }
 
-fn operator(server: &FakeServer, config: Config) -> Reconciler {
+pub(super) fn operator(server: &FakeServer, config: Config) -> Reconciler {
     let client = server.client();
     let events = Events::new(client.clone(), None);
     let account = Account {
@@ -138,7 +139,7 @@ fn operator(server: &FakeServer, config: Config) -> Reconciler {
 }
 
 /// Installs the operator as its manifest does, and lets it do only what that allows.
-fn install_operator(server: &FakeServer) {
+pub(super) fn install_operator(server: &FakeServer) {
     for document in bundle::documents(&Context::default()) {
         let name = document["metadata"]["name"].as_str().expect("a name");
         let namespace = document["metadata"]["namespace"].as_str();
@@ -217,7 +218,7 @@ fn leftovers(server: &FakeServer) -> Vec<String> {
     left
 }
 
-fn paths(server: &FakeServer) -> Vec<String> {
+pub(super) fn paths(server: &FakeServer) -> Vec<String> {
     server
         .take_writes()
         .into_iter()
@@ -391,6 +392,22 @@ async fn switching_to_an_autoscaler_keeps_the_replicas() {
         mesh.server.object("/deployments/istiod")["spec"]["replicas"],
         3
     );
+}
+
+#[tokio::test]
+async fn switching_an_autoscaler_off_goes_to_the_number_at_once() {
+    let mesh = Mesh::new(json!({}));
+    mesh.settle().await;
+    let replicas = || mesh.server.object("/deployments/istiod")["spec"]["replicas"].clone();
+    mesh.server.edit("/deployments/istiod", |deployment| {
+        deployment["spec"]["replicas"] = json!(4)
+    });
+    mesh.change_spec(json!({"values": {"pilot": {"autoscaleEnabled": false, "replicaCount": 3}}}));
+    mesh.reconcile().await;
+    assert_eq!(replicas(), 3, "and never 1 in between");
+    assert!(!mesh.server.has("/horizontalpodautoscalers/istiod"));
+    mesh.settle().await;
+    assert_eq!(replicas(), 3);
 }
 
 #[tokio::test]
@@ -831,8 +848,19 @@ async fn the_account_is_held_only_while_an_object_needs_it() {
 async fn ignored_objects_and_other_revisions_are_left_alone() {
     let mesh = Mesh::new(json!({}));
     mesh.change(|iop| iop["metadata"]["annotations"] = json!({IGNORE: "true"}));
-    assert_eq!(mesh.reconcile().await, None);
-    assert_eq!(paths(&mesh.server), Vec::<String>::new());
+    for written in [1, 0] {
+        assert_eq!(mesh.reconcile().await, None);
+        let paths = paths(&mesh.server);
+        assert!(
+            paths.iter().all(|path| path.ends_with("/status")),
+            "{paths:?}"
+        );
+        assert_eq!(paths.len(), written);
+        assert_eq!(mesh.condition("Paused")["status"], "True");
+    }
+    mesh.change(|iop| iop["metadata"]["annotations"] = json!({}));
+    mesh.reconcile().await;
+    assert!(mesh.condition("Paused").is_null());
     let other = Config {
         revision: "canary".into(),
         ..config("1")

@@ -2,10 +2,13 @@ mod control_plane;
 mod effects;
 mod fuzz;
 mod gateways;
+mod labels;
 mod modes;
 mod node_agents;
-mod selectors;
+mod roles;
+pub(crate) mod selectors;
 mod table;
+mod templates;
 
 use std::path::PathBuf;
 
@@ -395,7 +398,10 @@ fn the_installed_default_revision_validates_what_names_none() {
         keys.any(|key| key.name == "istiod-default-validator")
     };
     assert!(validator(json!({})));
-    assert!(!validator(json!({"revision": "canary"})));
+    assert!(
+        validator(json!({"revision": "canary"})),
+        "if nobody else does"
+    );
     assert!(!validator(json!({"profile": "empty"})));
     assert!(!validator(
         json!({"values": {"global": {"configValidation": false}}})

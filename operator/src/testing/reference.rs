@@ -72,7 +72,7 @@ fn comparable(object: &Value) -> Value {
     let Some(data) = object.get_mut("data").and_then(Value::as_object_mut) else {
         return object;
     };
-    // Text of our own: injection is not made from templates, and the note says it in our words.
+    // Not part of the captures.
     data.shift_remove("config");
     for value in data.values_mut() {
         let text = value.as_str().unwrap_or_default();
