@@ -8,7 +8,7 @@
 pub mod fingerprint;
 pub mod follow;
 pub mod memory;
-mod step;
+pub(crate) mod step;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Client;

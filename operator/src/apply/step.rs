@@ -119,7 +119,7 @@ impl Claimant<'_> {
     }
 
     /// Whether applying would change nothing but who holds the object.
-    async fn agrees(&self, live: &DynamicObject) -> Result<bool, kube::Error> {
+    pub(crate) async fn agrees(&self, live: &DynamicObject) -> Result<bool, kube::Error> {
         let body = share::anonymous(self.desired.body().into_owned());
         let would = send_body(&self.api(), self.desired.name(), body, Some(live), true).await?;
         let shared = |object: &DynamicObject| {
