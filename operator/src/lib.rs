@@ -37,5 +37,6 @@ pub mod uninstall;
 pub mod value;
 pub mod values;
 pub mod verify;
+pub mod yaml;
 
 pub use render::{Context, Rendered, render, render_object};

@@ -235,8 +235,8 @@ fn config(agent: &Agent<'_>) -> BTreeMap<String, String> {
         "" => &values.global.tag,
         _ => &values.tag,
     };
-    let selectors = serde_yaml_ng::to_string(&ambient.enablement_selectors);
-    let selectors = selectors.expect("selectors become YAML");
+    let selectors = serde_json::to_value(&ambient.enablement_selectors);
+    let selectors = crate::yaml::to_string(&selectors.expect("selectors become JSON"));
     let flags = [
         ("AMBIENT_ENABLED", ambient.enabled),
         ("AMBIENT_DNS_CAPTURE", ambient.dns_capture),
