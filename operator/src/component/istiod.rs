@@ -191,8 +191,9 @@ fn refuse_absent(pilot: &Pilot<'_>, sink: &mut Sink) {
             "kept in the ConfigMap, but the built-in injector executes no Go templates",
         );
     }
-    let templates = !values.global.omit_sidecar_injector_config_map && pilot.runs();
-    if templates && template::is_too_old(&image) {
+    let executes = !pilot.is_own() && pilot.runs();
+    let templates = !values.global.omit_sidecar_injector_config_map;
+    if executes && templates && template::is_too_old(&image) {
         sink.warning(
             "spec.tag",
             format!("pods can't be injected by {image}: the templates need istiod 1.25 or newer"),
