@@ -89,7 +89,12 @@ impl Agent<'_> {
     fn image(&self) -> String {
         let values = &self.values;
         let global = &values.global;
-        global.image(&values.image, &values.hub, &values.tag, &values.variant)
+        global.image(
+            (&values.image, "install-cni"),
+            &values.hub,
+            &values.tag,
+            &values.variant,
+        )
     }
 
     fn app_labels(&self) -> Labels {

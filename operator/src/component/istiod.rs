@@ -88,7 +88,12 @@ impl Pilot<'_> {
     pub fn image(&self) -> String {
         let values = &self.values;
         let global = &values.global;
-        global.image(&values.image, &values.hub, &values.tag, &values.variant)
+        global.image(
+            (&values.image, "pilot"),
+            &values.hub,
+            &values.tag,
+            &values.variant,
+        )
     }
 
     /// Whether the control plane is Ironsail's.
