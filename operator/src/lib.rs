@@ -31,6 +31,7 @@ pub mod settings;
 pub mod setup;
 pub mod share;
 pub mod status;
+pub mod tag;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 pub mod uninstall;

@@ -6,7 +6,7 @@ use serde_json::Value;
 use tracing::info;
 
 use super::newer::is_newer;
-use super::{Outcome, api, content, send_body};
+use super::{Outcome, api, content, selector, send_body};
 use crate::object::Manifest;
 use crate::plan::Owner;
 use crate::revision::claim::{self, Claim, DEACTIVATED_BY, Standing};
@@ -133,6 +133,9 @@ impl Claimant<'_> {
 
     /// Whether applying would change nothing but who holds the object.
     async fn agrees(&self, live: &DynamicObject) -> Result<bool, kube::Error> {
+        if selector::forbidden(self.desired, &live.data).is_some() {
+            return Ok(false);
+        }
         let body = share::anonymous(self.desired.body().into_owned());
         let would = send_body(&self.api(), self.desired.name(), body, Some(live), true).await?;
         let shared = |object: &DynamicObject| {
