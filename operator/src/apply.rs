@@ -235,6 +235,20 @@ async fn create(
     send_body(api, desired.name(), body, None, false).await
 }
 
+/// What the API server would make of an object; `live` is what is there, if something is.
+///
+/// # Errors
+/// The API server refuses the object or can't be reached.
+pub async fn dry_run(
+    client: &Client,
+    desired: &Manifest,
+    live: Option<&DynamicObject>,
+) -> Result<DynamicObject, kube::Error> {
+    let api = api(client, desired.kind(), desired.namespace());
+    let body = desired.body().into_owned();
+    send_body(&api, desired.name(), body, live, true).await
+}
+
 async fn send(
     api: &Api<DynamicObject>,
     desired: &Manifest,
@@ -263,7 +277,7 @@ async fn send_body(
 }
 
 /// What of an object is compared: everything that a writer decides.
-fn content(object: &DynamicObject) -> (ObjectMeta, Value) {
+pub(crate) fn content(object: &DynamicObject) -> (ObjectMeta, Value) {
     let metadata = ObjectMeta {
         managed_fields: None,
         resource_version: None,

@@ -1,5 +1,7 @@
 //! What of the cluster the operator sees: metadata of everything it owns, and its workloads.
 
+pub mod look;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use ironsail_mesh::label;
@@ -91,6 +93,11 @@ impl Seen {
             .iter()
             .filter(|(_, object)| object.owner.as_ref() == Some(owner));
         owned.filter(|(_, object)| object.kind.prune)
+    }
+
+    /// How an object looks, if it is there.
+    pub fn fingerprint(&self, key: &ObjectKey) -> Option<&Fingerprint> {
+        self.objects.get(key).map(|object| &object.fingerprint)
     }
 
     /// The selector of a workload, as it stands in its object.

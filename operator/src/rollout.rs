@@ -10,16 +10,15 @@ mod turn;
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::Client;
-use serde_json::Value;
 use tokio::time::Instant;
 
 use crate::apply::memory::Memory;
 use crate::apply::selector::{self, RECREATE, Reselection};
-use crate::apply::{self, Applier, Outcome};
+use crate::apply::{Applier, ApplyError, Outcome};
 use crate::component::Component;
 use crate::health::{self, Health};
+use crate::judge::Judge;
 use crate::object::Manifest;
 use crate::observe::Seen;
 use crate::plan::Owner;
@@ -135,6 +134,32 @@ fn immutable(object: &Manifest, change: &Reselection) -> String {
     )
 }
 
+/// Takes note of what became of an object.
+fn note(
+    object: &Manifest,
+    outcome: Result<Outcome, ApplyError>,
+    state: &mut ComponentState,
+    rollout: &mut Rollout,
+) {
+    match outcome {
+        Ok(Outcome::Unchanged) => {}
+        Ok(Outcome::Taken { by }) => state.taken.push(taken(object, &by)),
+        Ok(Outcome::Immutable { change }) => state.immutable.push(immutable(object, &change)),
+        Ok(Outcome::Overlaps { with }) => state.taken.push(format!(
+            "{} would inject pods that {with} injects already",
+            object.key()
+        )),
+        Ok(outcome) => rollout.changes.push(Change {
+            object: object.clone(),
+            outcome,
+        }),
+        Err(error) => {
+            rollout.terminating |= error.is_namespace_terminating();
+            state.errors.push(error.to_string());
+        }
+    }
+}
+
 impl Rolling<'_> {
     /// Applies all objects of the components that are on.
     pub async fn run(&mut self, components: &[Component], desired: &[Manifest]) -> Rollout {
@@ -162,14 +187,8 @@ impl Rolling<'_> {
             }
             state.incomplete = !later.is_empty();
             if state.incomplete {
-                let waiting = state.waiting.take();
-                state.waiting = Some(
-                    waiting
-                        .into_iter()
-                        .chain(later)
-                        .collect::<Vec<_>>()
-                        .join("; "),
-                );
+                let all: Vec<String> = state.waiting.take().into_iter().chain(later).collect();
+                state.waiting = Some(all.join("; "));
             }
             let ready =
                 state.errors.is_empty() && state.waiting.is_none() && state.failed.is_none();
@@ -202,64 +221,33 @@ impl Rolling<'_> {
             serves: serves(self.seen, desired),
             recreate: self.recreate,
         };
-        for object in desired
-            .iter()
-            .filter(|object| object.component == state.component)
-        {
-            let seen = self
-                .seen
-                .objects
-                .get(object.key())
-                .map(|seen| &seen.fingerprint);
-            if let Some(awaited) = turn.awaits(object)
-                && !applier.is_as_left(object, seen)
-            {
-                later.push(format!("{} waits for {awaited}", object.key()));
-                continue;
-            }
+        let component = state.component;
+        for object in desired.iter().filter(|o| o.component == component) {
             // The pods that it would select will not come.
             if fixed.contains(&(object.namespace(), object.name())) {
                 continue;
             }
-            match service::awaits(object, desired, self.seen, &applier).await {
-                Ok(None) => {}
+            let outcome = match turn.awaits(object, desired, &applier).await {
                 Ok(Some(awaited)) => {
                     later.push(format!("{} waits for {awaited}", object.key()));
                     continue;
                 }
-                Err(error) => {
-                    state.errors.push(error.to_string());
-                    continue;
+                Ok(None) => {
+                    applier
+                        .ensure(object, self.seen.fingerprint(object.key()))
+                        .await
                 }
-            }
-            let outcome = applier.ensure(object, seen).await;
+                Err(error) => Err(error),
+            };
             if let Ok(outcome) = &outcome
-                && turn.took(object, outcome)
+                && turn.took(object, outcome, &applier)
             {
-                self.patience.waited(state.component, true);
+                self.patience.waited(component, true);
             }
-            match outcome {
-                Ok(Outcome::Unchanged) => {}
-                Ok(Outcome::Taken { by }) => state.taken.push(taken(object, &by)),
-                Ok(Outcome::Immutable { change }) => {
-                    fixed.insert((object.namespace(), object.name()));
-                    state.immutable.push(immutable(object, &change));
-                }
-                Ok(Outcome::Overlaps { with }) => {
-                    state.taken.push(format!(
-                        "{} would inject pods that {with} injects already",
-                        object.key()
-                    ));
-                }
-                Ok(outcome) => rollout.changes.push(Change {
-                    object: object.clone(),
-                    outcome,
-                }),
-                Err(error) => {
-                    rollout.terminating |= error.is_namespace_terminating();
-                    state.errors.push(error.to_string());
-                }
+            if let Ok(Outcome::Immutable { .. }) = &outcome {
+                fixed.insert((object.namespace(), object.name()));
             }
+            note(object, outcome, state, rollout);
         }
         later
     }
@@ -269,6 +257,10 @@ impl Rolling<'_> {
         let own = desired
             .iter()
             .filter(|object| object.component == state.component);
+        let judge = Judge {
+            client: self.client,
+            seen: self.seen,
+        };
         let mut waiting = Vec::new();
         let mut failed = Vec::new();
         for object in own {
@@ -278,10 +270,8 @@ impl Rolling<'_> {
                 "Deployment" | "DaemonSet" if was_written(object, changes) => {
                     Health::Waiting(format!("{kind} {} was changed just now", object.name()))
                 }
-                "Deployment" => self.deployment(object).await,
-                "DaemonSet" => self.daemon_set(object).await,
-                "CustomResourceDefinition" if self.in_order => self.definition(object).await,
-                _ => Health::Ready,
+                "CustomResourceDefinition" if !self.in_order => Health::Ready,
+                _ => judge.health(object).await,
             };
             match health {
                 Health::Ready => {}
@@ -291,51 +281,5 @@ impl Rolling<'_> {
         }
         state.waiting = (!waiting.is_empty()).then(|| waiting.join("; "));
         state.failed = (!failed.is_empty()).then(|| failed.join("; "));
-    }
-
-    async fn deployment(&self, object: &Manifest) -> Health {
-        let Some(deployment) = self.seen.deployments.get(object.key()) else {
-            return Health::Waiting(format!("Deployment {} is new", object.name()));
-        };
-        let selector = deployment.spec.as_ref().map(|spec| spec.selector.clone());
-        let health = health::deployment(deployment);
-        self.explained(health, object.namespace(), selector).await
-    }
-
-    async fn daemon_set(&self, object: &Manifest) -> Health {
-        let Some(set) = self.seen.daemon_sets.get(object.key()) else {
-            return Health::Waiting(format!("DaemonSet {} is new", object.name()));
-        };
-        let selector = set.spec.as_ref().map(|spec| spec.selector.clone());
-        let health = health::daemon_set(set);
-        self.explained(health, object.namespace(), selector).await
-    }
-
-    /// With the reason of a pod, where something is missing.
-    async fn explained(
-        &self,
-        health: Health,
-        namespace: &str,
-        pods: Option<LabelSelector>,
-    ) -> Health {
-        let (Some(pods), false) = (pods, health == Health::Ready) else {
-            return health;
-        };
-        let Some(reason) = health::pod_reason(self.client, namespace, pods).await else {
-            return health;
-        };
-        match health {
-            Health::Ready => Health::Ready,
-            Health::Waiting(text) => Health::Waiting(format!("{text}; {reason}")),
-            Health::Failed(text) => Health::Failed(format!("{text}; {reason}")),
-        }
-    }
-
-    async fn definition(&self, object: &Manifest) -> Health {
-        let api = apply::api(self.client, object.kind(), "");
-        match api.get(object.name()).await {
-            Ok(live) => health::definition(&serde_json::to_value(&live).unwrap_or(Value::Null)),
-            Err(error) => Health::Waiting(format!("{}: {}", object.key(), apply::reason(&error))),
-        }
     }
 }

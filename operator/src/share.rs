@@ -12,9 +12,10 @@ use kube::Client;
 use kube::api::{Api, DynamicObject, Patch, PatchParams};
 use serde_json::{Value, json};
 
+use crate::apply::{ApplyError, api};
 use crate::events::operator_resource;
-use crate::object::Manifest;
-use crate::observe::owner_of;
+use crate::object::{Manifest, ObjectKey};
+use crate::observe::{SeenObject, owner_of};
 use crate::plan::Owner;
 use crate::revision::claim::CLAIM;
 
@@ -189,6 +190,27 @@ pub async fn hand_over(
         }
     }
     Ok(None)
+}
+
+/// As [`hand_over`], for what was seen.
+///
+/// # Errors
+/// The API server refuses it.
+pub async fn hand_over_if_shared(
+    client: &Client,
+    key: &ObjectKey,
+    seen: &SeenObject,
+) -> Result<Option<Owner>, ApplyError> {
+    if seen.shared_with.is_empty() {
+        return Ok(None);
+    }
+    let fail = |error| ApplyError::new(key, error);
+    let api = api(client, seen.kind, &key.namespace);
+    let live = api.get_metadata_opt(&key.name).await.map_err(fail)?;
+    match live {
+        Some(live) => hand_over(client, &api, &live.metadata).await.map_err(fail),
+        None => Ok(None),
+    }
 }
 
 /// Writes who else wants an object and, if given, who holds it from now on; only if nobody changed

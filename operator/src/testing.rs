@@ -2,6 +2,7 @@
 //! a log of what was written. Only what the operator relies on.
 
 mod apply;
+pub mod reference;
 mod rights;
 
 use std::collections::BTreeMap;

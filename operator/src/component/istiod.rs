@@ -6,6 +6,7 @@ pub mod deployment;
 pub mod rbac;
 pub mod service;
 pub mod stable;
+mod template;
 pub mod webhook;
 
 use std::collections::BTreeMap;
@@ -88,6 +89,11 @@ impl Pilot<'_> {
         let values = &self.values;
         let global = &values.global;
         global.image(&values.image, &values.hub, &values.tag, &values.variant)
+    }
+
+    /// Whether the control plane is Ironsail's.
+    fn is_own(&self) -> bool {
+        is_own_image(&self.image())
     }
 
     /// Labels of objects that run or expose istiod.
@@ -179,17 +185,17 @@ fn refuse_absent(pilot: &Pilot<'_>, sink: &mut Sink) {
     ] {
         sink.refuse_with_own_image(on, &image, at(path), what);
     }
-    let own = is_own_image(&image);
-    if own && !values.sidecar_injector_webhook.templates.is_empty() {
+    if pilot.is_own() && !values.sidecar_injector_webhook.templates.is_empty() {
         sink.warning(
             at("sidecarInjectorWebhook.templates"),
             "kept in the ConfigMap, but the built-in injector executes no Go templates",
         );
     }
-    if !own && pilot.runs() && !values.global.omit_sidecar_injector_config_map {
+    let templates = !values.global.omit_sidecar_injector_config_map && pilot.runs();
+    if templates && template::is_too_old(&image) {
         sink.warning(
-            "spec.components.pilot",
-            format!("{image} injects by Go templates, which this version does not write"),
+            "spec.tag",
+            format!("pods can't be injected by {image}: the templates need istiod 1.25 or newer"),
         );
     }
 }

@@ -73,9 +73,7 @@ impl Reconciler {
         key: &ObjectKey,
         seen: &SeenObject,
     ) -> Result<(), ApplyError> {
-        if !seen.shared_with.is_empty()
-            && let Some(heir) = self.hand_over(key, seen).await?
-        {
+        if let Some(heir) = share::hand_over_if_shared(&self.client, key, seen).await? {
             info!(owned = %key, to = %heir, "Handed object over");
             let note = format!("gave {key} to the IstioOperator {heir}, which wants it too");
             self.events.normal(object, "HandedOver", note).await;
@@ -87,21 +85,6 @@ impl Reconciler {
             self.events.normal(object, "Pruned", note).await;
         }
         Ok(())
-    }
-
-    async fn hand_over(
-        &self,
-        key: &ObjectKey,
-        seen: &SeenObject,
-    ) -> Result<Option<Owner>, ApplyError> {
-        let fail = |error| ApplyError::new(key, error);
-        let api = api(&self.client, seen.kind, &key.namespace);
-        match api.get_metadata_opt(&key.name).await.map_err(fail)? {
-            Some(live) => share::hand_over(&self.client, &api, &live.metadata)
-                .await
-                .map_err(fail),
-            None => Ok(None),
-        }
     }
 
     async fn withdraw(
