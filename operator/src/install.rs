@@ -96,6 +96,10 @@ impl Install<'_> {
                 if !taken.is_empty() {
                     return Err(InstallError::Taken(taken.join("\n")));
                 }
+                let immutable = texts(&rollout, |component| component.immutable.clone());
+                if !immutable.is_empty() {
+                    return Err(InstallError::Apply(immutable.join("\n")));
+                }
                 return self.prune(&desired, None).await;
             }
             let errors = texts(&rollout, |component| component.errors.clone());

@@ -18,7 +18,7 @@ use crate::component::Component;
 use crate::events::operator_resource;
 use crate::finalizer;
 use crate::namespace;
-use crate::plan::store::{self, Accepted};
+use crate::plan::store;
 use crate::revision::in_use::{Question, Usage};
 use crate::status::{IN_USE, Observed};
 
@@ -34,11 +34,6 @@ const GRACE: Duration = Duration::from_secs(24 * 3600);
 const UNKNOWN_GRACE: Duration = Duration::from_secs(60);
 /// An answer is used for this long.
 pub(super) const FRESH: Duration = Duration::from_secs(60);
-
-/// Whether a plan has a control plane, so that somebody may use its revision. Gateways only use one.
-fn serves(accepted: &Accepted) -> bool {
-    accepted.plan.components.contains(&Component::Pilot)
-}
 
 /// Whether a resource asks for a revision of its own.
 fn has_revision(object: &DynamicObject) -> bool {
@@ -60,15 +55,17 @@ fn annotated(object: &DynamicObject, name: &str) -> Option<Result<Duration, Diag
 
 impl Reconciler {
     /// Who uses the revision of an object, asked at most once a minute; `None` if it is the
-    /// default one, or no control plane is installed.
+    /// default one, or its control plane is not this object's.
     async fn usage(
         &self,
         object: &DynamicObject,
         owner: &Owner,
         state: &mut OwnerState,
     ) -> Option<Usage> {
-        let accepted = state.accepted.as_ref();
-        let accepted = accepted.filter(|own| serves(own) && has_revision(object))?;
+        let accepted = state.accepted.as_ref().filter(|_| has_revision(object))?;
+        if !accepted.plan.components.contains(&Component::Pilot) {
+            return None;
+        }
         if let Some((at, usage)) = &state.usage
             && at.elapsed() < FRESH
         {
