@@ -137,6 +137,10 @@ bench: tools bench-tools ## CPU, memory and times beside Envoy and nginx, in rat
 demo: ## a mesh with Bookinfo on a real Kubernetes, from nothing
 	@deploy/demo.sh up
 
+.PHONY: demo-upgrade
+demo-upgrade: ## move the demo to another revision under load
+	@deploy/demo.sh upgrade
+
 .PHONY: demo-down
 demo-down: ## remove what the demo made
 	@deploy/demo.sh down

@@ -34,6 +34,7 @@ struct Program {
 }
 
 fn main() -> ExitCode {
+    ironsail_runtime::process::end_with_reader();
     let program = Program::command()
         .try_get_matches()
         .and_then(|matches| Program::from_arg_matches(&matches));

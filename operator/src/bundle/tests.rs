@@ -213,7 +213,6 @@ fn the_service_leads_to_the_pods() {
     let labels = &deployment["spec"]["template"]["metadata"]["labels"];
     for selector in [
         &service["spec"]["selector"],
-        &only("PodDisruptionBudget")["spec"]["selector"]["matchLabels"],
         &deployment["spec"]["selector"]["matchLabels"],
     ] {
         let mut pairs = selector.as_object().expect("labels").iter();
