@@ -13,6 +13,7 @@ pub mod events;
 pub mod finalizer;
 pub mod health;
 pub mod keep;
+pub mod list_merge;
 pub mod metrics;
 pub mod namespace;
 pub mod object;
