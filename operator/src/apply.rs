@@ -139,6 +139,19 @@ pub async fn ensure(
     Ok(outcome)
 }
 
+/// What the API server would make of an object; `live` is what is there, if something is.
+///
+/// # Errors
+/// The API server refuses the object or can't be reached.
+pub async fn dry_run(
+    client: &Client,
+    desired: &Manifest,
+    live: Option<&DynamicObject>,
+) -> Result<DynamicObject, kube::Error> {
+    let api = api(client, desired.kind(), desired.namespace());
+    send(&api, desired, live, true).await
+}
+
 async fn send(
     api: &Api<DynamicObject>,
     desired: &Manifest,

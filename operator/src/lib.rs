@@ -4,6 +4,7 @@
 //! [`render`] is pure and shared with the command line; everything from [`controller`] on talks to
 //! an API server.
 
+pub mod adopt;
 pub mod apply;
 pub mod bundle;
 pub mod component;

@@ -36,6 +36,17 @@ pub struct Plan {
     pub components: Vec<Component>,
     /// In the order in which they are applied.
     pub objects: Vec<Manifest>,
+    /// Set if the objects are those of an install that was there already.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adopted: Option<Adopted>,
+}
+
+/// Where an adopted plan comes from.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Adopted {
+    /// Helm releases that objects were of, as `namespace/name`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub releases: Vec<String>,
 }
 
 /// The object that owns what is installed.
@@ -71,6 +82,7 @@ impl Fresh {
                 network: rendered.network,
                 components,
                 objects,
+                adopted: None,
             },
             definitions,
             warnings: rendered.warnings,
@@ -78,7 +90,7 @@ impl Fresh {
     }
 }
 
-fn content_hash(components: &[Component], objects: &[Manifest]) -> String {
+pub(crate) fn content_hash(components: &[Component], objects: &[Manifest]) -> String {
     let content: Vec<Value> = objects
         .iter()
         .map(|object| sorted(&object.body()))
@@ -110,11 +122,12 @@ impl Plan {
         content_hash(&self.components, &self.objects)
     }
 
-    /// The objects as they are applied for an owner: with its labels, definitions first.
+    /// The objects as they are applied for an owner: with its labels, definitions first. Those of
+    /// an adopted install stay as they are.
     pub fn desired(&self, owner: &Owner, definitions: &[Manifest]) -> Vec<Manifest> {
         let definitions = definitions
             .iter()
-            .filter(|_| self.components.contains(&Component::Base));
+            .filter(|_| self.components.contains(&Component::Base) && self.adopted.is_none());
         definitions
             .chain(&self.objects)
             .cloned()

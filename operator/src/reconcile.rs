@@ -1,5 +1,6 @@
 //! One reconciliation of one IstioOperator: a thin shell around pure decisions.
 
+mod contact;
 mod finalize;
 
 use std::collections::{BTreeMap, HashMap};
@@ -24,17 +25,20 @@ use crate::component::Component;
 use crate::delete;
 use crate::events::{Events, operator_resource};
 use crate::keep::Keeper;
+use crate::list_merge::ListMerge;
 use crate::metrics::Metrics;
 use crate::namespace;
 use crate::object::Manifest;
 use crate::observe::Seen;
-use crate::plan::accept::{Decision, decide};
+use crate::plan::accept::{Decision, Former, decide, guard};
 use crate::plan::diff::diff;
 use crate::plan::store::{self, Accepted, StoreError};
-use crate::plan::{Fresh, Owner};
+use crate::plan::{Fresh, Owner, Plan};
 use crate::render::{Context, render_object};
 use crate::rollout::{Change, Patience, Rolling, Rollout};
 use crate::status::{ComponentState, Observed, derive};
+
+pub use finalize::FINALIZER;
 
 /// Field manager of the status.
 const STATUS_MANAGER: &str = "istio-operator-status";
@@ -93,6 +97,8 @@ pub enum ReconcileError {
         what: String,
         source: Box<kube::Error>,
     },
+    #[error(transparent)]
+    Apply(#[from] crate::apply::ApplyError),
     #[error("the API server did not answer within {} s", LONGEST.as_secs())]
     Timeout,
 }
@@ -231,6 +237,7 @@ impl Reconciler {
         {
             return Ok(None);
         }
+        let object = &*self.dated(object, owner, state).await?;
         self.secure_removal(object, owner).await?;
         let mut observed = Observed {
             generation: object.metadata.generation,
@@ -292,7 +299,9 @@ impl Reconciler {
                     .iter()
                     .filter(|w| w.path.contains(".k8s."));
                 self.metrics.patch_errors.inc_by(ineffective.count() as u64);
-                let fresh = Fresh::new(rendered, &spec(object));
+                let era = ListMerge::of(&annotations(object)).ok().flatten();
+                let asked = era.unwrap_or_default().asked(&spec(object));
+                let fresh = Fresh::new(rendered, &asked);
                 observed.findings = fresh.warnings.clone();
                 Some(fresh)
             }
@@ -318,10 +327,17 @@ impl Reconciler {
             state.accepted = store::load(&self.client, owner).await?;
         }
         let Some(fresh) = fresh else { return Ok(()) };
+        let found = self.meet(object, owner, fresh, state).await?;
         let old = state.accepted.as_ref().map(|accepted| &accepted.plan);
-        let decision = decide(old, &fresh.plan, &annotations(object));
+        let annotations = annotations(object);
+        let mut decision = decide(old, &fresh.plan, &annotations);
+        if decision != Decision::Same {
+            let changes = diff(old.or(found.as_ref()), &fresh.plan);
+            let former = former(state.accepted.as_ref(), found.as_ref());
+            decision = guard(decision, former, &changes, &fresh.plan, &annotations);
+            observed.diff = Some(changes);
+        }
         observed.decision = Some((decision, fresh.plan.hash.clone()));
-        observed.diff = (decision != Decision::Same).then(|| diff(old, &fresh.plan));
         if decision != Decision::Accept {
             return Ok(());
         }
@@ -394,13 +410,15 @@ impl Reconciler {
         let desired = plan.desired(owner, &definitions);
         observed.version = plan.renderer.clone();
         observed.accepted = plan.hash.clone();
+        observed.adopted = contact::describe(plan);
         let mut rolling = Rolling {
             client: &self.client,
             seen,
             memory: &mut state.memory,
             patience: &mut state.patience,
             limit: self.config.wait,
-            in_order: !accepted.rolled_out,
+            // What was adopted runs already.
+            in_order: !accepted.rolled_out && plan.adopted.is_none(),
         };
         let rollout = rolling.run(&plan.components, &desired).await;
         observed.components = rollout.components.clone();
@@ -419,7 +437,16 @@ impl Reconciler {
             state.memory.retain(|key| wanted.contains(key));
             self.count_owned(&plan.revision, &desired);
         }
-        if rollout.is_healthy() && !accepted.rolled_out {
+        let mut is_done = rollout.is_healthy();
+        if let Some(adopted) = &plan.adopted
+            && rollout.is_applied()
+            && !accepted.rolled_out
+        {
+            self.take_from_former(object, owner, &desired, adopted)
+                .await?;
+            is_done = true;
+        }
+        if is_done && !accepted.rolled_out {
             let done = Accepted {
                 rolled_out: true,
                 ..accepted.clone()
@@ -644,6 +671,18 @@ impl Reconciler {
             LOOK_AGAIN
         };
         postponed.chain([soon]).min().unwrap_or(soon)
+    }
+}
+
+/// What was there before us.
+fn former(accepted: Option<&Accepted>, found: Option<&Plan>) -> Former {
+    match accepted {
+        Some(accepted) if accepted.plan.adopted.is_some() => match accepted.rolled_out {
+            true => Former::Kept,
+            false => Former::InTransit,
+        },
+        None if found.is_some() => Former::Kept,
+        _ => Former::Absent,
     }
 }
 

@@ -83,6 +83,8 @@ pub struct Observed {
     pub failure: Option<String>,
     /// Objects that somebody else changes again and again.
     pub contested: Vec<String>,
+    /// What the accepted plan was made from, if it was there before us.
+    pub adopted: Option<String>,
 }
 
 impl Observed {
@@ -236,10 +238,12 @@ fn new(name: &'static str, holds: bool, reason: &'static str, message: impl Into
     }
 }
 
-/// All conditions, always in the same order. `Ready`, `Reconciling` and `Stalled` are those of
+/// All conditions, always in the same order, `Adopted` only while it holds. `Ready`, `Reconciling` and `Stalled` are those of
 /// kstatus, which GitOps tools wait for.
 fn conditions(observed: &Observed) -> Vec<New> {
-    vec![
+    let adopted = observed.adopted.as_ref();
+    let adopted = adopted.map(|message| new("Adopted", true, "AsFound", message));
+    let usual = vec![
         ready(observed),
         reconciling(observed),
         stalled(observed),
@@ -247,7 +251,8 @@ fn conditions(observed: &Observed) -> Vec<New> {
         applied(observed),
         conflict(observed),
         upgrade(observed),
-    ]
+    ];
+    usual.into_iter().chain(adopted).collect()
 }
 
 fn ready(observed: &Observed) -> New {

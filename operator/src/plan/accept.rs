@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::Plan;
+use super::diff::Diff;
 
 /// `Manual`: a changed spec waits for [`APPROVE`].
 pub const APPLY: &str = "operator.ironsail.dev/apply";
@@ -48,6 +49,37 @@ pub fn decide(
     }
 }
 
+/// What an install that was there before us means for a decision.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Former {
+    /// There was none.
+    Absent,
+    /// It is there, as it was found.
+    Kept,
+    /// It is being taken over.
+    InTransit,
+}
+
+/// Asks for approval where a plan would take away what was there before us, and lets an adoption
+/// end before another plan is accepted.
+pub fn guard(
+    decision: Decision,
+    former: Former,
+    diff: &Diff,
+    fresh: &Plan,
+    annotations: &BTreeMap<String, String>,
+) -> Decision {
+    if decision != Decision::Accept || annotations.get(APPROVE) == Some(&fresh.hash) {
+        return decision;
+    }
+    match former {
+        Former::Absent => decision,
+        Former::Kept | Former::InTransit if diff.takes_away() => Decision::AwaitApproval,
+        Former::Kept => decision,
+        Former::InTransit => Decision::UpgradeAvailable,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -62,6 +94,7 @@ mod tests {
             network: String::new(),
             components: Vec::new(),
             objects: Vec::new(),
+            adopted: None,
         }
     }
 

@@ -1,5 +1,5 @@
-//! The end of an IstioOperator: all that it owns is deleted, definitions of kinds and the user's
-//! mesh configuration stay.
+//! The end of an IstioOperator: all that it owns is deleted, or left to others where the object
+//! says so; definitions of kinds and the user's mesh configuration stay.
 
 use std::time::Duration;
 
@@ -8,7 +8,9 @@ use k8s_openapi::jiff::Timestamp;
 use kube::api::{Api, DynamicObject, ListParams};
 use tracing::{info, warn};
 
-use super::{Next, Owner, ReconcileError, Reconciler, api_error};
+use super::{Next, Owner, ReconcileError, Reconciler, annotations, api_error};
+use crate::adopt::helm::{self, Finder};
+use crate::adopt::release;
 use crate::delete;
 use crate::events::operator_resource;
 use crate::finalizer;
@@ -75,7 +77,7 @@ impl Reconciler {
             self.forget(owner).await;
             return Ok(None);
         }
-        let left = self.delete_owned(owner).await;
+        let left = self.end_owned(object, owner).await;
         let waited = Timestamp::now().duration_since(since).unsigned_abs();
         match left {
             Ok(0) => {}
@@ -99,9 +101,46 @@ impl Reconciler {
             warn!(error = %chain(&error), "The operator's account keeps its finalizer");
         }
         self.metrics.cr_deletions.inc();
-        info!(object = %owner, "Deleted everything that the object owned");
+        let orphans = release::orphans(&annotations(object));
+        info!(object = %owner, orphans, "Finished the deletion of an object");
         self.forget(owner).await;
         Ok(None)
+    }
+
+    /// Deletes what an object owns, or lets it go; returns how much is still there.
+    async fn end_owned(
+        &self,
+        object: &DynamicObject,
+        owner: &Owner,
+    ) -> Result<usize, ReconcileError> {
+        match release::orphans(&annotations(object)) {
+            true => self.orphan_owned(object, owner).await,
+            false => self.delete_owned(owner).await,
+        }
+    }
+
+    /// Leaves what an owner has to others.
+    async fn orphan_owned(
+        &self,
+        object: &DynamicObject,
+        owner: &Owner,
+    ) -> Result<usize, ReconcileError> {
+        let remaining = delete::remaining(&self.client, owner)
+            .await
+            .map_err(api_error("owned objects can't be listed"))?;
+        // First, while objects still name their releases.
+        for release in release::former_releases(&remaining) {
+            if let Err(error) = helm::set_finder(&self.client, &release, Finder::Helm).await {
+                warn!(%release, error = %chain(&error), "Records of a Helm release stay hidden");
+                let command = helm::command(&release, Finder::Helm);
+                let note = format!("Helm does not list the release {release}; run: {command}");
+                self.events.warning(object, "HelmRelease", note).await;
+            }
+        }
+        for object in &remaining {
+            release::object(&self.client, object).await?;
+        }
+        Ok(0)
     }
 
     /// Deletes what an owner has; returns how much is still there.
@@ -140,17 +179,21 @@ impl Reconciler {
         }
     }
 
-    /// All objects that are this operator's; none when their definition is gone.
-    async fn selected(&self) -> Result<Vec<DynamicObject>, kube::Error> {
+    /// All IstioOperators; none when their definition is gone.
+    pub(super) async fn all(&self) -> Result<Vec<DynamicObject>, kube::Error> {
         let resource = operator_resource();
         let api = Api::<DynamicObject>::all_with(self.client.clone(), &resource);
-        let list = match api.list(&ListParams::default()).await {
-            Ok(list) => list.items,
-            Err(kube::Error::Api(answer)) if answer.code == 404 => Vec::new(),
-            Err(error) => return Err(error),
-        };
-        let own = list.into_iter();
-        Ok(own.filter(|object| self.is_selected(object)).collect())
+        match api.list(&ListParams::default()).await {
+            Ok(list) => Ok(list.items),
+            Err(kube::Error::Api(answer)) if answer.code == 404 => Ok(Vec::new()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// All objects that are this operator's.
+    async fn selected(&self) -> Result<Vec<DynamicObject>, kube::Error> {
+        let all = self.all().await?.into_iter();
+        Ok(all.filter(|object| self.is_selected(object)).collect())
     }
 
     /// Lets go of every IstioOperator if the operator itself is being removed: afterwards nobody
@@ -202,7 +245,7 @@ impl Reconciler {
         let ending = all_end
             || object.metadata.deletion_timestamp.is_some()
             || matches!(here, Ok(namespace::State::Terminating(_)));
-        if ending && let Err(error) = self.delete_owned(&owner).await {
+        if ending && let Err(error) = self.end_owned(object, &owner).await {
             warn!(object = %owner, error = %chain(&error), "Deleting failed while the operator is removed");
         }
         self.release(&owner).await?;

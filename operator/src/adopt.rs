@@ -1,0 +1,252 @@
+//! Taking over what is installed already, as it is.
+//!
+//! The accepted plan of an adopted install is made from the live objects: of each what its
+//! installer decided, nothing of what controllers keep. Applying it writes labels of metadata
+//! only, so nothing restarts. Another plan is accepted in the usual ways.
+
+pub mod fields;
+pub mod hand_over;
+pub mod helm;
+pub mod live;
+pub mod marks;
+pub mod release;
+pub mod take;
+pub mod writer;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use ironsail_mesh::label;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::Client;
+use kube::api::DynamicObject;
+use serde_json::{Value, json};
+
+use crate::apply;
+use crate::component::Component;
+use crate::object::{Manifest, ObjectKey};
+use crate::plan::{Adopted, Owner, Plan, content_hash};
+use crate::value::get;
+use live::{Live, LiveObjects};
+
+/// `true`: what is there is taken over at first contact; `false`: never.
+pub const ADOPT: &str = "operator.ironsail.dev/adopt";
+
+/// Name under which an API server is asked what it would make of an object.
+const PROBE: &str = "ironsail-dry-run";
+
+/// Whether what is there is to be taken over. `is_old`: the operator of Istio kept the object.
+pub fn is_wanted(annotations: &BTreeMap<String, String>, is_old: bool) -> bool {
+    match annotations.get(ADOPT).map(String::as_str) {
+        Some("true") => true,
+        Some("false") => false,
+        _ => is_old,
+    }
+}
+
+/// The plan that is there already, compared with the one that would be installed.
+pub struct Adoption<'a> {
+    pub client: &'a Client,
+    pub owner: &'a Owner,
+    pub fresh: &'a Plan,
+    pub live: &'a LiveObjects,
+}
+
+impl Adoption<'_> {
+    /// The live objects as a plan, without asking the cluster about them.
+    pub fn as_found(&self) -> Plan {
+        let objects = self.live.values().filter_map(|live| self.taken(live));
+        self.plan(objects.collect())
+    }
+
+    /// The live objects as a plan whose objects an API server says it would not change.
+    pub async fn as_adopted(&self) -> Plan {
+        let mut objects = Vec::new();
+        for live in self.live.values() {
+            if let Some(taken) = self.taken(live) {
+                let best = match self.fresh_one(live) {
+                    Some(fresh) if self.is_same(fresh, &taken, live).await => fresh.clone(),
+                    _ => taken,
+                };
+                objects.push(self.harmless(best, live).await);
+            }
+        }
+        self.plan(objects)
+    }
+
+    fn plan(&self, mut objects: Vec<Manifest>) -> Plan {
+        objects.sort_by_cached_key(Manifest::order);
+        let there: BTreeSet<Component> = objects.iter().map(|object| object.component).collect();
+        let components: Vec<Component> = there.into_iter().collect();
+        let releases = self.live.values();
+        let releases: BTreeSet<String> = releases
+            .filter_map(|live| live::release(&live.object.metadata))
+            .map(|release| release.to_string())
+            .collect();
+        Plan {
+            hash: content_hash(&components, &objects),
+            renderer: self.version(),
+            components,
+            objects,
+            network: String::new(),
+            adopted: Some(Adopted {
+                releases: releases.into_iter().collect(),
+            }),
+            ..self.fresh.clone()
+        }
+    }
+
+    /// Version of what is there: as labels say it, or the tag of the control plane's image.
+    fn version(&self) -> String {
+        let labelled = |label: &str| {
+            let labels = |live: &Live| live.object.metadata.labels.clone()?.remove(label);
+            let mut pilots = self.live.values().filter(|live| is_pilot(live));
+            pilots.find_map(labels)
+        };
+        let image = || {
+            let pilot = self.live.values().find(|live| is_pilot(live))?;
+            let image = pilot
+                .object
+                .data
+                .pointer("/spec/template/spec/containers/0/image")?;
+            Some(image.as_str()?.rsplit_once(':')?.1.to_owned())
+        };
+        let found = labelled(label::OPERATOR_VERSION)
+            .or_else(|| labelled(label::APP_KUBERNETES_VERSION))
+            .or_else(image);
+        found.unwrap_or_else(|| "unknown".to_owned())
+    }
+
+    fn fresh_one(&self, live: &Live) -> Option<&Manifest> {
+        let key = key(live);
+        let mut objects = self.fresh.objects.iter();
+        objects.find(|object| *object.key() == key)
+    }
+
+    fn taken(&self, live: &Live) -> Option<Manifest> {
+        let fresh = self.fresh_one(live);
+        let component = fresh.map_or_else(|| component(&live.object.metadata), |o| o.component);
+        let body = take::body(&live.object, live.kind, self.is_scaled(live));
+        Manifest::new(component, body).ok()
+    }
+
+    /// Whether an autoscaler decides the replicas of an object.
+    fn is_scaled(&self, live: &Live) -> bool {
+        let metadata = &live.object.metadata;
+        let scaled = metadata.managed_fields.iter().flatten();
+        let mut scaled = scaled.filter_map(|entry| entry.subresource.as_deref());
+        if scaled.any(|subresource| subresource == "scale") {
+            return true;
+        }
+        let targets = |kind: &str, namespace: Option<&str>, spec: Option<&Value>| {
+            let target = spec.and_then(|spec| get(spec, &["scaleTargetRef", "name"]));
+            kind == "HorizontalPodAutoscaler"
+                && namespace == metadata.namespace.as_deref()
+                && target.and_then(Value::as_str) == metadata.name.as_deref()
+        };
+        let live = self.live.values().any(|other| {
+            let namespace = other.object.metadata.namespace.as_deref();
+            targets(other.kind.kind, namespace, other.object.data.get("spec"))
+        });
+        live || self.fresh.objects.iter().any(|other| {
+            let body = other.body();
+            targets(other.kind().kind, Some(other.namespace()), body.get("spec"))
+        })
+    }
+
+    /// Whether installing the fresh object would leave the live one as it is.
+    async fn is_same(&self, fresh: &Manifest, taken: &Manifest, live: &Live) -> bool {
+        let (wanted, there) = (
+            take::comparable(&fresh.body()),
+            take::comparable(&taken.body()),
+        );
+        if wanted == there {
+            return true;
+        }
+        // The difference may be what an API server adds by itself.
+        if wanted.get("metadata") != there.get("metadata") {
+            return false;
+        }
+        let made = self.probe(fresh).await;
+        made.is_some_and(|made| take::decided(&made) == take::decided(&live.object))
+    }
+
+    /// What the API server would make of an object if there were none yet.
+    async fn probe(&self, fresh: &Manifest) -> Option<DynamicObject> {
+        let mut body = fresh.body().into_owned();
+        crate::value::set(&mut body, &["metadata", "name"], json!(PROBE));
+        let probe = Manifest::new(fresh.component, body).ok()?;
+        apply::dry_run(self.client, &probe, None).await.ok()
+    }
+
+    /// The object, or no more of it than its metadata if applying it would change what runs.
+    async fn harmless(&self, object: Manifest, live: &Live) -> Manifest {
+        let plan = Plan {
+            objects: vec![object.clone()],
+            ..self.plan(Vec::new())
+        };
+        let desired = plan.desired(self.owner, &[]);
+        let changes = match desired.first() {
+            Some(desired) => match apply::dry_run(self.client, desired, Some(&live.object)).await {
+                Ok(would) => without_status(&would) != without_status(&live.object),
+                Err(_) => true,
+            },
+            None => false,
+        };
+        match changes {
+            true => metadata_only(object),
+            false => object,
+        }
+    }
+}
+
+fn without_status(object: &DynamicObject) -> Value {
+    let mut data = object.data.clone();
+    if let Some(data) = data.as_object_mut() {
+        data.shift_remove("status");
+    }
+    data
+}
+
+fn metadata_only(mut object: Manifest) -> Manifest {
+    if let Some(body) = object.body_mut().as_object_mut() {
+        body.retain(|key, _| ["apiVersion", "kind", "metadata"].contains(&key.as_str()));
+    }
+    object
+}
+
+fn key(live: &Live) -> ObjectKey {
+    crate::observe::key(live.kind, &live.object.metadata)
+}
+
+fn is_pilot(live: &Live) -> bool {
+    let labels = live.object.metadata.labels.as_ref();
+    let app = labels.and_then(|labels| labels.get(label::APP));
+    live.kind.kind == "Deployment" && app.is_some_and(|app| app == "istiod")
+}
+
+/// The component that an object's labels name.
+fn component(metadata: &ObjectMeta) -> Component {
+    let label = |key: &str| {
+        let labels = metadata.labels.as_ref();
+        labels
+            .and_then(|labels| labels.get(key))
+            .map_or("", String::as_str)
+    };
+    let named = Component::ALL
+        .into_iter()
+        .find(|component| component.as_str() == label(label::COMPONENT));
+    named.unwrap_or_else(|| {
+        let chart = label("helm.sh/chart");
+        let is = |name: &str| chart.starts_with(&format!("{name}-"));
+        let is_egress = label("istio").starts_with("egress");
+        match label(label::APP) {
+            _ if is("istio-egress") || (is("gateway") && is_egress) => Component::EgressGateways,
+            _ if is("istio-ingress") || is("gateway") => Component::IngressGateways,
+            _ if is("cni") => Component::Cni,
+            _ if is("ztunnel") => Component::Ztunnel,
+            "istiod" | "sidecar-injector" => Component::Pilot,
+            _ if is("istiod") => Component::Pilot,
+            _ => Component::Base,
+        }
+    })
+}

@@ -1,0 +1,198 @@
+//! First contact with an IstioOperator: who kept it before, and what is there already.
+
+use std::borrow::Cow;
+
+use ironsail_runtime::log::chain;
+use kube::api::{Api, DynamicObject, Patch, PatchParams};
+use serde_json::json;
+use tracing::{info, warn};
+
+use super::{Fresh, IGNORE, Owner, OwnerState, ReconcileError, Reconciler, annotations, api_error};
+use crate::adopt::helm::{self, Finder};
+use crate::adopt::live::{LiveObjects, Search};
+use crate::adopt::{self, Adoption, hand_over, marks};
+use crate::delete;
+use crate::events::operator_resource;
+use crate::list_merge::{self, ListMerge};
+use crate::object::Manifest;
+use crate::observe;
+use crate::plan::store::{self, Accepted};
+use crate::plan::{Adopted, Plan};
+
+impl Reconciler {
+    fn operators(&self, owner: &Owner) -> Api<DynamicObject> {
+        Api::namespaced_with(self.client.clone(), &owner.namespace, &operator_resource())
+    }
+
+    /// The object with its era, which is written to it once if the old operator kept it.
+    ///
+    /// This comes before our finalizer and status, so that its marks are told from ours.
+    pub(super) async fn dated<'a>(
+        &self,
+        object: &'a DynamicObject,
+        owner: &Owner,
+        state: &mut OwnerState,
+    ) -> Result<Cow<'a, DynamicObject>, ReconcileError> {
+        let known = annotations(object).contains_key(list_merge::ANNOTATION);
+        if known || marks::is_reported(object) || self.has_plan(owner, state).await? {
+            return Ok(Cow::Borrowed(object));
+        }
+        if !self.is_old(owner).await? {
+            return Ok(Cow::Borrowed(object));
+        }
+        let era = ListMerge::ByName.as_str();
+        let body = json!({"metadata": {"annotations": {list_merge::ANNOTATION: era}}});
+        let params = PatchParams {
+            field_manager: Some(crate::apply::MANAGER.to_owned()),
+            ..PatchParams::default()
+        };
+        let api = self.operators(owner);
+        let dated = api.patch(&owner.name, &params, &Patch::Merge(&body)).await;
+        let dated = dated.map_err(api_error("the era of lists can't be written"))?;
+        info!(object = %owner, "The operator of Istio kept the object; lists merge by name");
+        let note = "the operator of Istio kept this object: lists merge by name, as they did";
+        self.events.normal(object, "ListMerge", note).await;
+        Ok(Cow::Owned(dated))
+    }
+
+    async fn has_plan(
+        &self,
+        owner: &Owner,
+        state: &mut OwnerState,
+    ) -> Result<bool, ReconcileError> {
+        if state.accepted.is_none() {
+            state.accepted = store::load(&self.client, owner).await?;
+        }
+        Ok(state.accepted.is_some())
+    }
+
+    /// Whether the operator of Istio up to 1.23 kept an object. Its managed fields are needed,
+    /// which no watch keeps.
+    async fn is_old(&self, owner: &Owner) -> Result<bool, ReconcileError> {
+        let found = self.operators(owner).get_opt(&owner.name).await;
+        let found = found.map_err(api_error("the object can't be read"))?;
+        if found.is_some_and(|found| marks::on_object(&found)) {
+            return Ok(true);
+        }
+        let owned = delete::remaining(&self.client, owner).await;
+        let owned = owned.map_err(api_error("owned objects can't be listed"))?;
+        Ok(owned.iter().any(|o| marks::on_owned(&o.metadata)))
+    }
+
+    /// Looks at what is there before the first plan is accepted: adopts it, or returns it.
+    pub(super) async fn meet(
+        &self,
+        object: &DynamicObject,
+        owner: &Owner,
+        fresh: &Fresh,
+        state: &mut OwnerState,
+    ) -> Result<Option<Plan>, ReconcileError> {
+        if self.has_plan(owner, state).await? {
+            return Ok(None);
+        }
+        let others = self.others(owner).await?;
+        let search = Search {
+            client: &self.client,
+            owner,
+            fresh: &fresh.plan,
+            others: &others,
+        };
+        let unread = || api_error("what is installed can't be read");
+        let mut live = search.own().await.map_err(unread())?;
+        if live.is_empty() {
+            return Ok(None);
+        }
+        let wanted = self.wants_adoption(object, owner, &live).await?;
+        if wanted {
+            search.add_siblings(&mut live).await.map_err(unread())?;
+        }
+        let adoption = Adoption {
+            client: &self.client,
+            owner,
+            fresh: &fresh.plan,
+            live: &live,
+        };
+        if !wanted {
+            return Ok(Some(adoption.as_found()));
+        }
+        let accepted = Accepted {
+            plan: adoption.as_adopted().await,
+            rolled_out: false,
+            replaced: false,
+        };
+        let reference = store::owner_reference(&object.metadata);
+        store::save(&self.client, owner, &reference, &accepted).await?;
+        let objects = accepted.plan.objects.len();
+        info!(object = %owner, plan = %accepted.plan.hash, objects, "Adopts what is there");
+        state.patience.reset();
+        state.accepted = Some(accepted);
+        Ok(None)
+    }
+
+    async fn wants_adoption(
+        &self,
+        object: &DynamicObject,
+        owner: &Owner,
+        live: &LiveObjects,
+    ) -> Result<bool, ReconcileError> {
+        let annotations = annotations(object);
+        let by_era = ListMerge::of(&annotations) == Ok(Some(ListMerge::ByName));
+        let by_owned = || {
+            let mut metadata = live.values().map(|live| &live.object.metadata);
+            metadata.any(|m| observe::owner_of(m).as_ref() == Some(owner) && marks::on_owned(m))
+        };
+        let is_old = by_era || by_owned() || self.is_old(owner).await?;
+        Ok(adopt::is_wanted(&annotations, is_old))
+    }
+
+    /// Other IstioOperators that somebody reconciles.
+    async fn others(&self, owner: &Owner) -> Result<Vec<Owner>, ReconcileError> {
+        let all = self.all().await;
+        let all = all.map_err(api_error("objects can't be listed"))?;
+        let ignored = |object: &&DynamicObject| {
+            annotations(object).get(IGNORE).map(String::as_str) != Some("true")
+        };
+        let owners = all.iter().filter(ignored).map(Owner::of);
+        Ok(owners.filter(|other| other != owner).collect())
+    }
+
+    /// Takes what was adopted from its former owners, once all of it carries our labels.
+    pub(super) async fn take_from_former(
+        &self,
+        object: &DynamicObject,
+        owner: &Owner,
+        desired: &[Manifest],
+        adopted: &Adopted,
+    ) -> Result<(), ReconcileError> {
+        for manifest in desired {
+            hand_over::object(&self.client, manifest).await?;
+        }
+        // Records go last: until here Helm can still be asked what it installed.
+        let releases = adopted.releases.iter().filter_map(|text| helm::parse(text));
+        for release in releases {
+            if let Err(error) = helm::set_finder(&self.client, &release, Finder::Nobody).await {
+                warn!(%release, error = %chain(&error), "Records of a Helm release stay");
+                let command = helm::command(&release, Finder::Nobody);
+                let note = format!("Helm still lists the release {release}; run: {command}");
+                self.events.warning(object, "HelmRelease", note).await;
+            }
+        }
+        info!(object = %owner, "Adopted what was there");
+        let note = format!("took {} objects over as they are", desired.len());
+        self.events.normal(object, "Adopted", note).await;
+        Ok(())
+    }
+}
+
+/// What the condition says about an adopted plan.
+pub(super) fn describe(plan: &Plan) -> Option<String> {
+    let adopted = plan.adopted.as_ref()?;
+    let from = match adopted.releases.is_empty() {
+        true => String::new(),
+        false => format!(", from the Helm releases {}", adopted.releases.join(", ")),
+    };
+    Some(format!(
+        "{} objects are kept as they were found{from}",
+        plan.objects.len()
+    ))
+}
