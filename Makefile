@@ -67,7 +67,7 @@ node: node-tools ## build the one-node Kubernetes
 
 .PHONY: crds
 crds: tools ## write deploy/crds from the types
-	cargo run -q -p ironsail-crds --bin crdgen
+	cargo run -q -p ironsail-crds --bin crdgen deploy/crds
 
 .PHONY: lint
 lint: tools ## format and clippy, warnings denied

@@ -28,12 +28,15 @@ pub(crate) fn mesh<S: Spec>() -> Value {
 }
 
 /// The schema of a kind whose stored objects may be older than any schema: unknown fields are
-/// kept at every level of the spec and `null` is allowed everywhere in it.
+/// kept at every level of the spec and `null` is allowed everywhere in it. Until there is a status
+/// no generation counts as observed, so that tools which know kstatus don't take a new object for
+/// a finished one.
 pub(crate) fn open<S: Spec>() -> Value {
     let mut spec = structural::of::<S>();
     structural::open(&mut spec);
     let mut status = structural::of::<S::Status>();
     set(&mut status, PRESERVE, true.into());
+    set(&mut status, "default", json!({ "observedGeneration": -1 }));
     let mut root = root(spec, status);
     set(&mut root, PRESERVE, true.into());
     root

@@ -4,10 +4,12 @@
 //! the one of `$KUBECONFIG`; `make e2e` boots one where there is none.
 
 pub mod audit;
+pub mod health;
 pub mod image;
 pub mod kubectl;
 pub mod mesh;
 pub mod namespace;
+pub mod resource;
 pub mod traffic;
 pub mod wait;
 
@@ -23,4 +25,10 @@ pub(crate) fn directory() -> anyhow::Result<PathBuf> {
     std::env::var_os("CARGO_MANIFEST_DIR")
         .map(PathBuf::from)
         .context("CARGO_MANIFEST_DIR is not set: run the tests with cargo")
+}
+
+/// Standard base64, as `caBundle` wants it.
+pub fn base64(bytes: &[u8]) -> String {
+    use base64::Engine as _;
+    base64::engine::general_purpose::STANDARD.encode(bytes)
 }

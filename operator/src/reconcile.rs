@@ -36,7 +36,7 @@ use crate::plan::store::{self, Accepted, StoreError};
 use crate::plan::{Fresh, Owner, Plan};
 use crate::render::{Context, render_object};
 use crate::rollout::{Change, Patience, Rolling, Rollout};
-use crate::status::{ComponentState, Observed, derive};
+use crate::status::{ComponentState, Observed, derive, paused};
 
 pub use finalize::FINALIZER;
 
@@ -235,7 +235,7 @@ impl Reconciler {
             .get(IGNORE)
             .is_some_and(|text| text == "true")
         {
-            return Ok(None);
+            return self.pause(object, owner, state).await;
         }
         let object = &*self.dated(object, owner, state).await?;
         self.secure_removal(object, owner).await?;
@@ -552,7 +552,25 @@ impl Reconciler {
         }
     }
 
-    /// Writes the status, if it differs from what was written before.
+    /// Says that the object is left alone, and does nothing else.
+    async fn pause(
+        &self,
+        object: &DynamicObject,
+        owner: &Owner,
+        state: &mut OwnerState,
+    ) -> Result<Next, ReconcileError> {
+        let previous = reported(object, state);
+        let request = format!("{IGNORE}=true");
+        let generation = object.metadata.generation;
+        let status = paused(previous.as_ref(), generation, &request, Timestamp::now());
+        if self.write_status(object, owner, previous, &status).await? {
+            info!(object = %owner, "Paused");
+        }
+        state.reported = Some(status);
+        Ok(None)
+    }
+
+    /// Writes the status, if it differs from what was written before, and tells the user.
     async fn report(
         &self,
         object: &DynamicObject,
@@ -560,15 +578,27 @@ impl Reconciler {
         observed: &Observed,
         state: &mut OwnerState,
     ) -> Result<(), ReconcileError> {
-        let shown = || {
-            let status = object.data.get("status")?;
-            serde_json::from_value::<IstioOperatorStatus>(status.clone()).ok()
-        };
-        let previous = state.reported.clone().or_else(shown);
+        let previous = reported(object, state);
         let status = derive(previous.as_ref(), observed, Timestamp::now());
-        if previous.as_ref() == Some(&status) {
-            state.reported = Some(status);
-            return Ok(());
+        let written = self.write_status(object, owner, previous.clone(), &status);
+        if written.await? {
+            self.tell_status(object, previous.as_ref(), &status, observed)
+                .await;
+        }
+        state.reported = Some(status);
+        Ok(())
+    }
+
+    /// Whether the status differed from the previous one and was written.
+    async fn write_status(
+        &self,
+        object: &DynamicObject,
+        owner: &Owner,
+        previous: Option<IstioOperatorStatus>,
+        status: &IstioOperatorStatus,
+    ) -> Result<bool, ReconcileError> {
+        if previous.as_ref() == Some(status) {
+            return Ok(false);
         }
         let resource = operator_resource();
         let api: Api<DynamicObject> =
@@ -584,17 +614,11 @@ impl Reconciler {
             .patch_status(&owner.name, &params, &Patch::Apply(&body))
             .await
         {
-            Ok(_) => {}
+            Ok(_) => Ok(true),
             // The object is gone or was made anew: nobody waits for this status.
-            Err(kube::Error::Api(answer)) if answer.code == 404 || answer.code == 409 => {
-                return Ok(());
-            }
-            Err(error) => return Err(api_error("the status can't be written")(error)),
+            Err(kube::Error::Api(answer)) if answer.code == 404 || answer.code == 409 => Ok(false),
+            Err(error) => Err(api_error("the status can't be written")(error)),
         }
-        self.tell_status(object, previous.as_ref(), &status, observed)
-            .await;
-        state.reported = Some(status);
-        Ok(())
     }
 
     /// Events of what changed for the user.
@@ -684,6 +708,15 @@ fn former(accepted: Option<&Accepted>, found: Option<&Plan>) -> Former {
         None if found.is_some() => Former::Kept,
         _ => Former::Absent,
     }
+}
+
+/// What was reported last: remembered, or as the object shows it.
+fn reported(object: &DynamicObject, state: &OwnerState) -> Option<IstioOperatorStatus> {
+    let shown = || {
+        let status = object.data.get("status")?;
+        serde_json::from_value::<IstioOperatorStatus>(status.clone()).ok()
+    };
+    state.reported.clone().or_else(shown)
 }
 
 /// What somebody else changes again and again, for the status.

@@ -11,6 +11,8 @@ use crate::component::Component;
 use crate::plan::accept::Decision;
 use crate::plan::diff::Diff;
 
+/// Condition of an object that is left alone on request; there only as long as it is.
+const PAUSED: &str = "Paused";
 /// Characters of a message; the rest is cut, because status is read by people.
 const MAX_MESSAGE: usize = 4096;
 
@@ -201,6 +203,28 @@ pub fn derive(
         plan: plan(observed),
         conditions,
     }
+}
+
+/// The status of an object that is left alone on request: what was said before, and `Paused`.
+pub fn paused(
+    previous: Option<&IstioOperatorStatus>,
+    generation: Option<i64>,
+    request: &str,
+    now: Timestamp,
+) -> IstioOperatorStatus {
+    let mut status = previous.cloned().unwrap_or_default();
+    let old = status.conditions.iter().position(|c| c.type_ == PAUSED);
+    let old = old.map(|at| status.conditions.remove(at));
+    let since = old.filter(|old| old.status == "True");
+    status.conditions.push(Condition {
+        type_: PAUSED.to_owned(),
+        status: "True".to_owned(),
+        reason: "Requested".to_owned(),
+        message: format!("nothing is changed or repaired while the annotation {request} is there"),
+        observed_generation: generation,
+        last_transition_time: since.map_or(Time(now), |old| old.last_transition_time),
+    });
+    status
 }
 
 /// The plan of the current spec beside the one in force.

@@ -2,6 +2,7 @@
 //!
 //! One static binary: `apps echo`, `apps bookinfo reviews`, `apps tcp-echo`, `apps server-first`, `apps load`, …
 
+mod admission;
 mod bookinfo;
 mod client;
 mod echo;
@@ -25,6 +26,8 @@ struct Cli {
 enum Command {
     /// HTTP/1.1, h2c and gRPC health server that tells what it received.
     Echo(echo::Options),
+    /// A mutating admission webhook as clusters have them: other registry, limits on containers.
+    Admission(admission::Options),
     /// One service of our Bookinfo.
     Bookinfo(bookinfo::Options),
     /// Sends back what it receives over TCP.
@@ -68,6 +71,7 @@ fn main() -> anyhow::Result<()> {
 async fn run(command: Command) -> anyhow::Result<()> {
     match command {
         Command::Echo(options) => server::until_signal(echo::run(options)).await,
+        Command::Admission(options) => server::until_signal(admission::run(options)).await,
         Command::Bookinfo(options) => server::until_signal(bookinfo::run(options)).await,
         Command::TcpEcho { listen } => server::until_signal(tcp::echo(listen)).await,
         Command::ServerFirst { listen } => server::until_signal(tcp::server_first(listen)).await,

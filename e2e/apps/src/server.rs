@@ -14,8 +14,10 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
-use tokio::net::TcpListener;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio_rustls::TlsAcceptor;
 
 /// Body of all answers.
 pub type Body = BoxBody<Bytes, Infallible>;
@@ -44,13 +46,47 @@ pub async fn until_signal(work: impl Future<Output = anyhow::Result<()>>) -> any
     }
 }
 
-/// Serves HTTP/1.1 and HTTP/2 with prior knowledge on one port.
-pub async fn serve_http<H>(listen: SocketAddr, handler: H) -> anyhow::Result<()>
-where
+/// Answers requests of a peer.
+pub trait Handler:
+    Fn(Request<Incoming>, SocketAddr) -> BoxFuture<'static, Response<Body>> + Clone + Send + 'static
+{
+}
+
+impl<H> Handler for H where
     H: Fn(Request<Incoming>, SocketAddr) -> BoxFuture<'static, Response<Body>>
         + Clone
         + Send
-        + 'static,
+        + 'static
+{
+}
+
+/// Serves HTTP/1.1 and HTTP/2 with prior knowledge on one port.
+pub async fn serve_http(listen: SocketAddr, handler: impl Handler) -> anyhow::Result<()> {
+    accept(listen, |stream| std::future::ready(Some(stream)), handler).await
+}
+
+/// Like [`serve_http`], over TLS.
+pub async fn serve_https(
+    listen: SocketAddr,
+    acceptor: TlsAcceptor,
+    handler: impl Handler,
+) -> anyhow::Result<()> {
+    let greet = move |stream| {
+        let acceptor = acceptor.clone();
+        async move { acceptor.accept(stream).await.ok() }
+    };
+    accept(listen, greet, handler).await
+}
+
+/// Accepts connections and serves those that `greet` lets pass.
+async fn accept<S, F>(
+    listen: SocketAddr,
+    greet: impl Fn(TcpStream) -> F,
+    handler: impl Handler,
+) -> anyhow::Result<()>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    F: Future<Output = Option<S>> + Send + 'static,
 {
     let listener = TcpListener::bind(listen).await?;
     println!("listening on {}", listener.local_addr()?);
@@ -61,7 +97,9 @@ where
         };
         stream.set_nodelay(true)?;
         let handler = handler.clone();
+        let greeted = greet(stream);
         tokio::spawn(async move {
+            let Some(stream) = greeted.await else { return };
             let service = service_fn(move |request| {
                 let answer = handler(request, peer);
                 async move { Ok::<_, Infallible>(answer.await) }

@@ -4,7 +4,10 @@
 
 mod a_bookinfo;
 mod b_bad_input;
+mod b_customisation;
 mod b_drift;
+mod b_other_writers;
+mod b_status;
 mod c_difficult_pods;
 mod c_rolling_restart;
 mod d_control_plane_away;

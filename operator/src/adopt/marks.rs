@@ -8,22 +8,24 @@ use serde_json::Value;
 use super::writer::entries;
 use crate::apply::MANAGER;
 use crate::reconcile::FINALIZER;
-use crate::value::get;
+use crate::value::{get, text};
 
 /// The last version that had an operator.
 const LAST: (u32, u32) = (1, 23);
 
-/// Whether the operator of Ironsail has reported on an object: the old one wrote neither.
+/// Whether the operator of Ironsail has worked on an object: the old one wrote no conditions, and
+/// while an object is paused there is one that says only that.
 pub fn is_reported(object: &DynamicObject) -> bool {
-    let has = |field: &str| get(&object.data, &["status", field]).is_some();
-    has("conditions") || has("observedGeneration")
+    let conditions = get(&object.data, &["status", "conditions"]).and_then(Value::as_array);
+    let mut conditions = conditions.into_iter().flatten();
+    conditions.any(|condition| text(condition, &["type"]) == Some("Ready"))
 }
 
 /// Whether an object, read with its managed fields, shows that the old operator kept it.
 pub fn on_object(object: &DynamicObject) -> bool {
-    let has_status = ["status", "componentStatus"]
-        .iter()
-        .any(|field| get(&object.data, &["status", field]).is_some());
+    let status = text(&object.data, &["status", "status"]).is_some_and(|text| text != "NONE");
+    let components = get(&object.data, &["status", "componentStatus"]).and_then(Value::as_object);
+    let has_status = status || components.is_some_and(|components| !components.is_empty());
     !is_reported(object) && (has_status || has_foreign_finalizer(&object.metadata))
 }
 
@@ -77,6 +79,17 @@ mod tests {
         check("its status", json!({}), old.clone(), true);
         check("our status", json!({}), ours.clone(), false);
         check("its finalizer", held("operator"), json!({}), true);
+        let paused = |status: &str| {
+            json!({"status": status, "observedGeneration": -1,
+                "conditions": [{"type": "Paused", "status": "True"}]})
+        };
+        check("new, paused", json!({}), paused("NONE"), false);
+        check(
+            "its status, paused by us",
+            json!({}),
+            paused("HEALTHY"),
+            true,
+        );
         check(
             "from a backup",
             json!({"finalizers": [FINALIZER]}),

@@ -832,8 +832,19 @@ async fn the_account_is_held_only_while_an_object_needs_it() {
 async fn ignored_objects_and_other_revisions_are_left_alone() {
     let mesh = Mesh::new(json!({}));
     mesh.change(|iop| iop["metadata"]["annotations"] = json!({IGNORE: "true"}));
-    assert_eq!(mesh.reconcile().await, None);
-    assert_eq!(paths(&mesh.server), Vec::<String>::new());
+    for written in [1, 0] {
+        assert_eq!(mesh.reconcile().await, None);
+        let paths = paths(&mesh.server);
+        assert!(
+            paths.iter().all(|path| path.ends_with("/status")),
+            "{paths:?}"
+        );
+        assert_eq!(paths.len(), written);
+        assert_eq!(mesh.condition("Paused")["status"], "True");
+    }
+    mesh.change(|iop| iop["metadata"]["annotations"] = json!({}));
+    mesh.reconcile().await;
+    assert!(mesh.condition("Paused").is_null());
     let other = Config {
         revision: "canary".into(),
         ..config("1")
