@@ -55,25 +55,31 @@ impl Adoption<'_> {
     /// The live objects as a plan, without asking the cluster about them.
     pub fn as_found(&self) -> Plan {
         let objects = self.live.values().filter_map(|live| self.taken(live));
-        self.plan(objects.collect())
+        self.plan(objects.collect(), Vec::new())
     }
 
     /// The live objects as a plan whose objects an API server says it would not change.
     pub async fn as_adopted(&self) -> Plan {
         let mut objects = Vec::new();
+        let mut left = Vec::new();
         for live in self.live.values() {
-            if let Some(taken) = self.taken(live) {
-                let best = match self.fresh_one(live) {
-                    Some(fresh) if self.is_same(fresh, &taken, live).await => fresh.clone(),
-                    _ => taken,
-                };
-                objects.push(self.harmless(best, live).await);
+            let Some(taken) = self.taken(live) else {
+                continue;
+            };
+            let best = match self.fresh_one(live) {
+                Some(fresh) if self.is_same(fresh, &taken, live).await => fresh.clone(),
+                _ => taken,
+            };
+            match self.judge(&best, live).await {
+                Effect::None => objects.push(best),
+                Effect::Changes => objects.push(metadata_only(best)),
+                Effect::Refused => left.push(key(live)),
             }
         }
-        self.plan(objects)
+        self.plan(objects, left)
     }
 
-    fn plan(&self, mut objects: Vec<Manifest>) -> Plan {
+    fn plan(&self, mut objects: Vec<Manifest>, left: Vec<ObjectKey>) -> Plan {
         objects.sort_by_cached_key(Manifest::order);
         let there: BTreeSet<Component> = objects.iter().map(|object| object.component).collect();
         let components: Vec<Component> = there.into_iter().collect();
@@ -90,6 +96,7 @@ impl Adoption<'_> {
             network: String::new(),
             adopted: Some(Adopted {
                 releases: releases.into_iter().collect(),
+                left,
             }),
             ..self.fresh.clone()
         }
@@ -178,25 +185,26 @@ impl Adoption<'_> {
         apply::dry_run(self.client, &probe, None).await.ok()
     }
 
-    /// The object, or no more of it than its metadata if applying it would change what runs.
-    async fn harmless(&self, object: Manifest, live: &Live) -> Manifest {
-        let plan = Plan {
-            objects: vec![object.clone()],
-            ..self.plan(Vec::new())
-        };
-        let desired = plan.desired(self.owner, &[]);
-        let changes = match desired.first() {
-            Some(desired) => match apply::dry_run(self.client, desired, Some(&live.object)).await {
-                Ok(would) => without_status(&would) != without_status(&live.object),
-                Err(_) => true,
-            },
-            None => false,
-        };
-        match changes {
-            true => metadata_only(object),
-            false => object,
+    /// What applying an object would do beside labelling it.
+    async fn judge(&self, object: &Manifest, live: &Live) -> Effect {
+        let plan = self.plan(vec![object.clone()], Vec::new());
+        let desired = plan.desired(self.owner, &[]).into_iter().next();
+        let desired = desired.as_ref().unwrap_or(object);
+        match apply::dry_run(self.client, desired, Some(&live.object)).await {
+            Ok(would) if without_status(&would) == without_status(&live.object) => Effect::None,
+            Err(kube::Error::Api(answer)) if answer.code == 403 => Effect::Refused,
+            Ok(_) | Err(_) => Effect::Changes,
         }
     }
+}
+
+/// What an API server says to an object of an adopted plan.
+enum Effect {
+    None,
+    /// More than metadata would change.
+    Changes,
+    /// The operator lacks the right to write it.
+    Refused,
 }
 
 fn without_status(object: &DynamicObject) -> Value {

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::component::Component;
-use crate::object::Manifest;
+use crate::object::{Manifest, ObjectKey};
 use crate::render::Rendered;
 use crate::value::sorted;
 
@@ -47,6 +47,9 @@ pub struct Adopted {
     /// Helm releases that objects were of, as `namespace/name`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub releases: Vec<String>,
+    /// What was left alone: writing a role needs the rights that it grants.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub left: Vec<ObjectKey>,
 }
 
 /// The object that owns what is installed.

@@ -3,7 +3,7 @@
 mod contact;
 mod finalize;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -425,15 +425,13 @@ impl Reconciler {
         observed.contested = contested(&rollout.changes);
         self.tell(object, &plan.revision, &rollout.changes).await;
         if rollout.is_applied() {
-            let pruned = self
-                .prune(object, owner, &plan.revision, &desired, seen)
-                .await;
+            let pruned = self.prune(object, owner, plan, &desired, seen).await;
             if let Err(error) = pruned
                 && let Some(last) = observed.components.last_mut()
             {
                 last.errors.push(error.to_string());
             }
-            let wanted: std::collections::HashSet<_> = desired.iter().map(Manifest::key).collect();
+            let wanted: HashSet<_> = desired.iter().map(Manifest::key).collect();
             state.memory.retain(|key| wanted.contains(key));
             self.count_owned(&plan.revision, &desired);
         }
@@ -517,19 +515,21 @@ impl Reconciler {
         &self,
         object: &DynamicObject,
         owner: &Owner,
-        revision: &str,
+        plan: &Plan,
         desired: &[Manifest],
         seen: &Seen,
     ) -> Result<(), crate::apply::ApplyError> {
+        let left = plan.adopted.iter().flat_map(|adopted| &adopted.left);
+        let wanted: HashSet<_> = desired.iter().map(Manifest::key).chain(left).collect();
         for (key, unwanted) in seen.owned(owner) {
-            if unwanted.deleting || desired.iter().any(|wanted| wanted.key() == key) {
+            if unwanted.deleting || wanted.contains(key) {
                 continue;
             }
             if delete::one(&self.client, unwanted.kind, key, &unwanted.uid).await? {
                 info!(owned = %key, "Pruned object");
                 self.metrics
                     .pruned
-                    .with_label_values(&[unwanted.kind.kind, revision])
+                    .with_label_values(&[unwanted.kind.kind, &plan.revision])
                     .inc();
                 self.events
                     .normal(object, "Pruned", format!("deleted {key}, no longer wanted"))

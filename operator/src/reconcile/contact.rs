@@ -191,8 +191,16 @@ pub(super) fn describe(plan: &Plan) -> Option<String> {
         true => String::new(),
         false => format!(", from the Helm releases {}", adopted.releases.join(", ")),
     };
+    let left: Vec<String> = adopted.left.iter().map(ToString::to_string).collect();
+    let left = match left.is_empty() {
+        true => String::new(),
+        false => format!(
+            "; left alone, because the operator does not have the rights that they grant: {}",
+            left.join(", ")
+        ),
+    };
     Some(format!(
-        "{} objects are kept as they were found{from}",
+        "{} objects are kept as they were found{from}{left}",
         plan.objects.len()
     ))
 }

@@ -342,6 +342,24 @@ async fn records_of_other_namespaces_are_named() {
     mesh.server.allow_all();
 }
 
+/// An API server refuses every write of a role that grants what its writer doesn't have.
+#[tokio::test]
+async fn roles_that_cannot_be_written_are_left_alone() {
+    let mut mesh = helm_mesh();
+    annotate(&mesh, ADOPT, "true");
+    let role = "/clusterroles/istiod-clusterrole-istio-system";
+    let before = mesh.server.object(role);
+    mesh.server.refuse(Method::PATCH, role, 403);
+    adopt(&mut mesh).await;
+    assert_eq!(mesh.server.object(role), before);
+    let condition = mesh.condition("Adopted");
+    let message = condition["message"].as_str().unwrap_or_default();
+    assert!(
+        message.contains("ClusterRole istiod-clusterrole-istio-system"),
+        "{message}"
+    );
+}
+
 #[tokio::test]
 async fn an_install_of_istioctl_is_taken_over_with_everything_beside_it() {
     let mut mesh = Mesh::new(json!({"hub": "docker.io/istio", "tag": "1.32.0"}));
