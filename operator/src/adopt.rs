@@ -4,6 +4,7 @@
 //! installer decided, nothing of what controllers keep. Applying it writes labels of metadata
 //! only, so nothing restarts. Another plan is accepted in the usual ways.
 
+pub mod export;
 pub mod fields;
 pub mod hand_over;
 pub mod helm;

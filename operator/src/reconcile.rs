@@ -43,7 +43,7 @@ pub use finalize::FINALIZER;
 /// Field manager of the status.
 const STATUS_MANAGER: &str = "istio-operator-status";
 /// `true`: the operator leaves the object alone, until it is deleted.
-const IGNORE: &str = "install.istio.io/ignoreReconcile";
+pub const IGNORE: &str = "install.istio.io/ignoreReconcile";
 /// Wake-up while something is not ready, for what no watch tells.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
 /// Wake-up when everything is as desired.
