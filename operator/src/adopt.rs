@@ -103,24 +103,23 @@ impl Adoption<'_> {
         }
     }
 
-    /// Version of what is there: as labels say it, or the tag of the control plane's image.
+    /// Version of what is there, rather the control plane's: as labels say it, or the tag of an
+    /// image.
     fn version(&self) -> String {
+        let mut all: Vec<&Live> = self.live.values().collect();
+        all.sort_by_key(|live| !is_pilot(live));
         let labelled = |label: &str| {
-            let labels = |live: &Live| live.object.metadata.labels.clone()?.remove(label);
-            let mut pilots = self.live.values().filter(|live| is_pilot(live));
-            pilots.find_map(labels)
+            let mut all = all.iter();
+            all.find_map(|live| live.object.metadata.labels.as_ref()?.get(label).cloned())
         };
-        let image = || {
-            let pilot = self.live.values().find(|live| is_pilot(live))?;
-            let image = pilot
-                .object
-                .data
-                .pointer("/spec/template/spec/containers/0/image")?;
-            Some(image.as_str()?.rsplit_once(':')?.1.to_owned())
+        let tag = |live: &&Live| {
+            let image = "/spec/template/spec/containers/0/image";
+            let image = live.object.data.pointer(image)?.as_str()?;
+            Some(image.rsplit_once(':')?.1.to_owned())
         };
         let found = labelled(label::OPERATOR_VERSION)
             .or_else(|| labelled(label::APP_KUBERNETES_VERSION))
-            .or_else(image);
+            .or_else(|| all.iter().find_map(tag));
         found.unwrap_or_else(|| "unknown".to_owned())
     }
 

@@ -30,7 +30,7 @@ use crate::metrics::Metrics;
 use crate::namespace;
 use crate::object::Manifest;
 use crate::observe::Seen;
-use crate::plan::accept::{Decision, Former, decide, guard};
+use crate::plan::accept::{Decision, decide, guard};
 use crate::plan::diff::diff;
 use crate::plan::store::{self, Accepted, StoreError};
 use crate::plan::{Fresh, Owner, Plan};
@@ -333,7 +333,7 @@ impl Reconciler {
         let mut decision = decide(old, &fresh.plan, &annotations);
         if decision != Decision::Same {
             let changes = diff(old.or(found.as_ref()), &fresh.plan);
-            let former = former(state.accepted.as_ref(), found.as_ref());
+            let former = contact::former(state.accepted.as_ref(), found.as_ref());
             decision = guard(decision, former, &changes, &fresh.plan, &annotations);
             observed.diff = Some(changes);
         }
@@ -695,18 +695,6 @@ impl Reconciler {
             LOOK_AGAIN
         };
         postponed.chain([soon]).min().unwrap_or(soon)
-    }
-}
-
-/// What was there before us.
-fn former(accepted: Option<&Accepted>, found: Option<&Plan>) -> Former {
-    match accepted {
-        Some(accepted) if accepted.plan.adopted.is_some() => match accepted.rolled_out {
-            true => Former::Kept,
-            false => Former::InTransit,
-        },
-        None if found.is_some() => Former::Kept,
-        _ => Former::Absent,
     }
 }
 

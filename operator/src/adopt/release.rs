@@ -4,15 +4,17 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Client;
-use kube::api::Patch;
+use kube::api::{Api, DynamicObject, ListParams, Patch};
 use serde_json::{Map, Value, json};
 
 use super::hand_over::{FORMER_RELEASE, give_back, params};
-use super::helm;
+use super::helm::{self, Finder};
 use super::live::Release;
 use super::take::OWNER_LABELS;
 use crate::apply::{ApplyError, api};
-use crate::delete::Remaining;
+use crate::delete::{self, Remaining};
+use crate::events::operator_resource;
+use crate::plan::Owner;
 
 /// `Orphan`: deleting the IstioOperator leaves everything that it installed.
 pub const ON_DELETE: &str = "operator.ironsail.dev/on-delete";
@@ -51,6 +53,25 @@ pub async fn object(client: &Client, object: &Remaining) -> Result<(), ApplyErro
             source: Box::new(source),
         }),
     }
+}
+
+/// Hides the records of all adopted Helm releases, with the rights of whoever calls it. Returns
+/// the releases whose records Helm found until then.
+///
+/// # Errors
+/// The API server refuses it.
+pub async fn finish(client: &Client) -> Result<Vec<Release>, kube::Error> {
+    let operators: Api<DynamicObject> = Api::all_with(client.clone(), &operator_resource());
+    let mut hidden = Vec::new();
+    for operator in operators.list(&ListParams::default()).await?.items {
+        let owned = delete::remaining(client, &Owner::of(&operator)).await?;
+        for release in former_releases(&owned) {
+            if helm::set_finder(client, &release, Finder::Nobody).await? > 0 {
+                hidden.push(release);
+            }
+        }
+    }
+    Ok(hidden)
 }
 
 /// Helm releases that objects were of before they were adopted.

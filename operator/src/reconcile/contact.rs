@@ -16,6 +16,7 @@ use crate::events::operator_resource;
 use crate::list_merge::{self, ListMerge};
 use crate::object::Manifest;
 use crate::observe;
+use crate::plan::accept::Former;
 use crate::plan::store::{self, Accepted};
 use crate::plan::{Adopted, Plan};
 
@@ -203,4 +204,16 @@ pub(super) fn describe(plan: &Plan) -> Option<String> {
         "{} objects are kept as they were found{from}{left}",
         plan.objects.len()
     ))
+}
+
+/// What was there before us.
+pub(super) fn former(accepted: Option<&Accepted>, found: Option<&Plan>) -> Former {
+    match accepted {
+        Some(accepted) if accepted.plan.adopted.is_some() => match accepted.rolled_out {
+            true => Former::Kept,
+            false => Former::InTransit,
+        },
+        None if found.is_some() => Former::Kept,
+        _ => Former::Absent,
+    }
 }
