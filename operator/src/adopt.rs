@@ -4,6 +4,7 @@
 //! installer decided, nothing of what controllers keep. Applying it writes labels of metadata
 //! only, so nothing restarts. Another plan is accepted in the usual ways.
 
+pub mod contact;
 pub mod export;
 pub mod fields;
 pub mod hand_over;
@@ -14,7 +15,7 @@ pub mod release;
 pub mod take;
 pub mod writer;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use ironsail_mesh::label;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -35,14 +36,8 @@ pub const ADOPT: &str = "operator.ironsail.dev/adopt";
 /// Name under which an API server is asked what it would make of an object.
 const PROBE: &str = "ironsail-dry-run";
 
-/// Whether what is there is to be taken over. `is_old`: the operator of Istio kept the object.
-pub fn is_wanted(annotations: &BTreeMap<String, String>, is_old: bool) -> bool {
-    match annotations.get(ADOPT).map(String::as_str) {
-        Some("true") => true,
-        Some("false") => false,
-        _ => is_old,
-    }
-}
+/// Longest value of a label.
+const MAX_LABEL_BYTES: usize = 63;
 
 /// The plan that is there already, compared with the one that would be installed.
 pub struct Adoption<'a> {
@@ -115,7 +110,8 @@ impl Adoption<'_> {
         let tag = |live: &&Live| {
             let image = "/spec/template/spec/containers/0/image";
             let image = live.object.data.pointer(image)?.as_str()?;
-            Some(image.rsplit_once(':')?.1.to_owned())
+            let tag = image.rsplit_once(':')?.1;
+            (tag.len() <= MAX_LABEL_BYTES).then(|| tag.to_owned())
         };
         let found = labelled(label::OPERATOR_VERSION)
             .or_else(|| labelled(label::APP_KUBERNETES_VERSION))

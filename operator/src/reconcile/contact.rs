@@ -1,26 +1,37 @@
 //! First contact with an IstioOperator: who kept it before, and what is there already.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 use ironsail_runtime::log::chain;
 use kube::api::{Api, DynamicObject, Patch, PatchParams};
 use serde_json::json;
 use tracing::{info, warn};
 
-use super::{Fresh, IGNORE, Owner, OwnerState, ReconcileError, Reconciler, annotations, api_error};
+use super::{Fresh, Owner, OwnerState, ReconcileError, Reconciler, annotations, api_error};
+use crate::adopt::contact::{Contact, Stranger};
 use crate::adopt::helm::{self, Finder};
-use crate::adopt::live::{LiveObjects, Search};
-use crate::adopt::{self, Adoption, hand_over, marks};
-use crate::delete;
+use crate::adopt::{hand_over, marks};
 use crate::events::operator_resource;
 use crate::list_merge::{self, ListMerge};
 use crate::object::Manifest;
-use crate::observe;
 use crate::plan::accept::Former;
 use crate::plan::store::{self, Accepted};
 use crate::plan::{Adopted, Plan};
 
 impl Reconciler {
+    fn stranger<'a>(
+        &'a self,
+        owner: &'a Owner,
+        annotations: &'a BTreeMap<String, String>,
+    ) -> Stranger<'a> {
+        Stranger {
+            client: &self.client,
+            owner,
+            annotations,
+        }
+    }
+
     fn operators(&self, owner: &Owner) -> Api<DynamicObject> {
         Api::namespaced_with(self.client.clone(), &owner.namespace, &operator_resource())
     }
@@ -38,7 +49,9 @@ impl Reconciler {
         if known || marks::is_reported(object) || self.has_plan(owner, state).await? {
             return Ok(Cow::Borrowed(object));
         }
-        if !self.is_old(owner).await? {
+        let annotations = annotations(object);
+        let is_old = self.stranger(owner, &annotations).is_old().await;
+        if !is_old.map_err(api_error("who kept the object can't be read"))? {
             return Ok(Cow::Borrowed(object));
         }
         let era = ListMerge::ByName.as_str();
@@ -67,19 +80,6 @@ impl Reconciler {
         Ok(state.accepted.is_some())
     }
 
-    /// Whether the operator of Istio up to 1.23 kept an object. Its managed fields are needed,
-    /// which no watch keeps.
-    async fn is_old(&self, owner: &Owner) -> Result<bool, ReconcileError> {
-        let found = self.operators(owner).get_opt(&owner.name).await;
-        let found = found.map_err(api_error("the object can't be read"))?;
-        if found.is_some_and(|found| marks::on_object(&found)) {
-            return Ok(true);
-        }
-        let owned = delete::remaining(&self.client, owner).await;
-        let owned = owned.map_err(api_error("owned objects can't be listed"))?;
-        Ok(owned.iter().any(|o| marks::on_owned(&o.metadata)))
-    }
-
     /// Looks at what is there before the first plan is accepted: adopts it, or returns it.
     pub(super) async fn meet(
         &self,
@@ -91,33 +91,15 @@ impl Reconciler {
         if self.has_plan(owner, state).await? {
             return Ok(None);
         }
-        let others = self.others(owner).await?;
-        let search = Search {
-            client: &self.client,
-            owner,
-            fresh: &fresh.plan,
-            others: &others,
+        let annotations = annotations(object);
+        let contact = self.stranger(owner, &annotations).meet(&fresh.plan).await;
+        let plan = match contact.map_err(api_error("what is installed can't be read"))? {
+            Contact::Nothing => return Ok(None),
+            Contact::Found(plan) => return Ok(Some(plan)),
+            Contact::Adopted(plan) => plan,
         };
-        let unread = || api_error("what is installed can't be read");
-        let mut live = search.own().await.map_err(unread())?;
-        if live.is_empty() {
-            return Ok(None);
-        }
-        let wanted = self.wants_adoption(object, owner, &live).await?;
-        if wanted {
-            search.add_siblings(&mut live).await.map_err(unread())?;
-        }
-        let adoption = Adoption {
-            client: &self.client,
-            owner,
-            fresh: &fresh.plan,
-            live: &live,
-        };
-        if !wanted {
-            return Ok(Some(adoption.as_found()));
-        }
         let accepted = Accepted {
-            plan: adoption.as_adopted().await,
+            plan,
             rolled_out: false,
             replaced: false,
         };
@@ -128,33 +110,6 @@ impl Reconciler {
         state.patience.reset();
         state.accepted = Some(accepted);
         Ok(None)
-    }
-
-    async fn wants_adoption(
-        &self,
-        object: &DynamicObject,
-        owner: &Owner,
-        live: &LiveObjects,
-    ) -> Result<bool, ReconcileError> {
-        let annotations = annotations(object);
-        let by_era = ListMerge::of(&annotations) == Ok(Some(ListMerge::ByName));
-        let by_owned = || {
-            let mut metadata = live.values().map(|live| &live.object.metadata);
-            metadata.any(|m| observe::owner_of(m).as_ref() == Some(owner) && marks::on_owned(m))
-        };
-        let is_old = by_era || by_owned() || self.is_old(owner).await?;
-        Ok(adopt::is_wanted(&annotations, is_old))
-    }
-
-    /// Other IstioOperators that somebody reconciles.
-    async fn others(&self, owner: &Owner) -> Result<Vec<Owner>, ReconcileError> {
-        let all = self.all().await;
-        let all = all.map_err(api_error("objects can't be listed"))?;
-        let ignored = |object: &&DynamicObject| {
-            annotations(object).get(IGNORE).map(String::as_str) != Some("true")
-        };
-        let owners = all.iter().filter(ignored).map(Owner::of);
-        Ok(owners.filter(|other| other != owner).collect())
     }
 
     /// Takes what was adopted from its former owners, once all of it carries our labels.

@@ -179,21 +179,17 @@ impl Reconciler {
         }
     }
 
-    /// All IstioOperators; none when their definition is gone.
-    pub(super) async fn all(&self) -> Result<Vec<DynamicObject>, kube::Error> {
+    /// All objects that are this operator's; none when their definition is gone.
+    async fn selected(&self) -> Result<Vec<DynamicObject>, kube::Error> {
         let resource = operator_resource();
         let api = Api::<DynamicObject>::all_with(self.client.clone(), &resource);
-        match api.list(&ListParams::default()).await {
-            Ok(list) => Ok(list.items),
-            Err(kube::Error::Api(answer)) if answer.code == 404 => Ok(Vec::new()),
-            Err(error) => Err(error),
-        }
-    }
-
-    /// All objects that are this operator's.
-    async fn selected(&self) -> Result<Vec<DynamicObject>, kube::Error> {
-        let all = self.all().await?.into_iter();
-        Ok(all.filter(|object| self.is_selected(object)).collect())
+        let list = match api.list(&ListParams::default()).await {
+            Ok(list) => list.items,
+            Err(kube::Error::Api(answer)) if answer.code == 404 => Vec::new(),
+            Err(error) => return Err(error),
+        };
+        let own = list.into_iter();
+        Ok(own.filter(|object| self.is_selected(object)).collect())
     }
 
     /// Lets go of every IstioOperator if the operator itself is being removed: afterwards nobody
