@@ -11,9 +11,10 @@ export TAG ?= $(shell sed -n 's/^pub const VERSION: &str = "\(.*\)";/\1/p' lib/m
 
 TARGET := x86_64-unknown-linux-gnu
 RELEASE := $(CARGO_TARGET_DIR)/$(TARGET)/release
+DEV := $(CARGO_TARGET_DIR)/$(TARGET)/debug
 NODE := $(CACHE)/bin/ironsail-node
 IMAGES := $(CACHE)/images
-PROGRAMS := -p ironsail-operator -p ironsail-controlplane -p ironsail-proxy -p ironsail-apps -p ironsail-e2e
+PROGRAMS := -p ironsail-operator -p ironsail-cli -p ironsail-controlplane -p ironsail-proxy -p ironsail-apps -p ironsail-e2e
 
 # What building needs, and what the one-node Kubernetes needs.
 BUILD_PACKAGES := mold gcc libc6-dev cmake make
@@ -77,6 +78,14 @@ lint: tools ## format and clippy, warnings denied
 .PHONY: unit
 unit: tools test-tools ## unit, golden and simulation tests
 	cargo test --workspace
+	$(MAKE) --no-print-directory template-test
+
+.PHONY: template-test
+template-test: tools ## templates for stock istiod, executed in Go
+	cargo build -q -p ironsail-operator --bin operator
+	cargo build -q -p ironsail-inject --example inject
+	cd e2e/template
+	IRONSAIL_OPERATOR=$(DEV)/operator IRONSAIL_INJECT=$(DEV)/examples/inject GOWORK=off go test -count=1 ./...
 
 .PHONY: e2e
 e2e: images $(if $(KUBECONFIG),,node) ## tests on a real Kubernetes ($$KUBECONFIG, else the one-node cluster)

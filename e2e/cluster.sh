@@ -30,7 +30,7 @@ use_cluster() {
   [ "$OWN_CLUSTER" = yes ] || return 0
   KUBECONFIG=$("$NODE" kubeconfig)
   IRONSAIL_AUDIT_LOG=$("$NODE" audit-log)
-  export KUBECONFIG IRONSAIL_AUDIT_LOG
+  export KUBECONFIG IRONSAIL_AUDIT_LOG IRONSAIL_NODE="$NODE"
   command -v kubectl >/dev/null || export PATH="$PATH:$CACHE/bin"
 }
 

@@ -1,4 +1,4 @@
-//! Debugging over HTTP on port 8080: `/debug/…`, with the peer's paths.
+//! Debugging over HTTP on ports 8080 and 15014: `/debug/…`, with the peer's paths.
 
 use std::sync::Arc;
 
@@ -26,7 +26,7 @@ const HELP: &str = "\
 /debug/push_status: the snapshot in use
 ";
 
-/// The router of port 8080, without readiness.
+/// The routes, to which each port adds its own.
 pub fn router(source: Source) -> Router {
     let syncz = source.clone();
     let connections = source.clone();

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use ironsail_kube::election::{Election, Timing};
-use ironsail_runtime::admin::{Limits, Router, Server, json, typed};
+use ironsail_runtime::admin::{Limits, Server, json, typed};
 use ironsail_runtime::log::chain;
 use ironsail_runtime::readiness::Readiness;
 use ironsail_runtime::signal::{Shutdown, Signals};
@@ -124,13 +124,13 @@ impl Parts {
         });
         self.serve_grpc(discovery, certificates, &serving).await?;
         self.serve_webhooks(&settings, &ca, &serving).await?;
-        self.serve_http(debug::Source {
+        let source = debug::Source {
             publisher,
             connections,
             settings,
-        })
-        .await?;
-        self.serve_monitoring().await?;
+        };
+        self.serve_http(source.clone()).await?;
+        self.serve_monitoring(source).await?;
         self.distribute_root(&ca);
         Ok(())
     }
@@ -305,9 +305,10 @@ impl Parts {
         Ok(())
     }
 
-    async fn serve_monitoring(&self) -> anyhow::Result<()> {
+    /// Metrics, and debugging where the peer has it: the operator asks here who is connected.
+    async fn serve_monitoring(&self, source: debug::Source) -> anyhow::Result<()> {
         let registry = self.registry.clone();
-        let router = Router::new()
+        let router = debug::router(source)
             .get("/metrics", move |_| {
                 let registry = registry.clone();
                 async move {

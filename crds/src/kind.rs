@@ -178,6 +178,7 @@ pub static ISTIO_OPERATOR: Kind = Kind {
         column("Version", ".status.version"),
         column("Status", ".status.status"),
         column("Ready", ".status.conditions[?(@.type==\"Ready\")].status"),
+        column("In use", ".status.conditions[?(@.type==\"InUse\")].status"),
         AGE,
     ],
     labels: &[("release", "istio")],

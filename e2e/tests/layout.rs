@@ -22,6 +22,12 @@ const ALLOWED: &[(&str, &[&str])] = &[
         ],
     ),
     ("operator", &["mesh", "runtime", "kube", "crds"]),
+    (
+        "cli",
+        &[
+            "operator", "crds", "inject", "analysis", "mesh", "xds", "kube", "runtime",
+        ],
+    ),
     ("apps", &["runtime"]),
 ];
 

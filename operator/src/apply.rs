@@ -8,6 +8,7 @@
 pub mod fingerprint;
 pub mod follow;
 pub mod memory;
+mod step;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Client;
@@ -15,8 +16,12 @@ use kube::api::{Api, DynamicObject, Patch, PatchParams};
 use serde_json::Value;
 
 use crate::object::{Kind, Manifest, ObjectKey};
+use crate::plan::Owner;
+use crate::share;
+use crate::value::set;
 use fingerprint::{Fingerprint, changed_by, is_applied_by};
 use memory::{Left, Memory};
+use step::{Claimant, Step};
 
 /// Field manager of everything the operator applies.
 pub const MANAGER: &str = "istio-operator";
@@ -35,6 +40,14 @@ pub enum Outcome {
     Postponed {
         by: Vec<String>,
         seconds: u64,
+    },
+    /// Another IstioOperator holds it and wants it otherwise; nothing was written.
+    Taken {
+        by: Owner,
+    },
+    /// Something that is not an IstioOperator's does the same already; nothing was written.
+    Overlaps {
+        with: String,
     },
 }
 
@@ -55,7 +68,7 @@ pub fn reason(error: &kube::Error) -> String {
 }
 
 impl ApplyError {
-    fn new(key: &ObjectKey, source: kube::Error) -> Self {
+    pub(crate) fn new(key: &ObjectKey, source: kube::Error) -> Self {
         Self {
             key: key.clone(),
             source: Box::new(source),
@@ -82,61 +95,119 @@ pub fn api(client: &Client, kind: &Kind, namespace: &str) -> Api<DynamicObject> 
     }
 }
 
-/// Brings an object to its desired state.
-///
-/// `seen` is its metadata as the watch shows it, if the watch shows it. `memory` remembers what
-/// the last apply left.
-///
-/// # Errors
-/// The API server refuses the object or can't be reached.
-pub async fn ensure(
-    client: &Client,
-    desired: &Manifest,
-    seen: Option<&Fingerprint>,
-    memory: &mut Memory,
-) -> Result<Outcome, ApplyError> {
-    let key = desired.key().clone();
-    let desired_hash = desired.hash();
-    if let Some(left) = memory.left(&key)
-        && left.desired == desired_hash
-        && Some(&left.fingerprint) == seen
-    {
-        return Ok(Outcome::Unchanged);
-    }
-    let api = api(client, desired.kind(), desired.namespace());
-    let fail = |error| ApplyError::new(&key, error);
-    let live = api.get_opt(desired.name()).await.map_err(fail)?;
-    let (outcome, applied) = match live {
-        None => (
-            Outcome::Created,
-            send(&api, desired, None, false).await.map_err(fail)?,
-        ),
-        Some(live) => {
-            let by = match memory.left(&key) {
-                Some(left) if left.desired == desired_hash => changed_by(&live.metadata, MANAGER),
-                _ => Vec::new(),
-            };
-            let would = send(&api, desired, Some(&live), true).await.map_err(fail)?;
-            if is_applied_by(&live.metadata, MANAGER) && content(&would) == content(&live) {
-                (Outcome::Unchanged, live)
-            } else if let Some(seconds) = memory.postpone(&key, !by.is_empty()) {
-                return Ok(Outcome::Postponed { by, seconds });
-            } else {
-                let applied = send(&api, desired, Some(&live), false)
-                    .await
-                    .map_err(fail)?;
-                (Outcome::Updated { by }, applied)
-            }
+/// What applying an object works with.
+pub struct Applier<'a> {
+    pub client: &'a Client,
+    /// What the last apply left.
+    pub memory: &'a mut Memory,
+    /// Whether the control plane serves, so that it may take over from another one.
+    pub serves: bool,
+}
+
+impl Applier<'_> {
+    /// Brings an object to its desired state.
+    ///
+    /// `seen` is its metadata as the watch shows it, if the watch shows it.
+    ///
+    /// # Errors
+    /// The API server refuses the object or can't be reached.
+    pub async fn ensure(
+        &mut self,
+        desired: &Manifest,
+        seen: Option<&Fingerprint>,
+    ) -> Result<Outcome, ApplyError> {
+        let key = desired.key().clone();
+        let desired_hash = desired.hash();
+        if let Some(left) = self.left(desired, &desired_hash, seen) {
+            return Ok(left.outcome());
         }
-    };
-    memory.remember(
-        key,
-        Left {
+        let fail = |error| ApplyError::new(&key, error);
+        let api = api(self.client, desired.kind(), desired.namespace());
+        let live = api.get_opt(desired.name()).await.map_err(fail)?;
+        let claimant = Claimant {
+            client: self.client,
+            desired,
+            serves: self.serves,
+        };
+        let (outcome, applied) = match claimant.step(live).await.map_err(fail)? {
+            Step::Later(outcome) => return Ok(outcome),
+            Step::Leave(outcome, live) => (outcome, *live),
+            Step::Create { ca_bundle } => {
+                let created = create(&api, desired, ca_bundle).await;
+                (Outcome::Created, created.map_err(fail)?)
+            }
+            Step::Apply(live) => {
+                let updated = self.update(&api, desired, &desired_hash, *live).await;
+                match updated.map_err(fail)? {
+                    (outcome, Some(applied)) => (outcome, applied),
+                    (outcome, None) => return Ok(outcome),
+                }
+            }
+        };
+        let left = Left {
             desired: desired_hash,
             fingerprint: Fingerprint::of(&applied.metadata),
-        },
-    );
-    Ok(outcome)
+            taken: match &outcome {
+                Outcome::Taken { by } => Some(by.clone()),
+                _ => None,
+            },
+        };
+        self.memory.remember(key, left);
+        Ok(outcome)
+    }
+
+    /// Whether an object is known to be as the last apply of the same content left it.
+    pub fn is_as_left(&self, desired: &Manifest, seen: Option<&Fingerprint>) -> bool {
+        self.left(desired, &desired.hash(), seen).is_some()
+    }
+
+    fn left(&self, desired: &Manifest, hash: &str, seen: Option<&Fingerprint>) -> Option<&Left> {
+        let left = self.memory.left(desired.key());
+        left.filter(|left| left.desired == hash && Some(&left.fingerprint) == seen)
+    }
+
+    /// Applies to what is there, if that would change something and nobody fights; returns the
+    /// object as it is then.
+    async fn update(
+        &mut self,
+        api: &Api<DynamicObject>,
+        desired: &Manifest,
+        desired_hash: &str,
+        live: DynamicObject,
+    ) -> Result<(Outcome, Option<DynamicObject>), kube::Error> {
+        let key = desired.key();
+        let mut by = match self.memory.left(key) {
+            Some(left) if left.desired == desired_hash => changed_by(&live.metadata, MANAGER),
+            _ => Vec::new(),
+        };
+        by.retain(|manager| manager != share::MANAGER);
+        let would = send(api, desired, &live, true).await?;
+        if is_applied_by(&live.metadata, MANAGER) && content(&would) == content(&live) {
+            return Ok((Outcome::Unchanged, Some(live)));
+        }
+        if let Some(seconds) = self.memory.postpone(key, !by.is_empty()) {
+            return Ok((Outcome::Postponed { by, seconds }, None));
+        }
+        let applied = send(api, desired, &live, false).await?;
+        Ok((Outcome::Updated { by }, Some(applied)))
+    }
+}
+
+/// Applies what is not there yet. Webhooks that would be refused until their control plane has
+/// written what it is trusted by begin with what is known of it.
+async fn create(
+    api: &Api<DynamicObject>,
+    desired: &Manifest,
+    ca_bundle: Option<Value>,
+) -> Result<DynamicObject, kube::Error> {
+    let mut body = desired.body().into_owned();
+    let webhooks = body.get_mut("webhooks").and_then(Value::as_array_mut);
+    if let (Some(webhooks), Some(bundle)) = (webhooks, ca_bundle) {
+        for webhook in webhooks {
+            set(webhook, &["clientConfig", "caBundle"], bundle.clone());
+        }
+    }
+    send_body(api, desired.name(), body, None, false).await
 }
 
 /// What the API server would make of an object; `live` is what is there, if something is.
@@ -149,16 +220,27 @@ pub async fn dry_run(
     live: Option<&DynamicObject>,
 ) -> Result<DynamicObject, kube::Error> {
     let api = api(client, desired.kind(), desired.namespace());
-    send(&api, desired, live, true).await
+    let body = desired.body().into_owned();
+    send_body(&api, desired.name(), body, live, true).await
 }
 
 async fn send(
     api: &Api<DynamicObject>,
     desired: &Manifest,
+    live: &DynamicObject,
+    dry_run: bool,
+) -> Result<DynamicObject, kube::Error> {
+    let body = desired.body().into_owned();
+    send_body(api, desired.name(), body, Some(live), dry_run).await
+}
+
+async fn send_body(
+    api: &Api<DynamicObject>,
+    name: &str,
+    mut body: Value,
     live: Option<&DynamicObject>,
     dry_run: bool,
 ) -> Result<DynamicObject, kube::Error> {
-    let mut body = desired.body().into_owned();
     if let Some(live) = live {
         follow::adopt(&mut body, live);
     }
@@ -166,12 +248,11 @@ async fn send(
     if dry_run {
         params = params.dry_run();
     }
-    api.patch(desired.name(), &params, &Patch::Apply(&body))
-        .await
+    api.patch(name, &params, &Patch::Apply(&body)).await
 }
 
 /// What of an object is compared: everything that a writer decides.
-fn content(object: &DynamicObject) -> (ObjectMeta, Value) {
+pub(crate) fn content(object: &DynamicObject) -> (ObjectMeta, Value) {
     let metadata = ObjectMeta {
         managed_fields: None,
         resource_version: None,

@@ -194,14 +194,15 @@ fn own_rules() -> Vec<PolicyRule> {
         rule(
             &["install.istio.io"],
             &["istiooperators"],
-            &["get", "list", "watch", "patch"],
+            // Unused revisions are deleted when that was asked for.
+            &["get", "list", "watch", "patch", "delete"],
         ),
         rule(
             &["install.istio.io"],
             &["istiooperators/status"],
             &["patch"],
         ),
-        rule(&[""], &["namespaces"], &["get", "create", "patch"]),
+        rule(&[""], &["namespaces"], &["get", "list", "create", "patch"]),
         rule(&[""], &["pods"], &["list"]),
         rule(&["events.k8s.io"], &["events"], &["create", "patch"]),
     ];

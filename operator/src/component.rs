@@ -24,7 +24,7 @@ use crate::values::Resolved;
 use crate::values::global::non_empty;
 pub use pod::{
     env, env_field, env_map, env_resource, host_path, mount, mount_read_only, optional_secret,
-    pull_secrets, root_certificate, trust_bundle, trusts_cluster_bundle,
+    pull_secrets, root_certificate, se_linux, trust_bundle, trusts_cluster_bundle,
 };
 pub use scale::{Scale, resource_quota};
 

@@ -29,7 +29,9 @@ use crate::apply::fingerprint::Fingerprint;
 use crate::events::operator_resource;
 use crate::object::{KINDS, Kind, ObjectKey};
 use crate::observe::{Seen, key, owner_of, selector};
+use crate::plan::Owner;
 use crate::reconcile::Reconciler;
+use crate::share::{SHARED_WITH, sharers};
 
 /// Changes of an object that follow each other closely are one wake-up.
 const DEBOUNCE: Duration = Duration::from_millis(200);
@@ -89,7 +91,10 @@ const FINGERPRINT: &str = "fingerprint";
 fn keep_fingerprint(metadata: &mut ObjectMeta) {
     let fingerprint = Fingerprint::of(metadata).to_string();
     metadata.managed_fields = None;
-    metadata.annotations = Some([(FINGERPRINT.to_owned(), fingerprint)].into());
+    let mut annotations = metadata.annotations.take().unwrap_or_default();
+    annotations.retain(|key, _| key == SHARED_WITH);
+    annotations.insert(FINGERPRINT.to_owned(), fingerprint);
+    metadata.annotations = Some(annotations);
 }
 
 fn kept_fingerprint(metadata: &ObjectMeta) -> Fingerprint {
@@ -249,7 +254,7 @@ fn watch_owned(
             .reflect(writer);
         let owners = stream
             .touched_objects()
-            .map_ok(|object| owner_reference(&object.metadata));
+            .map_ok(|object| owner_references(&object.metadata));
         watches.spawn(forward(told(owners, kind.kind), wake.clone()));
     }
     Owned {
@@ -291,29 +296,31 @@ where
         .reflect(writer);
     let owners = stream
         .touched_objects()
-        .map_ok(|object| owner_reference(object.meta()));
+        .map_ok(|object| owner_references(object.meta()));
     watches.spawn(forward(told(owners, K::KIND), wake.clone()));
     store
 }
 
-fn owner_reference(metadata: &ObjectMeta) -> Option<ObjectRef<DynamicObject>> {
-    let owner = owner_of(metadata)?;
-    Some(ObjectRef::new_with(&owner.name, operator_resource()).within(&owner.namespace))
+/// All that want an object: who holds it and who shares it.
+fn owner_references(metadata: &ObjectMeta) -> Vec<ObjectRef<DynamicObject>> {
+    let reference = |owner: Owner| {
+        ObjectRef::new_with(&owner.name, operator_resource()).within(&owner.namespace)
+    };
+    let owners = owner_of(metadata).into_iter().chain(sharers(metadata));
+    owners.map(reference).collect()
 }
 
 /// Owners to wake; errors are logged, the watch goes on by itself.
 fn told<S>(owners: S, kind: &'static str) -> impl Stream<Item = ObjectRef<DynamicObject>> + use<S>
 where
-    S: Stream<Item = Result<Option<ObjectRef<DynamicObject>>, watcher::Error>>,
+    S: Stream<Item = Result<Vec<ObjectRef<DynamicObject>>, watcher::Error>>,
 {
-    owners.filter_map(move |owner| async move {
-        match owner {
-            Ok(owner) => owner,
-            Err(error) => {
-                warn!(kind, error = %chain(&error), "Watch of owned objects is interrupted");
-                None
-            }
-        }
+    owners.flat_map(move |owners| {
+        let owners = owners.unwrap_or_else(|error| {
+            warn!(kind, error = %chain(&error), "Watch of owned objects is interrupted");
+            Vec::new()
+        });
+        futures::stream::iter(owners)
     })
 }
 

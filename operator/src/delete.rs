@@ -6,8 +6,10 @@ use kube::api::{Api, DeleteParams, DynamicObject, ListParams, Preconditions};
 
 use crate::apply::{ApplyError, api};
 use crate::object::{KINDS, Kind, ObjectKey};
-use crate::observe::{self, selector_of};
+use crate::observe::{self, selector};
 use crate::plan::Owner;
+use crate::revision::claim::is_handed_over;
+use crate::share;
 
 /// Deletes one object, if it still is the one with this uid.
 ///
@@ -48,37 +50,65 @@ pub struct Remaining {
     pub metadata: ObjectMeta,
 }
 
-/// Everything of an owner that may be deleted, webhooks first: they would refuse pods of everybody
-/// while nobody answers them.
+impl Remaining {
+    /// Whether the API server calls somebody for it.
+    pub fn is_webhook(&self) -> bool {
+        self.kind.group == "admissionregistration.k8s.io"
+    }
+}
+
+/// What an owner has to give up at its end.
+#[derive(Clone, Debug, Default)]
+pub struct Remains {
+    /// What it holds, webhooks first: they would refuse pods of everybody while nobody answers them.
+    pub held: Vec<Remaining>,
+    /// What it holds and nobody deletes: definitions of kinds.
+    pub kept: Vec<Remaining>,
+    /// What others hold and it wanted too.
+    pub shared: Vec<Remaining>,
+    /// How many webhook configurations got another owner that didn't apply them yet.
+    pub handed_over: usize,
+}
+
+/// Everything of an owner that may be deleted.
 ///
 /// # Errors
 /// The API server refuses a list or can't be reached.
-pub async fn remaining(client: &Client, owner: &Owner) -> Result<Vec<Remaining>, kube::Error> {
-    let params = ListParams::default().labels(&selector_of(owner));
-    let mut found = Vec::new();
-    for kind in KINDS.iter().filter(|kind| kind.prune) {
+pub async fn remains(client: &Client, owner: &Owner) -> Result<Remains, kube::Error> {
+    let params = ListParams::default().labels(&selector());
+    let mut remains = Remains::default();
+    for kind in &KINDS {
         let api: Api<DynamicObject> = Api::all_with(client.clone(), &kind.resource());
         let list = match api.list_metadata(&params).await {
             Ok(list) => list.items,
             // The cluster doesn't have the kind.
             Err(kube::Error::Api(answer)) if kind.optional && answer.code == 404 => continue,
+            // Definitions stay; reading them is no right of the last steps.
+            Err(kube::Error::Api(answer)) if !kind.prune && answer.code == 403 => continue,
             Err(error) => return Err(error),
         };
-        let own = list
-            .into_iter()
-            .filter(|object| observe::owner_of(&object.metadata).is_some());
-        for object in own {
-            let key = observe::key(kind, &object.metadata);
-            found.push(Remaining {
+        for object in list {
+            let metadata = object.metadata;
+            let held = observe::owner_of(&metadata).as_ref() == Some(owner);
+            let shared = share::sharers(&metadata).contains(owner);
+            let key = observe::key(kind, &metadata);
+            let remaining = Remaining {
                 kind,
                 key,
-                metadata: object.metadata,
-            });
+                metadata,
+            };
+            let handed_over = remaining.is_webhook() && is_handed_over(&remaining.metadata);
+            remains.handed_over += usize::from(handed_over && !held);
+            match (held, shared) {
+                (true, _) if kind.prune => remains.held.push(remaining),
+                (true, _) => remains.kept.push(remaining),
+                (false, true) => remains.shared.push(remaining),
+                _ => {}
+            }
         }
     }
-    found.sort_by_key(|object| {
-        let webhook = object.kind.group == "admissionregistration.k8s.io";
-        (!webhook, std::cmp::Reverse(object.kind.rank()))
-    });
-    Ok(found)
+    remains
+        .held
+        .sort_by_key(|o| (!o.is_webhook(), std::cmp::Reverse(o.kind.rank())));
+    Ok(remains)
 }

@@ -13,6 +13,8 @@ pub mod delete;
 pub mod events;
 pub mod finalizer;
 pub mod health;
+pub mod install;
+pub mod judge;
 pub mod keep;
 pub mod list_merge;
 pub mod metrics;
@@ -24,13 +26,18 @@ pub mod plan;
 pub mod profile;
 pub mod reconcile;
 pub mod render;
+pub mod revision;
 pub mod rollout;
 pub mod server;
 pub mod settings;
+pub mod setup;
+pub mod share;
 pub mod status;
-#[cfg(test)]
-mod testing;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
+pub mod uninstall;
 pub mod value;
 pub mod values;
+pub mod verify;
 
 pub use render::{Context, Rendered, render, render_object};

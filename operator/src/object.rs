@@ -352,6 +352,25 @@ impl Manifest {
         &self.key
     }
 
+    /// Value of a label.
+    pub fn label(&self, key: &str) -> Option<String> {
+        match &self.body {
+            Body::Definition { labels, .. } => labels.get(key).cloned(),
+            Body::Object(body) => {
+                let value = crate::value::text(body, &["metadata", "labels", key]);
+                value.map(str::to_owned)
+            }
+        }
+    }
+
+    /// Value of an annotation that the object is rendered with.
+    pub fn annotation(&self, key: &str) -> Option<&str> {
+        match &self.body {
+            Body::Definition { .. } => None,
+            Body::Object(body) => crate::value::text(body, &["metadata", "annotations", key]),
+        }
+    }
+
     /// Lays labels over the object's own.
     pub fn add_labels<'a>(&mut self, more: impl IntoIterator<Item = (&'a str, &'a str)>) {
         match &mut self.body {

@@ -1,6 +1,8 @@
 //! What of the cluster the operator sees: metadata of everything it owns, and its workloads.
 
-use std::collections::BTreeMap;
+pub mod look;
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use ironsail_mesh::label;
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment};
@@ -9,6 +11,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use crate::apply::fingerprint::Fingerprint;
 use crate::object::{Kind, ObjectKey};
 use crate::plan::{MANAGED, Owner};
+use crate::share;
 
 /// An object with owner labels.
 #[derive(Clone, Debug, PartialEq)]
@@ -18,6 +21,8 @@ pub struct SeenObject {
     pub owner: Option<Owner>,
     pub uid: String,
     pub deleting: bool,
+    /// Who else wants it.
+    pub shared_with: BTreeSet<Owner>,
 }
 
 /// Everything with owner labels, at one time.
@@ -31,17 +36,6 @@ pub struct Seen {
 /// Selects what carries the labels of [`owner_of`].
 pub fn selector() -> String {
     format!("{}={MANAGED},{}", label::MANAGED, label::OWNING_RESOURCE)
-}
-
-/// Selects what belongs to one owner, whatever version applied it.
-pub fn selector_of(owner: &Owner) -> String {
-    let (name, namespace) = (label::OWNING_RESOURCE, label::OWNING_RESOURCE_NAMESPACE);
-    format!(
-        "{}={MANAGED},{name}={},{namespace}={}",
-        label::MANAGED,
-        owner.name,
-        owner.namespace
-    )
 }
 
 /// Whether a controller of the cluster made the object.
@@ -88,6 +82,7 @@ impl Seen {
             owner: owner_of(metadata),
             uid: metadata.uid.clone().unwrap_or_default(),
             deleting: metadata.deletion_timestamp.is_some(),
+            shared_with: share::sharers(metadata),
         };
         self.objects.insert(key(kind, metadata), object);
     }
@@ -102,6 +97,15 @@ impl Seen {
             .iter()
             .filter(|(_, object)| object.owner.as_ref() == Some(owner));
         owned.filter(|(_, object)| object.kind.prune)
+    }
+
+    /// Objects that others hold and an owner wants too.
+    pub fn shared<'a>(
+        &'a self,
+        owner: &'a Owner,
+    ) -> impl Iterator<Item = (&'a ObjectKey, &'a SeenObject)> {
+        let all = self.objects.iter();
+        all.filter(|(_, object)| object.shared_with.contains(owner))
     }
 }
 

@@ -3,6 +3,8 @@
 
 pub mod accept;
 pub mod diff;
+pub mod fields;
+pub mod live;
 pub mod store;
 
 use std::fmt::Write as _;

@@ -2,6 +2,8 @@
 
 mod contact;
 mod finalize;
+mod prune;
+mod usage;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
@@ -17,12 +19,12 @@ use kube::api::{Api, DynamicObject, Patch, PatchParams};
 use kube_runtime::events::EventType;
 use serde_json::{Value, json};
 use tokio::sync::{Mutex, OnceCell};
+use tokio::time::Instant;
 use tracing::{info, warn};
 
 use crate::apply::memory::Memory;
 use crate::apply::{Outcome, reason};
 use crate::component::Component;
-use crate::delete;
 use crate::events::{Events, operator_resource};
 use crate::keep::Keeper;
 use crate::list_merge::ListMerge;
@@ -33,8 +35,10 @@ use crate::observe::Seen;
 use crate::plan::accept::{Decision, decide, guard};
 use crate::plan::diff::diff;
 use crate::plan::store::{self, Accepted, StoreError};
-use crate::plan::{Fresh, Owner, Plan};
+use crate::plan::{Fresh, Owner};
 use crate::render::{Context, render_object};
+use crate::revision::in_use::Usage;
+use crate::revision::proxies::Probe;
 use crate::rollout::{Change, Patience, Rolling, Rollout};
 use crate::status::{ComponentState, Observed, derive, paused};
 
@@ -46,6 +50,8 @@ const STATUS_MANAGER: &str = "istio-operator-status";
 pub const IGNORE: &str = "install.istio.io/ignoreReconcile";
 /// Wake-up while something is not ready, for what no watch tells.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
+/// Wake-up while another IstioOperator holds what this one wants otherwise.
+const TAKEN: Duration = Duration::from_secs(30);
 /// Wake-up when everything is as desired.
 const RESYNC: Duration = Duration::from_secs(600);
 /// Bound of one reconciliation, so that a silent API server can't hold it forever.
@@ -70,6 +76,7 @@ pub struct Reconciler {
     keeper: Keeper,
     metrics: Metrics,
     events: Events,
+    probe: Probe,
     /// Version of the cluster, read once: a change of what depends on it is none of one cluster.
     kubernetes_version: OnceCell<String>,
     owners: Mutex<HashMap<Owner, Arc<Mutex<OwnerState>>>>,
@@ -85,6 +92,22 @@ struct OwnerState {
     accepted: Option<Accepted>,
     /// Last written status.
     reported: Option<IstioOperatorStatus>,
+    /// Who uses the revision, and since when that is known.
+    usage: Option<(Instant, Usage)>,
+    /// When the removal of a revision was decided.
+    removal_began: Option<Instant>,
+}
+
+impl OwnerState {
+    /// How long the removal of an object has been going on.
+    fn removal_waited(&self, since: Timestamp) -> Duration {
+        let began = self.removal_began.map(|began| began.elapsed());
+        began.unwrap_or_else(|| waited(since))
+    }
+}
+
+fn waited(since: Timestamp) -> Duration {
+    Timestamp::now().duration_since(since).unsigned_abs()
 }
 
 /// What keeps a reconciliation from its end.
@@ -92,13 +115,13 @@ struct OwnerState {
 pub enum ReconcileError {
     #[error(transparent)]
     Store(#[from] StoreError),
+    #[error(transparent)]
+    Object(#[from] crate::apply::ApplyError),
     #[error("{what}: {}", reason(source))]
     Api {
         what: String,
         source: Box<kube::Error>,
     },
-    #[error(transparent)]
-    Apply(#[from] crate::apply::ApplyError),
     #[error("the API server did not answer within {} s", LONGEST.as_secs())]
     Timeout,
 }
@@ -149,6 +172,7 @@ impl Reconciler {
             keeper,
             metrics,
             events,
+            probe: Probe::default(),
             kubernetes_version: OnceCell::new(),
             owners: Mutex::default(),
         }
@@ -222,14 +246,19 @@ impl Reconciler {
         seen: &Seen,
         state: &mut OwnerState,
     ) -> Result<Next, ReconcileError> {
+        let mut kept = None;
         if let Some(since) = &object.metadata.deletion_timestamp {
-            return self.finalize(object, owner, since.0).await;
+            kept = self.keeps(object, owner, since.0, state).await?;
+            if kept.is_none() {
+                let waited = state.removal_waited(since.0);
+                return self.finalize(object, owner, waited).await;
+            }
         }
         let here = namespace::state(&self.client, &owner.namespace)
             .await
             .map_err(api_error("the namespace can't be read"))?;
         if let namespace::State::Terminating(since) = here {
-            return self.finalize(object, owner, since.0).await;
+            return self.finalize(object, owner, waited(since.0)).await;
         }
         if annotations(object)
             .get(IGNORE)
@@ -241,6 +270,7 @@ impl Reconciler {
         self.secure_removal(object, owner).await?;
         let mut observed = Observed {
             generation: object.metadata.generation,
+            kept,
             ..Observed::default()
         };
         let context = self.context().await?;
@@ -258,9 +288,12 @@ impl Reconciler {
         if let Err(error) = &rollout {
             observed.failure = Some(error.to_string());
         }
+        self.observe_usage(object, owner, state, &mut observed)
+            .await;
         self.report(object, owner, &observed, state).await?;
         let next = self.next(rollout?.as_ref(), &observed, state);
-        Ok(Some(next))
+        let collected = self.collect(object, owner, &observed, state).await?;
+        Ok([Some(next), collected].into_iter().flatten().min())
     }
 
     /// What is rendered with, for this cluster.
@@ -411,6 +444,8 @@ impl Reconciler {
         observed.version = plan.renderer.clone();
         observed.accepted = plan.hash.clone();
         observed.adopted = contact::describe(plan);
+        self.prune_autoscalers(object, owner, &plan.revision, &desired, seen)
+            .await?;
         let mut rolling = Rolling {
             client: &self.client,
             seen,
@@ -473,7 +508,8 @@ impl Reconciler {
             let key = change.object.key();
             let labels = [change.object.kind().kind, revision];
             match &change.outcome {
-                Outcome::Unchanged => {}
+                // Told by the status, as long as it lasts.
+                Outcome::Unchanged | Outcome::Taken { .. } | Outcome::Overlaps { .. } => {}
                 Outcome::Created => self.metrics.created.with_label_values(&labels).inc(),
                 Outcome::Updated { by } => {
                     self.metrics.updated.with_label_values(&labels).inc();
@@ -508,35 +544,6 @@ impl Reconciler {
                 .normal(object, "Created", format!("created {created} objects"))
                 .await;
         }
-    }
-
-    /// Deletes what carries the owner's labels and is no longer wanted.
-    async fn prune(
-        &self,
-        object: &DynamicObject,
-        owner: &Owner,
-        plan: &Plan,
-        desired: &[Manifest],
-        seen: &Seen,
-    ) -> Result<(), crate::apply::ApplyError> {
-        let left = plan.adopted.iter().flat_map(|adopted| &adopted.left);
-        let wanted: HashSet<_> = desired.iter().map(Manifest::key).chain(left).collect();
-        for (key, unwanted) in seen.owned(owner) {
-            if unwanted.deleting || wanted.contains(key) {
-                continue;
-            }
-            if delete::one(&self.client, unwanted.kind, key, &unwanted.uid).await? {
-                info!(owned = %key, "Pruned object");
-                self.metrics
-                    .pruned
-                    .with_label_values(&[unwanted.kind.kind, &plan.revision])
-                    .inc();
-                self.events
-                    .normal(object, "Pruned", format!("deleted {key}, no longer wanted"))
-                    .await;
-            }
-        }
-        Ok(())
     }
 
     fn count_owned(&self, revision: &str, desired: &[Manifest]) {
@@ -653,7 +660,7 @@ impl Reconciler {
             }
             Status::ActionRequired if changed => {
                 self.events
-                    .warning(object, "ApprovalRequired", status.message.clone())
+                    .warning(object, observed.action(), status.message.clone())
                     .await;
             }
             _ => {}
@@ -694,7 +701,15 @@ impl Reconciler {
         } else {
             LOOK_AGAIN
         };
-        postponed.chain([soon]).min().unwrap_or(soon)
+        let taken = observed.components.iter().any(|c| !c.taken.is_empty());
+        let taken = taken.then_some(TAKEN);
+        let held = observed.kept.is_some().then_some(usage::FRESH);
+        postponed
+            .chain(held)
+            .chain(taken)
+            .chain([soon])
+            .min()
+            .unwrap_or(soon)
     }
 }
 
@@ -727,5 +742,7 @@ impl std::fmt::Display for Owner {
     }
 }
 
+#[cfg(test)]
+mod revision_tests;
 #[cfg(test)]
 mod tests;

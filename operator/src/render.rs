@@ -27,8 +27,8 @@ pub struct Context {
     pub chart_version: String,
     /// Version of the cluster, such as `v1.34.4-gke.100`; empty if it is not known.
     pub kubernetes_version: String,
-    /// Whether a control plane without a revision also validates mesh objects that name none, unless
-    /// `values.defaultRevision` names another. The peer's `install` adds that after what it renders; default false.
+    /// Whether what speaks for the default revision is rendered with a claim to it, for the cluster
+    /// to decide. The peer's `install` adds it after what it renders; default false.
     pub takes_default: bool,
     /// How lists merge with those of the profile, unless an annotation of the object says it.
     pub list_merge: ListMerge,
@@ -206,4 +206,4 @@ fn check_objects(sink: &mut Sink) {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

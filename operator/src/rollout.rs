@@ -1,23 +1,28 @@
-//! Applying a plan in waves: definitions and accounts, then the control plane, then gateways.
+//! Applying a plan in waves: definitions and accounts, then the control plane, then gateways, one
+//! at a time.
 //!
 //! Nothing waits here: a wave whose predecessors are not ready is held, and the next
 //! reconciliation looks again.
 
+mod turn;
+
 use std::collections::HashMap;
 use std::time::Duration;
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::Client;
-use serde_json::Value;
 use tokio::time::Instant;
 
 use crate::apply::memory::Memory;
-use crate::apply::{self, Outcome};
+use crate::apply::{Applier, Outcome};
 use crate::component::Component;
 use crate::health::{self, Health};
+use crate::judge::Judge;
 use crate::object::Manifest;
 use crate::observe::Seen;
+use crate::plan::Owner;
+use crate::share;
 use crate::status::ComponentState;
+use turn::Turn;
 
 /// What happened to one object.
 #[derive(Clone, Debug)]
@@ -41,7 +46,7 @@ impl Rollout {
     pub fn is_applied(&self) -> bool {
         self.components
             .iter()
-            .all(|component| component.errors.is_empty() && !component.held)
+            .all(|c| c.errors.is_empty() && !c.held && !c.incomplete)
     }
 
     /// Whether every component is ready.
@@ -96,6 +101,25 @@ fn was_written(object: &Manifest, changes: &[Change]) -> bool {
     })
 }
 
+/// Whether all control planes of a plan serve.
+fn serves(seen: &Seen, desired: &[Manifest]) -> bool {
+    let control_plane = |object: &&Manifest| {
+        object.component == Component::Pilot && object.kind().kind == "Deployment"
+    };
+    desired.iter().filter(control_plane).all(|object| {
+        let live = seen.deployments.get(object.key());
+        live.is_some_and(|live| health::deployment(live) == Health::Ready)
+    })
+}
+
+/// Says who has what this owner wants otherwise.
+fn taken(object: &Manifest, by: &Owner) -> String {
+    let key = object.key();
+    let own = share::rendered_for(object).map(|own| own.to_string());
+    let own = own.unwrap_or_default();
+    format!("{key} belongs to the IstioOperator {by}, and {own} wants it otherwise")
+}
+
 impl Rolling<'_> {
     /// Applies all objects of the components that are on.
     pub async fn run(&mut self, components: &[Component], desired: &[Manifest]) -> Rollout {
@@ -103,6 +127,7 @@ impl Rolling<'_> {
         let mut held = false;
         let mut wave = 0;
         let mut blocked = false;
+        let mut turn = Turn::new(self.seen, self.in_order);
         for component in components {
             if component.wave() != wave {
                 wave = component.wave();
@@ -114,9 +139,22 @@ impl Rolling<'_> {
                 rollout.components.push(state);
                 continue;
             }
-            self.apply(&mut state, desired, &mut rollout).await;
+            let later = self
+                .apply(&mut state, desired, &mut rollout, &mut turn)
+                .await;
             if state.errors.is_empty() {
                 self.judge(&mut state, desired, &rollout.changes).await;
+            }
+            state.incomplete = !later.is_empty();
+            if state.incomplete {
+                let waiting = state.waiting.take();
+                state.waiting = Some(
+                    waiting
+                        .into_iter()
+                        .chain(later)
+                        .collect::<Vec<_>>()
+                        .join("; "),
+                );
             }
             let ready =
                 state.errors.is_empty() && state.waiting.is_none() && state.failed.is_none();
@@ -127,17 +165,26 @@ impl Rolling<'_> {
                 state.failed = Some(format!("{waiting}; not ready after {}s", waited.as_secs()));
             }
             blocked |= !ready && waited <= self.limit;
+            turn.after(&state, ready);
             rollout.components.push(state);
         }
         rollout
     }
 
+    /// Applies what may be applied now; says what waits for its turn.
     async fn apply(
         &mut self,
         state: &mut ComponentState,
         desired: &[Manifest],
         rollout: &mut Rollout,
-    ) {
+        turn: &mut Turn<'_>,
+    ) -> Vec<String> {
+        let mut later = Vec::new();
+        let mut applier = Applier {
+            client: self.client,
+            memory: self.memory,
+            serves: serves(self.seen, desired),
+        };
         for object in desired
             .iter()
             .filter(|object| object.component == state.component)
@@ -147,8 +194,27 @@ impl Rolling<'_> {
                 .objects
                 .get(object.key())
                 .map(|seen| &seen.fingerprint);
-            match apply::ensure(self.client, object, seen, self.memory).await {
+            if let Some(awaited) = turn.awaits(object)
+                && !applier.is_as_left(object, seen)
+            {
+                later.push(format!("{} waits for {awaited}", object.key()));
+                continue;
+            }
+            let outcome = applier.ensure(object, seen).await;
+            if let Ok(outcome) = &outcome
+                && turn.took(object, outcome)
+            {
+                self.patience.waited(state.component, true);
+            }
+            match outcome {
                 Ok(Outcome::Unchanged) => {}
+                Ok(Outcome::Taken { by }) => state.taken.push(taken(object, &by)),
+                Ok(Outcome::Overlaps { with }) => {
+                    state.taken.push(format!(
+                        "{} would inject pods that {with} injects already",
+                        object.key()
+                    ));
+                }
                 Ok(outcome) => rollout.changes.push(Change {
                     object: object.clone(),
                     outcome,
@@ -159,6 +225,7 @@ impl Rolling<'_> {
                 }
             }
         }
+        later
     }
 
     /// Whether what was applied works.
@@ -166,6 +233,10 @@ impl Rolling<'_> {
         let own = desired
             .iter()
             .filter(|object| object.component == state.component);
+        let judge = Judge {
+            client: self.client,
+            seen: self.seen,
+        };
         let mut waiting = Vec::new();
         let mut failed = Vec::new();
         for object in own {
@@ -175,10 +246,8 @@ impl Rolling<'_> {
                 "Deployment" | "DaemonSet" if was_written(object, changes) => {
                     Health::Waiting(format!("{kind} {} was changed just now", object.name()))
                 }
-                "Deployment" => self.deployment(object).await,
-                "DaemonSet" => self.daemon_set(object).await,
-                "CustomResourceDefinition" if self.in_order => self.definition(object).await,
-                _ => Health::Ready,
+                "CustomResourceDefinition" if !self.in_order => Health::Ready,
+                _ => judge.health(object).await,
             };
             match health {
                 Health::Ready => {}
@@ -188,51 +257,5 @@ impl Rolling<'_> {
         }
         state.waiting = (!waiting.is_empty()).then(|| waiting.join("; "));
         state.failed = (!failed.is_empty()).then(|| failed.join("; "));
-    }
-
-    async fn deployment(&self, object: &Manifest) -> Health {
-        let Some(deployment) = self.seen.deployments.get(object.key()) else {
-            return Health::Waiting(format!("Deployment {} is new", object.name()));
-        };
-        let selector = deployment.spec.as_ref().map(|spec| spec.selector.clone());
-        let health = health::deployment(deployment);
-        self.explained(health, object.namespace(), selector).await
-    }
-
-    async fn daemon_set(&self, object: &Manifest) -> Health {
-        let Some(set) = self.seen.daemon_sets.get(object.key()) else {
-            return Health::Waiting(format!("DaemonSet {} is new", object.name()));
-        };
-        let selector = set.spec.as_ref().map(|spec| spec.selector.clone());
-        let health = health::daemon_set(set);
-        self.explained(health, object.namespace(), selector).await
-    }
-
-    /// With the reason of a pod, where something is missing.
-    async fn explained(
-        &self,
-        health: Health,
-        namespace: &str,
-        pods: Option<LabelSelector>,
-    ) -> Health {
-        let (Some(pods), false) = (pods, health == Health::Ready) else {
-            return health;
-        };
-        let Some(reason) = health::pod_reason(self.client, namespace, pods).await else {
-            return health;
-        };
-        match health {
-            Health::Ready => Health::Ready,
-            Health::Waiting(text) => Health::Waiting(format!("{text}; {reason}")),
-            Health::Failed(text) => Health::Failed(format!("{text}; {reason}")),
-        }
-    }
-
-    async fn definition(&self, object: &Manifest) -> Health {
-        let api = apply::api(self.client, object.kind(), "");
-        match api.get(object.name()).await {
-            Ok(live) => health::definition(&serde_json::to_value(&live).unwrap_or(Value::Null)),
-            Err(error) => Health::Waiting(format!("{}: {}", object.key(), apply::reason(&error))),
-        }
     }
 }

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::component::Sink;
 use crate::overlay;
-use crate::value::{get, scalar_text};
+use crate::value::{get, scalar_text, text};
 use merge::strategic_merge;
 
 /// Which objects the settings of a component are for.
@@ -69,6 +69,30 @@ impl Settings<'_> {
         }
     }
 
+    /// Takes a field away from an object of the component, if a condition holds.
+    fn without(
+        &self,
+        kind: &str,
+        path: &[&str],
+        sink: &mut Sink,
+        condition: impl Fn(&Value) -> bool,
+    ) {
+        let name = self.target.name;
+        for object in &mut sink.objects {
+            if object.kind().kind == kind && object.name() == name && condition(&object.body()) {
+                let Some((last, way)) = path.split_last() else {
+                    return;
+                };
+                let parent = way
+                    .iter()
+                    .try_fold(object.body_mut(), |at, key| at.get_mut(*key));
+                if let Some(parent) = parent.and_then(Value::as_object_mut) {
+                    parent.shift_remove(*last);
+                }
+            }
+        }
+    }
+
     fn pod(&self, k8s: &KubernetesResourcesSpec, sink: &mut Sink) {
         let fields = [
             ("affinity", json_of(&k8s.affinity)),
@@ -93,9 +117,12 @@ impl Settings<'_> {
     fn container(&self, k8s: &KubernetesResourcesSpec, sink: &mut Sink) {
         let resources = json_of(&k8s.resources).map(with_text_quantities);
         let fields = [
-            ("env", json_of(&k8s.env)),
+            ("env", json_of(&k8s.env).map(with_one_source)),
             ("imagePullPolicy", json_of(&k8s.image_pull_policy)),
-            ("readinessProbe", json_of(&k8s.readiness_probe)),
+            (
+                "readinessProbe",
+                json_of(&k8s.readiness_probe).map(|probe| alone(probe, &HANDLERS)),
+            ),
             ("resources", resources),
             ("volumeMounts", json_of(&k8s.volume_mounts)),
         ];
@@ -126,6 +153,11 @@ impl Settings<'_> {
         if let Some(strategy) = json_of(&k8s.strategy) {
             let patch = json!({"spec": {"strategy": strategy}});
             self.patch(self.target.kind, "strategy", &patch, sink);
+            // The API allows its settings with a rolling update only.
+            let settings = ["spec", "strategy", "rollingUpdate"];
+            self.without(self.target.kind, &settings, sink, |workload| {
+                text(workload, &["spec", "strategy", "type"]) == Some("Recreate")
+            });
         }
     }
 
@@ -139,12 +171,12 @@ impl Settings<'_> {
         let Some(spec) = json_of(&k8s.pod_disruption_budget) else {
             return;
         };
-        let mut patch = json!({"spec": spec});
-        // The API allows only one of both.
-        if get(&patch, &["spec", "maxUnavailable"]).is_some() {
-            crate::value::set(&mut patch, &["spec", "minAvailable"], Value::Null);
-        }
+        let patch = json!({"spec": spec});
         self.patch(BUDGET, "podDisruptionBudget", &patch, sink);
+        // The API allows only one of both.
+        self.without(BUDGET, &["spec", "minAvailable"], sink, |budget| {
+            get(budget, &["spec", "maxUnavailable"]).is_some()
+        });
     }
 
     fn service(&self, k8s: &KubernetesResourcesSpec, sink: &mut Sink) {
@@ -160,6 +192,30 @@ impl Settings<'_> {
             let patch = json!({"metadata": {"annotations": annotations}});
             self.patch("Service", "serviceAnnotations", &patch, sink);
         }
+    }
+}
+
+/// A probe asks in one of these ways.
+const HANDLERS: [&str; 4] = ["exec", "grpc", "httpGet", "tcpSocket"];
+/// A variable has its value from one of these.
+const SOURCES: [&str; 2] = ["value", "valueFrom"];
+
+/// A patch that takes away what the fields in it exclude.
+fn alone(mut patch: Value, exclusive: &[&str]) -> Value {
+    if let Some(fields) = patch.as_object_mut()
+        && exclusive.iter().any(|key| fields.contains_key(*key))
+    {
+        for key in exclusive {
+            fields.entry(*key).or_insert(Value::Null);
+        }
+    }
+    patch
+}
+
+fn with_one_source(variables: Value) -> Value {
+    match variables {
+        Value::Array(items) => items.into_iter().map(|v| alone(v, &SOURCES)).collect(),
+        other => other,
     }
 }
 

@@ -10,7 +10,10 @@ use k8s_openapi::jiff::Timestamp;
 use crate::component::Component;
 use crate::plan::accept::Decision;
 use crate::plan::diff::Diff;
+use crate::revision::in_use::Usage;
 
+/// Condition of a revision beside the default one.
+pub const IN_USE: &str = "InUse";
 /// Condition of an object that is left alone on request; there only as long as it is.
 const PAUSED: &str = "Paused";
 /// Characters of a message; the rest is cut, because status is read by people.
@@ -28,6 +31,10 @@ pub struct ComponentState {
     pub failed: Option<String>,
     /// Whether an earlier wave has to be ready first.
     pub held: bool,
+    /// Whether some of its objects wait for others.
+    pub incomplete: bool,
+    /// Objects that another IstioOperator holds and wants otherwise.
+    pub taken: Vec<String>,
 }
 
 impl ComponentState {
@@ -39,11 +46,13 @@ impl ComponentState {
             waiting: None,
             failed: None,
             held: false,
+            incomplete: false,
+            taken: Vec::new(),
         }
     }
 
     fn status(&self, upgrading: bool) -> Status {
-        if !self.errors.is_empty() || self.failed.is_some() {
+        if !self.errors.is_empty() || self.failed.is_some() || !self.taken.is_empty() {
             Status::Error
         } else if upgrading && (self.waiting.is_some() || self.held) {
             Status::Updating
@@ -59,6 +68,7 @@ impl ComponentState {
         let texts: Vec<&str> = errors
             .chain(self.failed.as_deref())
             .chain(self.waiting.as_deref())
+            .chain(self.taken.iter().map(String::as_str))
             .collect();
         cut(&texts.join("; "))
     }
@@ -87,6 +97,10 @@ pub struct Observed {
     pub contested: Vec<String>,
     /// What the accepted plan was made from, if it was there before us.
     pub adopted: Option<String>,
+    /// Who uses the revision, if it was asked.
+    pub usage: Option<Usage>,
+    /// Why an object that is being deleted is not removed yet.
+    pub kept: Option<String>,
 }
 
 impl Observed {
@@ -115,7 +129,9 @@ impl Observed {
             .map(|component| component.status(self.upgrading))
             .collect();
         let any = |status: Status| states.contains(&status);
-        if self.invalid().is_some() || self.failure.is_some() || any(Status::Error) {
+        if self.kept.is_some() {
+            Status::ActionRequired
+        } else if self.invalid().is_some() || self.failure.is_some() || any(Status::Error) {
             Status::Error
         } else if self.awaiting_approval().is_some() {
             Status::ActionRequired
@@ -128,7 +144,18 @@ impl Observed {
         }
     }
 
+    /// Reason for what waits for a person.
+    pub fn action(&self) -> &'static str {
+        match self.kept {
+            Some(_) => "RevisionInUse",
+            None => "ApprovalRequired",
+        }
+    }
+
     fn message(&self) -> String {
+        if let Some(text) = &self.kept {
+            return cut(text);
+        }
         if let Some(text) = self.invalid() {
             return text;
         }
@@ -242,21 +269,31 @@ fn plan(observed: &Observed) -> Option<PlanStatus> {
 /// A condition before it has a time.
 struct New {
     name: &'static str,
-    holds: bool,
+    /// `None` if it isn't known.
+    holds: Option<bool>,
     reason: &'static str,
     message: String,
 }
 
 impl New {
     fn status(&self) -> &'static str {
-        if self.holds { "True" } else { "False" }
+        match self.holds {
+            Some(true) => "True",
+            Some(false) => "False",
+            None => "Unknown",
+        }
     }
 }
 
-fn new(name: &'static str, holds: bool, reason: &'static str, message: impl Into<String>) -> New {
+fn new(
+    name: &'static str,
+    holds: impl Into<Option<bool>>,
+    reason: &'static str,
+    message: impl Into<String>,
+) -> New {
     New {
         name,
-        holds,
+        holds: holds.into(),
         reason,
         message: message.into(),
     }
@@ -265,9 +302,7 @@ fn new(name: &'static str, holds: bool, reason: &'static str, message: impl Into
 /// All conditions, always in the same order, `Adopted` only while it holds. `Ready`, `Reconciling` and `Stalled` are those of
 /// kstatus, which GitOps tools wait for.
 fn conditions(observed: &Observed) -> Vec<New> {
-    let adopted = observed.adopted.as_ref();
-    let adopted = adopted.map(|message| new("Adopted", true, "AsFound", message));
-    let usual = vec![
+    let mut conditions = vec![
         ready(observed),
         reconciling(observed),
         stalled(observed),
@@ -276,13 +311,25 @@ fn conditions(observed: &Observed) -> Vec<New> {
         conflict(observed),
         upgrade(observed),
     ];
-    usual.into_iter().chain(adopted).collect()
+    conditions.extend(observed.usage.as_ref().map(in_use));
+    let adopted = observed.adopted.as_ref();
+    conditions.extend(adopted.map(|message| new("Adopted", true, "AsFound", message)));
+    conditions
+}
+
+/// Whether somebody uses the revision.
+fn in_use(usage: &Usage) -> New {
+    match usage {
+        Usage::Used(uses) => new(IN_USE, true, "ReferencedByWorkloads", uses.to_string()),
+        Usage::Unused => new(IN_USE, false, "NotReferencedByAnything", ""),
+        Usage::Unknown(why) => new(IN_USE, None, "UsageCheckFailed", cut(why)),
+    }
 }
 
 fn ready(observed: &Observed) -> New {
     let (holds, reason) = match observed.overall() {
         Status::Healthy => (true, "Healthy"),
-        Status::ActionRequired => (false, "ApprovalRequired"),
+        Status::ActionRequired => (false, observed.action()),
         Status::Error if observed.invalid().is_some() => (false, "InvalidSpec"),
         Status::Error => (false, "Error"),
         Status::Updating => (false, "Updating"),
@@ -299,7 +346,7 @@ fn ready(observed: &Observed) -> New {
 fn reconciling(observed: &Observed) -> New {
     match observed.overall() {
         Status::Healthy => new("Reconciling", false, "Done", ""),
-        Status::ActionRequired => new("Reconciling", false, "ApprovalRequired", ""),
+        Status::ActionRequired => new("Reconciling", false, observed.action(), ""),
         Status::Error if observed.invalid().is_some() => {
             new("Reconciling", false, "InvalidSpec", "")
         }
@@ -310,6 +357,9 @@ fn reconciling(observed: &Observed) -> New {
 
 /// Nothing happens until somebody changes the object.
 fn stalled(observed: &Observed) -> New {
+    if let Some(text) = &observed.kept {
+        return new("Stalled", true, observed.action(), cut(text));
+    }
     if let Some(text) = observed.invalid() {
         return new("Stalled", true, "InvalidSpec", text);
     }
@@ -351,28 +401,32 @@ fn applied(observed: &Observed) -> New {
         let message = format!("{} waits for an earlier component", held.component);
         return new("Applied", false, "Waiting", message);
     }
-    match observed.contested.is_empty() {
-        true => new("Applied", true, "AsPlanned", ""),
-        false => new(
-            "Applied",
-            false,
-            "OwnershipConflict",
-            cut(&observed.contested.join("; ")),
-        ),
+    match contested(observed) {
+        None => new("Applied", true, "AsPlanned", ""),
+        Some((reason, text)) => new("Applied", false, reason, text),
     }
 }
 
-/// Somebody else writes what is ours, and won't stop.
+/// Somebody else writes what is ours, and won't stop, or another IstioOperator holds it.
 fn conflict(observed: &Observed) -> New {
-    match observed.contested.is_empty() {
-        true => new("Conflict", false, "NoConflict", ""),
-        false => new(
-            "Conflict",
-            true,
-            "OwnershipConflict",
-            cut(&observed.contested.join("; ")),
-        ),
+    match contested(observed) {
+        None => new("Conflict", false, "NoConflict", ""),
+        Some((reason, text)) => new("Conflict", true, reason, text),
     }
+}
+
+/// Objects that others claim, and the reason for a condition.
+fn contested(observed: &Observed) -> Option<(&'static str, String)> {
+    let taken = observed.components.iter().flat_map(|c| &c.taken);
+    let all: Vec<&str> = taken
+        .chain(&observed.contested)
+        .map(String::as_str)
+        .collect();
+    let reason = match observed.contested.is_empty() {
+        true => "SharedObject",
+        false => "OwnershipConflict",
+    };
+    (!all.is_empty()).then(|| (reason, cut(&all.join("; "))))
 }
 
 fn upgrade(observed: &Observed) -> New {

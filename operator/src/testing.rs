@@ -3,6 +3,7 @@
 
 mod apply;
 mod install;
+pub mod reference;
 mod rights;
 
 use std::collections::BTreeMap;
@@ -85,7 +86,8 @@ fn query(request: &Request<Body>, name: &str) -> Option<String> {
             value
                 .replace("%3D", "=")
                 .replace("%2C", ",")
-                .replace("%2F", "/"),
+                .replace("%2F", "/")
+                .replace("%21", "!"),
         )
     })
 }
@@ -118,6 +120,9 @@ impl FakeServer {
         let dry_run = query(&request, "dryRun").is_some();
         let manager = query(&request, "fieldManager").unwrap_or_default();
         let selector = query(&request, "labelSelector").unwrap_or_default();
+        let fields = query(&request, "fieldSelector").unwrap_or_default();
+        let limit = query(&request, "limit").unwrap_or_default();
+        let from = query(&request, "continue").unwrap_or_default();
         let kind = request.headers().get("content-type").cloned();
         let is_apply =
             kind.is_some_and(|kind| kind.as_bytes().starts_with(b"application/apply-patch"));
@@ -136,7 +141,11 @@ impl FakeServer {
         let answer = match refusal {
             Some((code, message)) => refuse(code, message),
             None => match method {
-                Method::GET if place.is_collection => Ok(state.list(&place.path, &selector)),
+                Method::GET if place.is_collection => Ok(page(
+                    state.list(&place.path, &selector, &fields),
+                    &limit,
+                    &from,
+                )),
                 Method::GET => state.get(&place),
                 Method::PATCH if is_apply => state.apply(&place, &manager, &body, dry_run),
                 Method::PATCH => state.merge(&place, &manager, &body),
@@ -186,6 +195,16 @@ impl FakeServer {
         let state = self.state();
         let found = state.objects.iter().find(|(path, _)| path.ends_with(end));
         found.unwrap_or_else(|| panic!("no {end}")).1.clone()
+    }
+
+    /// All objects of a kind.
+    pub fn objects(&self, kind: &str) -> Vec<Value> {
+        let state = self.state();
+        let all = state
+            .objects
+            .values()
+            .filter(|object| object["kind"] == kind);
+        all.cloned().collect()
     }
 
     pub fn has(&self, end: &str) -> bool {
@@ -254,7 +273,15 @@ impl FakeServer {
 
     /// Plays the controllers: all workloads run.
     pub fn make_ready(&self) {
+        self.make_ready_if(|_| true);
+    }
+
+    /// Plays the controllers for workloads at some paths.
+    pub fn make_ready_if(&self, chosen: impl Fn(&str) -> bool) {
         for (path, object) in &mut self.state().objects {
+            if !chosen(path) {
+                continue;
+            }
             if path.contains("/deployments/") {
                 let replicas = object["spec"]["replicas"].as_i64().unwrap_or(1);
                 object["status"] = json!({
@@ -373,7 +400,7 @@ impl State {
         }
     }
 
-    fn list(&self, path: &str, selector: &str) -> Value {
+    fn list(&self, path: &str, selector: &str, fields: &str) -> Value {
         let (group, plural) = path.rsplit_once('/').expect("a collection");
         let matches = |object: &Value| {
             selector
@@ -395,7 +422,7 @@ impl State {
                 let here = parent.is_some_and(|parent| {
                     parent.starts_with(group) && parent.ends_with(&format!("/{plural}"))
                 });
-                here && matches(object)
+                here && matches(object) && has_fields(object, fields)
             })
             .map(|(_, object)| object.clone())
             .collect();
@@ -436,7 +463,7 @@ impl State {
             return refuse(StatusCode::CONFLICT, "the object has been modified");
         }
         crate::value::merge(object, body);
-        object["metadata"] = crate::value::without_nulls(object["metadata"].take());
+        drop_nulls(object);
         object["metadata"]["resourceVersion"] = json!(version);
         if body["metadata"].get("finalizers").is_some() {
             note_finalizers(object, manager, &time);
@@ -486,6 +513,39 @@ fn note_finalizers(object: &mut Value, manager: &str, time: &str) {
             "manager": manager, "operation": "Update", "time": time, "fieldsType": "FieldsV1",
             "fieldsV1": {"f:metadata": {"f:finalizers": {}}},
         }));
+    }
+}
+
+/// Conditions such as `status.phase!=Failed`.
+fn has_fields(object: &Value, fields: &str) -> bool {
+    fields
+        .split(',')
+        .filter(|part| !part.is_empty())
+        .all(|part| {
+            let (path, value) = part.split_once("!=").expect("only this is asked for");
+            object.pointer(&format!("/{}", path.replace('.', "/"))) != Some(&json!(value))
+        })
+}
+
+/// A page of a list, from a token on, which is a position.
+fn page(mut list: Value, limit: &str, from: &str) -> Value {
+    let (Ok(limit), Some(items)) = (limit.parse::<usize>(), list["items"].as_array()) else {
+        return list;
+    };
+    let from = from.parse().unwrap_or(0);
+    let (end, all) = ((from + limit).min(items.len()), items.len());
+    list["items"] = items[from..end].to_vec().into();
+    if end < all {
+        list["metadata"]["continue"] = json!(end.to_string());
+    }
+    list
+}
+
+/// A merge patch removes what it sets to null.
+fn drop_nulls(object: &mut Value) {
+    if let Value::Object(map) = object {
+        map.retain(|_, value| !value.is_null());
+        map.values_mut().for_each(drop_nulls);
     }
 }
 

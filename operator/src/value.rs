@@ -1,5 +1,11 @@
 //! Small operations on JSON documents: merging, sorting, reading by path.
 
+use std::collections::BTreeMap;
+use std::str::FromStr;
+
+use ironsail_crds::wire::Text;
+use serde::de::{DeserializeOwned, Error as _};
+use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 
 /// Lays `over` onto `base`: objects merge key by key, everything else is replaced, lists too.
@@ -103,6 +109,46 @@ pub fn meaning(value: &Value) -> Value {
     }
 }
 
+/// Reads a number that may be written as text, as the peer's reader of values takes it.
+///
+/// # Errors
+/// It is no number of the type.
+pub fn number<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+where
+    D: Deserializer<'de>,
+    T: DeserializeOwned + FromStr,
+{
+    let value = Value::deserialize(deserializer)?;
+    let parsed = value.as_str().and_then(|text| text.parse().ok());
+    match parsed {
+        Some(number) => Ok(number),
+        None => T::deserialize(value).map_err(D::Error::custom),
+    }
+}
+
+/// As [`number`], for numbers that may be absent.
+///
+/// # Errors
+/// It is no number of the type.
+pub fn optional_number<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: DeserializeOwned + FromStr,
+{
+    number(deserializer).map(Some)
+}
+
+/// Reads texts by key; charts write numbers and booleans as the texts that Kubernetes wants there.
+///
+/// # Errors
+/// A value is an object or a list.
+pub fn texts<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<BTreeMap<String, String>, D::Error> {
+    let texts = BTreeMap::<String, Text>::deserialize(deserializer)?;
+    Ok(texts.into_iter().map(|(key, text)| (key, text.0)).collect())
+}
+
 /// A scalar as text, the way YAML users see it.
 pub fn scalar_text(value: &Value) -> Option<String> {
     match value {
@@ -114,7 +160,7 @@ pub fn scalar_text(value: &Value) -> Option<String> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use proptest::prelude::*;
     use serde_json::json;
 
@@ -149,7 +195,7 @@ mod tests {
     }
 
     /// Documents of a few levels.
-    fn document() -> impl Strategy<Value = Value> {
+    pub(crate) fn document() -> impl Strategy<Value = Value> {
         let leaf = prop_oneof![
             Just(Value::Null),
             any::<bool>().prop_map(Value::from),

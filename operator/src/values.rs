@@ -6,8 +6,10 @@
 //! settings. For the control plane, everything under `pilot` then wins over the root.
 
 pub mod cni;
+pub mod effective;
 pub mod gateway;
 pub mod global;
+pub mod helm;
 pub mod istiod;
 pub mod ztunnel;
 
@@ -100,19 +102,9 @@ impl GatewayKind {
 /// Every field that names something this version doesn't have, or has the wrong type.
 pub fn resolve(spec: &Value, context: &Context) -> Result<Resolved, Vec<Diagnostic>> {
     let mut findings = Vec::new();
-    let name = text(spec, &["profile"]).unwrap_or_default();
-    let Some(named) = profile::find(name) else {
-        return Err(vec![unknown_profile("spec.profile", name)]);
-    };
-    let note = profile::alias(name);
+    let merged = merged_spec(spec, context)?;
+    let note = profile::alias(text(spec, &["profile"]).unwrap_or_default());
     let warnings = note.map(|alias| Diagnostic::warning("spec.profile", alias.note));
-    let default = profile::find("").expect("the profile default exists");
-    let mut merged = default.spec.clone();
-    merge(&mut merged, &named.spec);
-    detect(&mut merged, context);
-    set(&mut merged, &["hub"], json!(context.hub));
-    set(&mut merged, &["tag"], json!(context.tag));
-    context.list_merge.merge_spec(&mut merged, spec);
     let mut components: IstioComponentSpec =
         match typed(get(&merged, &["components"]).unwrap_or(&json!({}))) {
             Ok(components) => components,
@@ -145,6 +137,22 @@ pub fn resolve(spec: &Value, context: &Context) -> Result<Resolved, Vec<Diagnost
         spec: spec.clone(),
         list_merge: context.list_merge,
     })
+}
+
+/// A spec over its profile, and that over the profile `default`.
+fn merged_spec(spec: &Value, context: &Context) -> Result<Value, Vec<Diagnostic>> {
+    let name = text(spec, &["profile"]).unwrap_or_default();
+    let Some(named) = profile::find(name) else {
+        return Err(vec![unknown_profile("spec.profile", name)]);
+    };
+    let default = profile::find("").expect("the profile default exists");
+    let mut merged = default.spec.clone();
+    merge(&mut merged, &named.spec);
+    detect(&mut merged, context);
+    set(&mut merged, &["hub"], json!(context.hub));
+    set(&mut merged, &["tag"], json!(context.tag));
+    context.list_merge.merge_spec(&mut merged, spec);
+    Ok(merged)
 }
 
 /// What follows from the cluster, unless the user says otherwise.
@@ -401,9 +409,7 @@ impl Resolved {
         if let Some(name) = &entry.name {
             set(&mut original, &at("name"), json!(name));
         }
-        if !entry.label.is_empty() {
-            set(&mut original, &at("labels"), json!(entry.label));
-        }
+        set(&mut original, &at("labels"), json!(entry.label));
         let tag = entry.tag.as_ref().map(|tag| tag.0.as_str());
         set_images(&mut original, &root, entry.hub.as_deref(), tag);
         set_resources(&mut original, &root, entry.k8s.as_ref());

@@ -514,16 +514,28 @@ fn check_quantity(text: &str) -> Result<(), String> {
 }
 
 /// Decodes a free-form value; an empty object is none.
-fn decode_value<T: DeserializeOwned>(
+pub(crate) fn decode_value<T: DeserializeOwned>(
     name: &str,
     value: &Option<Value>,
 ) -> Result<Option<T>, InjectError> {
     match value {
         None | Some(Value::Null) => Ok(None),
         Some(Value::Object(fields)) if fields.is_empty() => Ok(None),
-        Some(value) => T::deserialize(value)
+        Some(value) => T::deserialize(without_nulls(value))
             .map(Some)
             .map_err(|error| InjectError::value(name, error)),
+    }
+}
+
+/// A `null` takes away what lies below it: nothing is left of it here.
+fn without_nulls(value: &Value) -> Value {
+    match value {
+        Value::Object(fields) => fields
+            .iter()
+            .filter(|(_, value)| !value.is_null())
+            .map(|(key, value)| (key.clone(), without_nulls(value)))
+            .collect(),
+        other => other.clone(),
     }
 }
 

@@ -15,6 +15,9 @@ const CLUSTER: &str =
 
 const OWNED: &str = "operator.istio.io/managed=Reconcile";
 
+/// How often the operator is killed while it installs.
+const KILLS: u64 = 20;
+
 /// How long a removal may take.
 const REMOVAL: Duration = Duration::from_secs(60);
 
@@ -123,27 +126,35 @@ fn deleting_the_resource_removes_what_it_owns_and_keeps_the_users_config() -> an
     mesh::healthy("demo", Duration::from_secs(180))
 }
 
+/// The operator as it stands is killed, and the next one leads at once: nobody gave the Lease back.
+fn kill_operator() -> anyhow::Result<()> {
+    let operator = ["-n", mesh::OPERATOR];
+    let kill = ["delete", "pod", "--all", "--grace-period=0", "--force"];
+    kubectl::run(&[&operator[..], &kill].concat())?;
+    kubectl::run(&[&operator[..], &["delete", "lease", "istio-operator-lock"]].concat())?;
+    wait::until("another operator leads", Duration::from_secs(60), || {
+        let lease = kubectl::get(mesh::OPERATOR, &["lease", "istio-operator-lock"])?;
+        ensure!(!lease["spec"]["holderIdentity"].is_null(), "{lease}");
+        Ok(())
+    })
+}
+
 #[test]
-fn killing_the_operator_during_an_install_changes_nothing_in_the_end() -> anyhow::Result<()> {
+fn killing_the_operator_at_twenty_points_changes_nothing_in_the_end() -> anyhow::Result<()> {
     mesh::installed();
     let undisturbed = owned()?;
     ensure!(undisturbed.len() > 20, "{:?}", undisturbed.keys());
     delete_resource()?;
-    mesh::apply_demo()?;
-    for pause in [200, 700, 1500, 3000] {
-        std::thread::sleep(Duration::from_millis(pause));
-        let kill = [
-            "-n",
-            mesh::OPERATOR,
-            "delete",
-            "pod",
-            "--all",
-            "--grace-period=0",
-            "--force",
-            "--wait=false",
-        ];
-        kubectl::run(&kill)?;
+    for round in 0..KILLS {
+        // Installed at first, then made smaller and larger: something is created or deleted in every round.
+        let profile = if round % 2 == 0 { "demo" } else { "default" };
+        let text = mesh::manifest("deploy/samples/iop-demo.yaml")?;
+        let text = text.replace("profile: demo", &format!("profile: {profile}"));
+        kubectl::run_with_input(&["apply", "-f", "-"], &text)?;
+        std::thread::sleep(Duration::from_millis(70 * round));
+        kill_operator()?;
     }
+    mesh::apply_demo()?;
     mesh::healthy("demo", Duration::from_secs(180))?;
     let disturbed = owned()?;
     assert_eq!(

@@ -25,15 +25,25 @@ pub enum ClientError {
 /// # Errors
 /// There is no such configuration, or it can't be used.
 pub async fn connect() -> Result<Client, ClientError> {
-    let config = Config::infer().await.map_err(ClientError::Config)?;
+    connect_to(Config::infer().await.map_err(ClientError::Config)?)
+}
+
+/// A client of the cluster of a configuration.
+///
+/// # Errors
+/// The configuration can't be used.
+pub fn connect_to(config: Config) -> Result<Client, ClientError> {
     let resolver = Resolver::from_system().map_err(ClientError::Resolver)?;
     let https = config
         .rustls_https_connector_with_connector(Connector::new(resolver))
         .map_err(ClientError::Client)?;
     let auth = config.auth_layer().map_err(ClientError::Client)?;
+    let headers = config.extra_headers_layer();
+    let headers = headers.map_err(ClientError::Client)?;
     let service = HttpClient::builder(TokioExecutor::new()).build(https);
     let service = service.map_err(BoxError::from);
-    let builder = ClientBuilder::new(service, config.default_namespace.clone());
+    let builder =
+        ClientBuilder::new(service, config.default_namespace.clone()).with_layer(&headers);
     Ok(match auth {
         Some(auth) => builder
             .with_layer(&auth)

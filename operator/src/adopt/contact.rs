@@ -93,8 +93,8 @@ impl Stranger<'_> {
         if found.is_some_and(|found| marks::on_object(&found)) {
             return Ok(true);
         }
-        let owned = delete::remaining(self.client, self.owner).await?;
-        Ok(owned.iter().any(|o| marks::on_owned(&o.metadata)))
+        let owned = delete::remains(self.client, self.owner).await?;
+        Ok(owned.held.iter().any(|o| marks::on_owned(&o.metadata)))
     }
 
     /// Other IstioOperators that somebody reconciles; none where there is no definition.

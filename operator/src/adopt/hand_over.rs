@@ -7,10 +7,11 @@ use serde_json::{Map, Value, json};
 
 use super::fields::{subtract, union};
 use super::live;
-use super::take::{RELEASE_NAME, RELEASE_NAMESPACE, is_tracking};
+use super::take::{OWNER_LABELS, RELEASE_NAME, RELEASE_NAMESPACE, is_tracking};
 use super::writer::{ADOPTION_MANAGER, Writer, entries};
 use crate::apply::{ApplyError, api};
 use crate::object::Manifest;
+use crate::observe::owner_of;
 
 /// Annotation that keeps, for the way back, which Helm release an object was of.
 pub const FORMER_RELEASE: &str = "operator.ironsail.dev/helm-release";
@@ -28,10 +29,7 @@ pub fn params() -> PatchParams {
 /// # Errors
 /// The API server refuses it; a conflict means that somebody wrote the object meanwhile.
 pub async fn object(client: &Client, desired: &Manifest) -> Result<bool, ApplyError> {
-    let fail = |source| ApplyError {
-        key: desired.key().clone(),
-        source: Box::new(source),
-    };
+    let fail = |source| ApplyError::new(desired.key(), source);
     let api = api(client, desired.kind(), desired.namespace());
     let Some(live) = api.get_opt(desired.name()).await.map_err(fail)? else {
         return Ok(false);
@@ -44,9 +42,31 @@ pub async fn object(client: &Client, desired: &Manifest) -> Result<bool, ApplyEr
     patched.map(|_| true).map_err(fail)
 }
 
-/// What hands an object over; `None` if nobody else has anything of it.
+/// Labels an object with its owner before it is applied. One of the default revision that nobody
+/// owns counts as made by the user, and would be left.
+///
+/// # Errors
+/// The API server refuses it.
+pub async fn claim(client: &Client, desired: &Manifest) -> Result<(), ApplyError> {
+    let fail = |source| ApplyError::new(desired.key(), source);
+    let api = api(client, desired.kind(), desired.namespace());
+    let live = api.get_metadata_opt(desired.name()).await.map_err(fail)?;
+    if live.is_none_or(|live| owner_of(&live.metadata).is_some()) {
+        return Ok(());
+    }
+    let labels = OWNER_LABELS
+        .into_iter()
+        .map(|label| (label.to_owned(), json!(desired.label(label))));
+    let labels: Map<String, Value> = labels.collect();
+    let patch = Patch::Merge(json!({"metadata": {"labels": labels}}));
+    let labelled = api.patch_metadata(desired.name(), &params(), &patch).await;
+    labelled.map(drop).map_err(fail)
+}
+
+/// What hands an object over; `None` if it is not ours, or nobody else has anything of it.
 pub fn patch(live: &DynamicObject) -> Option<Value> {
     let metadata = &live.metadata;
+    owner_of(metadata)?;
     let mut labels = dropped(live, metadata.labels.as_ref());
     let mut annotations = dropped(live, metadata.annotations.as_ref());
     let managers = managers(metadata);
@@ -135,9 +155,14 @@ pub fn give_back(metadata: &ObjectMeta) -> Map<String, Value> {
 
 #[cfg(test)]
 mod tests {
+    use ironsail_mesh::label;
+
     use super::*;
 
-    fn live(labels: Value, annotations: Value, managers: Value) -> DynamicObject {
+    fn live(mut labels: Value, annotations: Value, managers: Value) -> DynamicObject {
+        labels[label::MANAGED] = json!("Reconcile");
+        labels[label::OWNING_RESOURCE] = json!("mesh");
+        labels[label::OWNING_RESOURCE_NAMESPACE] = json!("istio-system");
         serde_json::from_value(json!({"apiVersion": "v1", "kind": "Service", "metadata": {
             "name": "x", "resourceVersion": "7", "labels": labels, "annotations": annotations,
             "managedFields": managers}}))
@@ -196,6 +221,9 @@ mod tests {
     fn nothing_is_taken_before_it_is_ours() {
         let theirs = json!([entry("helm", "Update", json!({"f:spec": {}}))]);
         assert_eq!(patch(&live(json!({}), json!({}), theirs)), None);
+        let mut stranger = live(json!({}), json!({RELEASE_NAME: "x"}), json!([]));
+        stranger.metadata.labels = None;
+        assert_eq!(patch(&stranger), None);
     }
 
     #[test]

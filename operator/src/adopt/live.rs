@@ -99,7 +99,7 @@ impl Search<'_> {
         for object in &self.fresh.objects {
             self.add(object.kind(), object.key(), &mut found).await?;
         }
-        for remaining in delete::remaining(self.client, self.owner).await? {
+        for remaining in delete::remains(self.client, self.owner).await?.held {
             self.add(remaining.kind, &remaining.key, &mut found).await?;
         }
         Ok(found)

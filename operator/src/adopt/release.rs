@@ -48,10 +48,7 @@ pub async fn object(client: &Client, object: &Remaining) -> Result<(), ApplyErro
     match api.patch_metadata(&object.key.name, &params, &patch).await {
         Ok(_) => Ok(()),
         Err(kube::Error::Api(answer)) if answer.code == 404 => Ok(()),
-        Err(source) => Err(ApplyError {
-            key: object.key.clone(),
-            source: Box::new(source),
-        }),
+        Err(error) => Err(ApplyError::new(&object.key, error)),
     }
 }
 
@@ -64,8 +61,8 @@ pub async fn finish(client: &Client) -> Result<Vec<Release>, kube::Error> {
     let operators: Api<DynamicObject> = Api::all_with(client.clone(), &operator_resource());
     let mut hidden = Vec::new();
     for operator in operators.list(&ListParams::default()).await?.items {
-        let owned = delete::remaining(client, &Owner::of(&operator)).await?;
-        for release in former_releases(&owned) {
+        let owned = delete::remains(client, &Owner::of(&operator)).await?;
+        for release in former_releases(&owned.held) {
             if helm::set_finder(client, &release, Finder::Nobody).await? > 0 {
                 hidden.push(release);
             }

@@ -180,6 +180,10 @@ pub fn comparable(body: &Value) -> Value {
         let set = [label::COMPONENT, label::REVISION];
         labels.retain(|key, _| !OWNER_LABELS.contains(&&**key) && !set.contains(&&**key));
     }
+    let annotations = body.pointer_mut("/metadata/annotations");
+    if let Some(annotations) = annotations.and_then(Value::as_object_mut) {
+        annotations.retain(|key, _| !key.starts_with("operator.ironsail.dev/"));
+    }
     crate::value::meaning(&crate::value::sorted(&body))
 }
 

@@ -7,6 +7,9 @@ use std::str::FromStr;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ManagedFieldsEntry, ObjectMeta};
 
+use crate::revision::claim::CLAIM;
+use crate::share::SHARED_WITH;
+
 /// Changes whenever somebody writes an object, but not when its status is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fingerprint(u64);
@@ -16,6 +19,11 @@ impl Fingerprint {
         let mut hasher = DefaultHasher::new();
         metadata.uid.hash(&mut hasher);
         metadata.generation.hash(&mut hasher);
+        // Two owners may apply within one second, which is the grain of the times below.
+        metadata.labels.hash(&mut hasher);
+        let annotations = metadata.annotations.as_ref();
+        let ours = annotations.map(|all| (all.get(SHARED_WITH), all.get(CLAIM)));
+        ours.hash(&mut hasher);
         metadata.deletion_timestamp.is_some().hash(&mut hasher);
         for entry in writers(metadata) {
             entry.manager.hash(&mut hasher);

@@ -1,7 +1,7 @@
 //! Fields that are ours only at first: later they follow what is there.
 
 use kube::api::DynamicObject;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::MANAGER;
 use crate::value::{get, set};
@@ -10,11 +10,14 @@ use crate::value::{get, set};
 ///
 /// - `failurePolicy` of validation webhooks that start with `Ignore`: the control plane sets
 ///   `Fail` once it can answer.
+/// - the bundle of webhooks that were created with one, as long as the field is still ours: giving
+///   it up would leave them without any until the control plane writes it again.
 /// - `replicas` of a Deployment that no longer has a number of its own, as long as the field is
 ///   still ours: giving it up without a new owner would reset it to 1.
 pub fn adopt(body: &mut Value, live: &DynamicObject) {
     match body.get("kind").and_then(Value::as_str) {
         Some("ValidatingWebhookConfiguration") => failure_policies(body, live),
+        Some("MutatingWebhookConfiguration") => ca_bundles(body, live),
         Some("Deployment") => replicas(body, live),
         _ => {}
     }
@@ -42,19 +45,44 @@ fn failure_policies(body: &mut Value, live: &DynamicObject) {
     }
 }
 
-fn replicas(body: &mut Value, live: &DynamicObject) {
-    if get(body, &["spec", "replicas"]).is_some() {
+fn ca_bundles(body: &mut Value, live: &DynamicObject) {
+    let Some(webhooks) = body.get_mut("webhooks").and_then(Value::as_array_mut) else {
         return;
+    };
+    for webhook in webhooks {
+        let item = format!("k:{}", json!({"name": webhook["name"]}));
+        let path = ["f:webhooks", &item, "f:clientConfig", "f:caBundle"];
+        let mut others = get(&live.data, &["webhooks"])
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten();
+        let same = others.find(|other| other.get("name") == webhook.get("name"));
+        let bundle = same.and_then(|other| get(other, &["clientConfig", "caBundle"]));
+        let given = get(webhook, &["clientConfig", "caBundle"]).is_some();
+        if let (Some(bundle), false, true) = (bundle, given, is_ours(live, &path)) {
+            set(webhook, &["clientConfig", "caBundle"], bundle.clone());
+        }
     }
-    let entries = live.metadata.managed_fields.iter().flatten();
-    let ours = entries.into_iter().any(|entry| {
+}
+
+/// Whether a field of a live object is what we applied.
+fn is_ours(live: &DynamicObject, path: &[&str]) -> bool {
+    let mut entries = live.metadata.managed_fields.iter().flatten();
+    entries.any(|entry| {
         entry.manager.as_deref() == Some(MANAGER)
             && entry.operation.as_deref() == Some("Apply")
             && entry
                 .fields_v1
                 .as_ref()
-                .is_some_and(|fields| get(&fields.0, &["f:spec", "f:replicas"]).is_some())
-    });
+                .is_some_and(|fields| get(&fields.0, path).is_some())
+    })
+}
+
+fn replicas(body: &mut Value, live: &DynamicObject) {
+    if get(body, &["spec", "replicas"]).is_some() {
+        return;
+    }
+    let ours = is_ours(live, &["f:spec", "f:replicas"]);
     if let (true, Some(replicas)) = (ours, get(&live.data, &["spec", "replicas"])) {
         set(body, &["spec", "replicas"], replicas.clone());
     }
@@ -62,8 +90,6 @@ fn replicas(body: &mut Value, live: &DynamicObject) {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     fn object(value: Value) -> DynamicObject {
@@ -79,6 +105,28 @@ mod tests {
         adopt(&mut body, &live);
         assert_eq!(body["webhooks"][0]["failurePolicy"], "Fail");
         assert_eq!(body["webhooks"][1]["failurePolicy"], "Fail");
+    }
+
+    #[test]
+    fn a_bundle_is_given_up_only_to_the_control_plane() {
+        let adopted = |owned: bool| {
+            let fields = match owned {
+                true => {
+                    json!({"f:webhooks": {"k:{\"name\":\"a\"}": {"f:clientConfig": {"f:caBundle": {}}}}})
+                }
+                false => json!({}),
+            };
+            let live = object(json!({"apiVersion": "x/v1", "kind": "M",
+                "webhooks": [{"name": "a", "clientConfig": {"caBundle": "QQ=="}}],
+                "metadata": {"managedFields": [
+                    {"manager": MANAGER, "operation": "Apply", "fieldsV1": fields}]}}));
+            let mut body = json!({"kind": "MutatingWebhookConfiguration",
+                "webhooks": [{"name": "a", "clientConfig": {}}]});
+            adopt(&mut body, &live);
+            body["webhooks"][0]["clientConfig"]["caBundle"].clone()
+        };
+        assert_eq!(adopted(true), "QQ==");
+        assert_eq!(adopted(false), Value::Null);
     }
 
     #[test]

@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::Outcome;
 use super::fingerprint::Fingerprint;
 use crate::object::ObjectKey;
+use crate::plan::Owner;
 
 /// Repairs within [`WINDOW`] after which somebody is fighting.
 const PATIENCE: usize = 5;
@@ -21,6 +23,18 @@ pub struct Left {
     /// Hash of what was applied.
     pub desired: String,
     pub fingerprint: Fingerprint,
+    /// Who holds it and wants it otherwise.
+    pub taken: Option<Owner>,
+}
+
+impl Left {
+    /// What applying would come to while nobody changes the object.
+    pub fn outcome(&self) -> Outcome {
+        match &self.taken {
+            Some(by) => Outcome::Taken { by: by.clone() },
+            None => Outcome::Unchanged,
+        }
+    }
 }
 
 /// Memory of the objects of one owner; losing it costs a dry run per object.

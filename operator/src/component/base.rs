@@ -6,8 +6,8 @@ use k8s_openapi::api::admissionregistration::v1::ValidatingWebhookConfiguration;
 use k8s_openapi::api::core::v1::ServiceAccount;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 
-use super::istiod::stable;
 use super::istiod::webhook::{ValidatingWebhookTarget, validating_webhook};
+use super::istiod::{default_tag, stable};
 use super::{Component, LabelSet, Labels, Sink, clustered, namespaced, pull_secrets};
 use crate::object::Manifest;
 use crate::render::Context;
@@ -68,7 +68,11 @@ pub fn render(resolved: &Resolved, context: &Context, sink: &mut Sink) {
         if values.experimental.stable_validation_policy {
             default_policy(&labels, sink);
         }
-        default_validator(resolved, &values, revision, labels, sink);
+        let claims = default_tag::claim(resolved, &values, context).is_some();
+        // A control plane that claims to be the default brings it itself.
+        if !claims || resolved.pilot().is_none() {
+            default_validator(resolved, &values, revision, labels, sink);
+        }
     }
 }
 
@@ -111,6 +115,7 @@ fn default_revision<'a>(
 ) -> Option<&'a str> {
     let named = values.default_revision.as_str();
     let takes = context.takes_default
+        && !values.global.operator_manage_webhooks
         && values.global.config_validation
         && resolved.pilot().is_some()
         && resolved.revision.label() == revision::DEFAULT;
@@ -160,7 +165,7 @@ fn default_validator(
     let selector = LabelSelector::default();
     let webhook = validating_webhook("validation.istio.io", &target, selector);
     let configuration = ValidatingWebhookConfiguration {
-        metadata: clustered("istiod-default-validator", labels),
+        metadata: clustered(default_tag::VALIDATOR, labels),
         webhooks: Some(vec![webhook]),
     };
     sink.add(Component::Base, &configuration);

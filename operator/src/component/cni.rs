@@ -157,7 +157,7 @@ fn roles(agent: &Agent<'_>, sink: &mut Sink) {
         &["pods", "nodes", "namespaces"],
         &["get", "list", "watch"],
     )];
-    own.extend(privileged_on(&values.global.platform));
+    own.extend(privileged_on(values.global.platform_or(&values.platform)));
     role(agent, (NAME, NAME), (&app, &app), own, sink);
     if values.repair.enabled {
         let names = ("istio-cni-repair-role", "istio-cni-repair-rolebinding");

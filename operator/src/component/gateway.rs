@@ -24,6 +24,7 @@ use crate::settings::{self, Target};
 use crate::value::{get, scalar_text};
 use crate::values::gateway::{ExtraPort, Gateway, Mesh};
 use crate::values::global::{Global, non_empty};
+use crate::values::istiod::Utilization;
 use crate::values::{GatewayKind, Resolved, typed};
 
 /// Everything that the objects of one gateway are made from.
@@ -35,6 +36,7 @@ pub struct GatewayInstance<'a> {
     pub mesh: Mesh,
     pub labels: LabelSet,
     pub namespace: String,
+    pub platform: String,
     /// Whether the root certificate comes from a trust bundle of the cluster.
     pub trusts_cluster_bundle: bool,
 }
@@ -93,6 +95,8 @@ fn instance<'a>(
     let owner = crate::value::text(&layers.merged, &["ownerName"]).unwrap_or_default();
     let names = (chart, kind.root());
     let labels = LabelSet::new(component(kind), names, resolved, context, owner);
+    let root = crate::value::text(&layers.merged, &["platform"]).unwrap_or_default();
+    let platform = global.platform_or(root).to_owned();
     // Both are of the control plane's values.
     let env = ["pilot", "env", "ENABLE_CLUSTER_TRUST_BUNDLE_API"];
     let trust_bundle = get(&layers.merged, &env).and_then(scalar_text);
@@ -105,6 +109,7 @@ fn instance<'a>(
         mesh,
         labels,
         namespace: resolved.namespace_of(entry.namespace.as_deref()),
+        platform,
     })
 }
 
@@ -160,7 +165,7 @@ fn scale(values: &Gateway) -> Scale<'_> {
         max: values.autoscale_max,
         replicas: values.replica_count,
         cpu: values.cpu,
-        memory: values.memory,
+        memory: Utilization::default(),
         behavior: None,
         pdb: &values.pdb,
     }

@@ -1,14 +1,17 @@
 //! Component `Pilot`: the control plane.
 
 pub mod config;
+pub mod default_tag;
 pub mod deployment;
 pub mod rbac;
 pub mod service;
 pub mod stable;
+mod template;
 pub mod webhook;
 
 use std::collections::BTreeMap;
 
+use ironsail_mesh::revision;
 use k8s_openapi::api::core::v1::ServiceAccount;
 use k8s_openapi::api::networking::v1::{
     NetworkPolicy, NetworkPolicyEgressRule, NetworkPolicyIngressRule, NetworkPolicyPort,
@@ -22,6 +25,7 @@ use super::{
 };
 use crate::object::Manifest;
 use crate::render::Context;
+use crate::revision::claim::Claim;
 use crate::settings::{self, Target};
 use crate::values::global::ResourceScope;
 use crate::values::istiod::Istiod;
@@ -37,6 +41,8 @@ pub struct Pilot<'a> {
     pub name: String,
     /// Namespace of the pods.
     pub namespace: String,
+    /// Whether and why this would be the default revision.
+    pub claim: Option<Claim>,
 }
 
 impl Pilot<'_> {
@@ -70,11 +76,24 @@ impl Pilot<'_> {
         self.runs() || self.values.global.config_cluster
     }
 
+    /// Tags of this revision; the tag `default` with the claim to it, even if nobody asks for it.
+    fn tags(&self) -> Vec<(&str, Option<Claim>)> {
+        let asked = self.values.revision_tags.iter().map(String::as_str);
+        let own = asked.filter(|tag| self.claim.is_none() || *tag != revision::DEFAULT);
+        let claimed = self.claim.map(|claim| (revision::DEFAULT, Some(claim)));
+        own.map(|tag| (tag, None)).chain(claimed).collect()
+    }
+
     /// Image of the control plane.
     pub fn image(&self) -> String {
         let values = &self.values;
         let global = &values.global;
         global.image(&values.image, &values.hub, &values.tag, &values.variant)
+    }
+
+    /// Whether the control plane is Ironsail's.
+    fn is_own(&self) -> bool {
+        is_own_image(&self.image())
     }
 
     /// Labels of objects that run or expose istiod.
@@ -115,6 +134,7 @@ pub fn render(resolved: &Resolved, context: &Context, sink: &mut Sink) {
             context,
             &values.owner_name,
         ),
+        claim: default_tag::claim(resolved, &values, context),
         resolved,
         values,
         layers,
@@ -165,17 +185,17 @@ fn refuse_absent(pilot: &Pilot<'_>, sink: &mut Sink) {
     ] {
         sink.refuse_with_own_image(on, &image, at(path), what);
     }
-    let own = is_own_image(&image);
-    if own && !values.sidecar_injector_webhook.templates.is_empty() {
+    if pilot.is_own() && !values.sidecar_injector_webhook.templates.is_empty() {
         sink.warning(
             at("sidecarInjectorWebhook.templates"),
             "kept in the ConfigMap, but the built-in injector executes no Go templates",
         );
     }
-    if !own && pilot.runs() && !values.global.omit_sidecar_injector_config_map {
+    let templates = !values.global.omit_sidecar_injector_config_map && pilot.runs();
+    if templates && template::is_too_old(&image) {
         sink.warning(
-            "spec.components.pilot",
-            format!("{image} injects by Go templates, which this version does not write"),
+            "spec.tag",
+            format!("pods can't be injected by {image}: the templates need istiod 1.25 or newer"),
         );
     }
 }

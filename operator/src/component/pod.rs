@@ -5,12 +5,13 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::core::v1::{
     ClusterTrustBundleProjection, ConfigMapVolumeSource, EnvVar, EnvVarSource,
     HostPathVolumeSource, LocalObjectReference, ObjectFieldSelector, ProjectedVolumeSource,
-    ResourceFieldSelector, SecretVolumeSource, Volume, VolumeMount, VolumeProjection,
+    ResourceFieldSelector, SELinuxOptions, SecretVolumeSource, Volume, VolumeMount,
+    VolumeProjection,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use serde_json::Value;
 
-use super::some_list;
+use super::{given, some_list};
 use crate::value::scalar_text;
 use crate::values::global::non_empty;
 
@@ -151,4 +152,12 @@ pub fn trust_bundle(name: &str, optional: Option<bool>) -> ProjectedVolumeSource
 pub fn trusts_cluster_bundle(env: &BTreeMap<String, Value>) -> bool {
     let switch = env.get("ENABLE_CLUSTER_TRUST_BUNDLE_API");
     switch.and_then(scalar_text).as_deref() == Some("true")
+}
+
+/// What SELinux should see; programs of nodes are of a type that may do what they must.
+pub fn se_linux(options: &Option<SELinuxOptions>) -> Option<SELinuxOptions> {
+    given(options).map(|mut own| {
+        own.type_.get_or_insert_with(|| "spc_t".to_owned());
+        own
+    })
 }

@@ -19,7 +19,7 @@ use super::istiod::{keep_scope, policy};
 use super::{
     Component, LabelSet, Labels, Sink, clustered, env, env_field, env_map, env_resource, given,
     host_path, match_labels, mount, namespaced, pull_secrets, resource_quota, role_ref,
-    root_certificate, service_account, some, some_list, trusts_cluster_bundle,
+    root_certificate, se_linux, service_account, some, some_list, trusts_cluster_bundle,
 };
 use crate::render::Context;
 use crate::settings::{self, Target};
@@ -229,7 +229,7 @@ fn container(proxy: &NodeProxy<'_>) -> Container {
             run_as_user: Some(0),
             run_as_group: Some(1337),
             run_as_non_root: Some(false),
-            se_linux_options: given(&values.se_linux_options),
+            se_linux_options: se_linux(&values.se_linux_options),
             ..SecurityContext::default()
         }),
         env: Some(environment(proxy)),

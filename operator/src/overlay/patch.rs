@@ -92,22 +92,26 @@ fn position(list: &[Value], segment: &Segment) -> Result<Option<usize>, PatchErr
             return Ok(index.filter(|index| *index < list.len()));
         }
         Segment::Item { key, value } => {
-            let has = |item: &Value| item.get(key).is_some_and(|own| text(own) == *value);
-            list.iter().position(has)
+            let whole = Regex::new(&format!("{key}:{value}")).ok();
+            list.iter().position(|item| match item {
+                Value::Object(fields) => fields.get(key).is_some_and(|own| text(own) == *value),
+                leaf => finds(whole.as_ref(), leaf),
+            })
         }
         Segment::Matches(pattern) => {
             let regex = Regex::new(pattern).ok();
-            list.iter().position(|item| {
-                regex
-                    .as_ref()
-                    .is_some_and(|regex| regex.is_match(&text(item)))
-            })
+            list.iter().position(|item| finds(regex.as_ref(), item))
         }
         Segment::Key(key) => return Err(PatchError::NoObject(key.clone())),
     };
     found
         .map(Some)
         .ok_or_else(|| PatchError::NoItem(segment.to_string()))
+}
+
+/// Whether an expression finds something in a leaf of the document.
+fn finds(regex: Option<&Regex>, leaf: &Value) -> bool {
+    !leaf.is_object() && !leaf.is_array() && regex.is_some_and(|regex| regex.is_match(&text(leaf)))
 }
 
 /// A value as it is compared with selectors.

@@ -18,7 +18,7 @@ pub enum Segment {
     Key(String),
     /// Index in a list, `[N]`; `[-1]` or an index past the end appends.
     Index(i64),
-    /// First item whose key has a value, `[key:value]`.
+    /// First item whose key has a value, `[key:value]`; in a list of texts the first that the whole finds.
     Item { key: String, value: String },
     /// First text of a list that a regular expression finds, `[value]` or `[:value]`.
     Matches(String),

@@ -92,6 +92,48 @@ fn writes() {
         json!({"args": ["x"]}),
     );
     check(
+        "a colon in a text",
+        json!({"args": ["--other", "--level=a:b"]}),
+        "args.[--level=a:b]",
+        json!("x"),
+        json!({"args": ["--other", "x"]}),
+    );
+    check(
+        "a colon in a text among objects",
+        json!({"l": [{"k": "v"}, "k:v"]}),
+        "l.[k:v]",
+        json!("x"),
+        json!({"l": ["x", "k:v"]}),
+    );
+    check(
+        "a leading and a trailing dot",
+        json!({}),
+        ".a.b.",
+        json!(1),
+        json!({"a": {"b": 1}}),
+    );
+    check(
+        "a number is told apart by its text",
+        json!({"ports": [{"port": 80}, {"port": 443}]}),
+        "ports.[port:443].nodePort",
+        json!(30443),
+        json!({"ports": [{"port": 80}, {"port": 443, "nodePort": 30443}]}),
+    );
+    check(
+        "a slash in a key",
+        json!({"annotations": {}}),
+        r"annotations.example\.com/x",
+        json!("y"),
+        json!({"annotations": {"example.com/x": "y"}}),
+    );
+    check(
+        "an item is replaced as a whole",
+        json!({"l": [{"n": 1, "a": 2}]}),
+        "l.[n:1]",
+        json!({"n": 3}),
+        json!({"l": [{"n": 3}]}),
+    );
+    check(
         "a list is replaced",
         json!({"l": [1]}),
         "l",
@@ -156,6 +198,10 @@ fn says_why_a_path_leads_nowhere() {
     assert_eq!(
         fails(json!({"l": []}), "l.[name:x].y", json!(1)),
         "[name:x] matches no item"
+    );
+    assert_eq!(
+        fails(json!({"l": [{"a": "x"}]}), "l.[x]", json!(1)),
+        "[:x] matches no item"
     );
     assert_eq!(
         fails(json!({"a": {}}), "a.[name:x]", json!(1)),

@@ -18,6 +18,7 @@ use crate::object::Manifest;
 use crate::plan::accept::Former;
 use crate::plan::store::{self, Accepted};
 use crate::plan::{Adopted, Plan};
+use crate::revision::claim::Claim;
 
 impl Reconciler {
     fn stranger<'a>(
@@ -103,6 +104,11 @@ impl Reconciler {
             rolled_out: false,
             replaced: false,
         };
+        for desired in accepted.plan.desired(owner, &[]) {
+            if Claim::of(&desired).is_some() {
+                hand_over::claim(&self.client, &desired).await?;
+            }
+        }
         let reference = store::owner_reference(&object.metadata);
         store::save(&self.client, owner, &reference, &accepted).await?;
         let objects = accepted.plan.objects.len();

@@ -4,21 +4,25 @@
 use std::time::Duration;
 
 use ironsail_runtime::log::chain;
-use k8s_openapi::jiff::Timestamp;
 use kube::api::{Api, DynamicObject, ListParams};
 use tracing::{info, warn};
 
 use super::{Next, Owner, ReconcileError, Reconciler, annotations, api_error};
 use crate::adopt::helm::{self, Finder};
 use crate::adopt::release;
-use crate::delete;
+use crate::apply::{ApplyError, api};
+use crate::delete::{self, Remaining};
 use crate::events::operator_resource;
 use crate::finalizer;
 use crate::namespace;
 use crate::object::KINDS;
+use crate::share;
 
 /// Keeps an IstioOperator until everything it owns is gone.
 pub const FINALIZER: &str = "istio-finalizer.install.istio.io";
+/// How long what is handed over may take to be applied by its new owner, before what it still
+/// leads to is deleted.
+const HAND_OVER: Duration = Duration::from_secs(15);
 /// From when on the finalizer is dropped with a warning, whatever is left.
 const LIMIT: Duration = Duration::from_secs(45);
 const POLL: Duration = Duration::from_secs(1);
@@ -71,14 +75,13 @@ impl Reconciler {
         &self,
         object: &DynamicObject,
         owner: &Owner,
-        since: Timestamp,
+        waited: Duration,
     ) -> Result<Next, ReconcileError> {
         if !finalizer::holds(&object.metadata, FINALIZER) {
             self.forget(owner).await;
             return Ok(None);
         }
-        let left = self.end_owned(object, owner).await;
-        let waited = Timestamp::now().duration_since(since).unsigned_abs();
+        let left = self.end_owned(object, owner, waited < HAND_OVER).await;
         match left {
             Ok(0) => {}
             Ok(_) if waited < LIMIT => return Ok(Some(POLL)),
@@ -112,10 +115,11 @@ impl Reconciler {
         &self,
         object: &DynamicObject,
         owner: &Owner,
+        patient: bool,
     ) -> Result<usize, ReconcileError> {
         match release::orphans(&annotations(object)) {
             true => self.orphan_owned(object, owner).await,
-            false => self.delete_owned(owner).await,
+            false => self.delete_owned(owner, patient).await,
         }
     }
 
@@ -125,11 +129,13 @@ impl Reconciler {
         object: &DynamicObject,
         owner: &Owner,
     ) -> Result<usize, ReconcileError> {
-        let remaining = delete::remaining(&self.client, owner)
+        let remains = delete::remains(&self.client, owner)
             .await
             .map_err(api_error("owned objects can't be listed"))?;
+        self.withdraw_all(owner, &remains.shared).await;
+        self.hand_over_all(&remains.kept).await;
         // First, while objects still name their releases.
-        for release in release::former_releases(&remaining) {
+        for release in release::former_releases(&remains.held) {
             if let Err(error) = helm::set_finder(&self.client, &release, Finder::Helm).await {
                 warn!(%release, error = %chain(&error), "Records of a Helm release stay hidden");
                 let command = helm::command(&release, Finder::Helm);
@@ -137,44 +143,97 @@ impl Reconciler {
                 self.events.warning(object, "HelmRelease", note).await;
             }
         }
-        for object in &remaining {
-            release::object(&self.client, object).await?;
+        for object in &remains.held {
+            if self.heir(object).await?.is_none() {
+                release::object(&self.client, object).await?;
+            }
         }
         Ok(0)
     }
 
-    /// Deletes what an owner has; returns how much is still there.
-    async fn delete_owned(&self, owner: &Owner) -> Result<usize, ReconcileError> {
-        let remaining = delete::remaining(&self.client, owner)
+    /// Gives an object to somebody else who wants it.
+    async fn heir(&self, object: &Remaining) -> Result<Option<Owner>, ApplyError> {
+        let api = api(&self.client, object.kind, &object.key.namespace);
+        let heir = share::hand_over(&self.client, &api, &object.metadata).await;
+        let heir = heir.map_err(|error| ApplyError::new(&object.key, error))?;
+        if let Some(heir) = &heir {
+            info!(owned = %object.key, to = %heir, "Handed object over");
+        }
+        Ok(heir)
+    }
+
+    /// Deletes what an owner has, or hands it over; returns how much is still there.
+    async fn delete_owned(&self, owner: &Owner, patient: bool) -> Result<usize, ReconcileError> {
+        let remains = delete::remains(&self.client, owner)
             .await
             .map_err(api_error("owned objects can't be listed"))?;
+        self.withdraw_all(owner, &remains.shared).await;
+        self.hand_over_all(&remains.kept).await;
         let mut failed = None;
-        for object in &remaining {
-            if object.metadata.deletion_timestamp.is_some() {
+        let mut left = 0;
+        let mut handed_over = remains.handed_over;
+        for object in &remains.held {
+            // What still calls this control plane comes first.
+            if patient && handed_over > 0 && !object.is_webhook() {
+                left += 1;
                 continue;
             }
-            let uid = object.metadata.uid.as_deref().unwrap_or_default();
-            match delete::one(&self.client, object.kind, &object.key, uid).await {
-                Ok(deleted) => {
-                    if deleted {
-                        let labels = object.metadata.labels.as_ref();
-                        let revision = labels.and_then(|l| l.get(ironsail_mesh::label::REVISION));
-                        let revision = revision.map_or("", String::as_str);
-                        let labels = [object.kind.kind, revision];
-                        self.metrics.deleted.with_label_values(&labels).inc();
-                    }
+            match self.end(object).await {
+                Ok(gone) => {
+                    handed_over += usize::from(gone && object.is_webhook());
+                    left += usize::from(!gone);
                 }
                 Err(error) => failed = Some(error),
             }
         }
         match failed {
-            None => Ok(remaining.len()),
+            None => Ok(left),
             Some(error) => {
                 let what = format!("{} can't be deleted", error.key);
                 Err(ReconcileError::Api {
                     what,
                     source: error.source,
                 })
+            }
+        }
+    }
+
+    /// One step of giving up an object; says whether it is somebody else's now.
+    async fn end(&self, object: &Remaining) -> Result<bool, ApplyError> {
+        if object.metadata.deletion_timestamp.is_some() {
+            return Ok(false);
+        }
+        if self.heir(object).await?.is_some() {
+            return Ok(true);
+        }
+        let uid = object.metadata.uid.as_deref().unwrap_or_default();
+        if delete::one(&self.client, object.kind, &object.key, uid).await? {
+            let labels = object.metadata.labels.as_ref();
+            let revision = labels.and_then(|l| l.get(ironsail_mesh::label::REVISION));
+            let revision = revision.map_or("", String::as_str);
+            let labels = [object.kind.kind, revision];
+            self.metrics.deleted.with_label_values(&labels).inc();
+        }
+        Ok(false)
+    }
+
+    /// Lets what stays name an owner that is there. One that takes over later does the same.
+    async fn hand_over_all(&self, kept: &[Remaining]) {
+        for object in kept {
+            let api = api(&self.client, object.kind, &object.key.namespace);
+            if let Err(error) = share::hand_over(&self.client, &api, &object.metadata).await {
+                warn!(owned = %object.key, error = %chain(&error), "Object keeps the name of an owner that goes away");
+            }
+        }
+    }
+
+    /// Takes the owner's name off objects that others hold. They look themselves whether it is
+    /// still there before they hand something over, so that nothing waits for this.
+    async fn withdraw_all(&self, owner: &Owner, shared: &[Remaining]) {
+        for object in shared {
+            let api = api(&self.client, object.kind, &object.key.namespace);
+            if let Err(error) = share::withdraw(&api, &object.metadata, owner).await {
+                warn!(owned = %object.key, error = %chain(&error), "Object keeps the name of an owner that goes away");
             }
         }
     }
@@ -218,7 +277,7 @@ impl Reconciler {
     }
 
     /// Whether the definition of IstioOperator is being deleted, and all objects with it.
-    async fn definition_ends(&self) -> bool {
+    pub(super) async fn definition_ends(&self) -> bool {
         let name = ironsail_crds::kind::ISTIO_OPERATOR.crd_name();
         let definitions = &KINDS[0];
         let api = crate::apply::api(&self.client, definitions, "");
@@ -241,7 +300,7 @@ impl Reconciler {
         let ending = all_end
             || object.metadata.deletion_timestamp.is_some()
             || matches!(here, Ok(namespace::State::Terminating(_)));
-        if ending && let Err(error) = self.end_owned(object, &owner).await {
+        if ending && let Err(error) = self.end_owned(object, &owner, false).await {
             warn!(object = %owner, error = %chain(&error), "Deleting failed while the operator is removed");
         }
         self.release(&owner).await?;

@@ -12,8 +12,9 @@ use crate::testing::FakeServer;
 
 mod adoption;
 
-const OPERATORS: &str = "/apis/install.istio.io/v1alpha1/namespaces/istio-system/istiooperators";
-const NAMESPACES: &str = "/api/v1/namespaces";
+pub(super) const OPERATORS: &str =
+    "/apis/install.istio.io/v1alpha1/namespaces/istio-system/istiooperators";
+pub(super) const NAMESPACES: &str = "/api/v1/namespaces";
 
 /// A cluster with one IstioOperator, and the operator.
 struct Mesh {
@@ -21,7 +22,7 @@ struct Mesh {
     reconciler: Reconciler,
 }
 
-fn config(tag: &str) -> Config {
+pub(super) fn config(tag: &str) -> Config {
     Config {
         render: Context {
             tag: tag.to_owned(),
@@ -127,7 +128,7 @@ impl Mesh {
     }
 }
 
-fn operator(server: &FakeServer, config: Config) -> Reconciler {
+pub(super) fn operator(server: &FakeServer, config: Config) -> Reconciler {
     let client = server.client();
     let events = Events::new(client.clone(), None);
     let account = Account {
@@ -139,7 +140,7 @@ fn operator(server: &FakeServer, config: Config) -> Reconciler {
 }
 
 /// Installs the operator as its manifest does, and lets it do only what that allows.
-fn install_operator(server: &FakeServer) {
+pub(super) fn install_operator(server: &FakeServer) {
     for document in bundle::documents(&Context::default()) {
         let name = document["metadata"]["name"].as_str().expect("a name");
         let namespace = document["metadata"]["namespace"].as_str();
@@ -218,7 +219,7 @@ fn leftovers(server: &FakeServer) -> Vec<String> {
     left
 }
 
-fn paths(server: &FakeServer) -> Vec<String> {
+pub(super) fn paths(server: &FakeServer) -> Vec<String> {
     server
         .take_writes()
         .into_iter()
@@ -392,6 +393,22 @@ async fn switching_to_an_autoscaler_keeps_the_replicas() {
         mesh.server.object("/deployments/istiod")["spec"]["replicas"],
         3
     );
+}
+
+#[tokio::test]
+async fn switching_an_autoscaler_off_goes_to_the_number_at_once() {
+    let mesh = Mesh::new(json!({}));
+    mesh.settle().await;
+    let replicas = || mesh.server.object("/deployments/istiod")["spec"]["replicas"].clone();
+    mesh.server.edit("/deployments/istiod", |deployment| {
+        deployment["spec"]["replicas"] = json!(4)
+    });
+    mesh.change_spec(json!({"values": {"pilot": {"autoscaleEnabled": false, "replicaCount": 3}}}));
+    mesh.reconcile().await;
+    assert_eq!(replicas(), 3, "and never 1 in between");
+    assert!(!mesh.server.has("/horizontalpodautoscalers/istiod"));
+    mesh.settle().await;
+    assert_eq!(replicas(), 3);
 }
 
 #[tokio::test]

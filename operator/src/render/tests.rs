@@ -2,17 +2,20 @@ mod control_plane;
 mod effects;
 mod fuzz;
 mod gateways;
+mod labels;
 mod modes;
 mod node_agents;
-mod selectors;
+mod roles;
+pub(crate) mod selectors;
 mod table;
+mod templates;
 
 use std::path::PathBuf;
 
 use serde_json::json;
 
 use super::*;
-use crate::value::{get, meaning};
+use crate::testing::reference;
 
 fn rendered(spec: Value) -> Rendered {
     render(&spec, &Context::default()).expect("valid")
@@ -67,93 +70,14 @@ fn keys(rendered: &Rendered) -> Vec<String> {
         .collect()
 }
 
-/// Folder with the captured manifests of the peer, if it is there.
-fn reference() -> Option<PathBuf> {
-    let workspace =
-        PathBuf::from(std::env::var_os("CARGO_MANIFEST_DIR").expect("cargo names the crate"))
-            .join("..");
-    let given = std::env::var_os("IRONSAIL_REFERENCE").map(PathBuf::from);
-    let beside = [
-        workspace.join("../shared/reference"),
-        workspace.join("../../shared/reference"),
-    ];
-    given
-        .into_iter()
-        .chain(beside)
-        .find(|folder| folder.join("manifests").is_dir())
-}
-
-/// Text that holds a document is compared as that document.
-fn comparable(object: &Value) -> Value {
-    let mut object = meaning(object);
-    let Some(data) = object.get_mut("data").and_then(Value::as_object_mut) else {
-        return object;
-    };
-    // Text of our own: injection is not made from templates, and the note says it in our words.
-    data.shift_remove("config");
-    for value in data.values_mut() {
-        let text = value.as_str().unwrap_or_default();
-        *value = meaning(&serde_yaml_ng::from_str(text).expect("YAML"));
-    }
-    if let Some(notes) = object["metadata"]
-        .get_mut("annotations")
-        .and_then(Value::as_object_mut)
-    {
-        notes.shift_remove("kubernetes.io/description");
-    }
-    meaning(&object)
-}
-
-fn documents(text: &str) -> Vec<Value> {
-    use serde::Deserialize as _;
-    serde_yaml_ng::Deserializer::from_str(text)
-        .map(|document| Value::deserialize(document).expect("YAML"))
-        .filter(|document| !document.is_null())
-        .collect()
-}
-
 /// Every object of the peer's rendering exists here with the same meaning, and no other.
 #[track_caller]
 fn check_reference(profile: &str) {
-    let Some(folder) = reference() else {
-        eprintln!("skipped: no captured manifests; set IRONSAIL_REFERENCE to their folder");
-        return;
-    };
-    let path = folder.join(format!("manifests/{profile}.yaml"));
-    let text = std::fs::read_to_string(path).expect("the captured manifest is readable");
-    let theirs: BTreeMap<String, Value> = documents(&text)
-        .into_iter()
-        .map(|body| {
-            let manifest = Manifest::new(Component::Base, body).expect("a known kind");
-            (manifest.key().to_string(), comparable(&manifest.body()))
-        })
-        .collect();
-    let original = get(
-        &theirs["ConfigMap istio-system/values"],
-        &["data", "original-values", "global"],
-    )
-    .cloned()
-    .expect("values");
-    let context = Context {
-        hub: original["hub"].as_str().expect("text").to_owned(),
-        tag: original["tag"].as_str().expect("text").to_owned(),
-        chart_version: "1.0.0".to_owned(),
-        ..Context::default()
-    };
-    let ours = render(&json!({"profile": profile}), &context).expect("valid");
-    let ours: BTreeMap<String, Value> = ours
-        .objects
-        .iter()
-        .filter(|object| !object.is_definition())
-        .map(|object| (object.key().to_string(), comparable(&object.body())))
-        .collect();
-    assert_eq!(
-        ours.keys().collect::<Vec<_>>(),
-        theirs.keys().collect::<Vec<_>>()
-    );
-    for (key, theirs) in &theirs {
-        assert_eq!(&ours[key], theirs, "{key}");
-    }
+    reference::check(profile, |context| {
+        let rendered = render(&json!({"profile": profile}), context).expect("valid");
+        let objects = rendered.objects.iter();
+        objects.map(|object| object.body().into_owned()).collect()
+    });
 }
 
 #[test]
@@ -184,7 +108,7 @@ const ABSENT_CRDS: [&str; 11] = [
 
 #[test]
 fn definitions_are_the_peers_but_for_absent_kinds() {
-    let Some(folder) = reference() else {
+    let Some(folder) = reference::folder() else {
         eprintln!("skipped: no captured definitions; set IRONSAIL_REFERENCE to their folder");
         return;
     };
@@ -474,7 +398,10 @@ fn the_installed_default_revision_validates_what_names_none() {
         keys.any(|key| key.name == "istiod-default-validator")
     };
     assert!(validator(json!({})));
-    assert!(!validator(json!({"revision": "canary"})));
+    assert!(
+        validator(json!({"revision": "canary"})),
+        "if nobody else does"
+    );
     assert!(!validator(json!({"profile": "empty"})));
     assert!(!validator(
         json!({"values": {"global": {"configValidation": false}}})

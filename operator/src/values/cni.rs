@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::global::{Global, Logging, Quota, Resources};
+use crate::value::texts;
 
 /// Values of the agent, `cni` already laid over the root.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -22,6 +23,7 @@ pub struct Cni {
     pub cni_conf_dir: String,
     pub cni_conf_file_name: String,
     pub cni_netns_dir: String,
+    #[serde(deserialize_with = "texts")]
     pub daemon_set_labels: BTreeMap<String, String>,
     pub env: BTreeMap<String, Value>,
     pub exclude_namespaces: Vec<String>,
@@ -34,7 +36,10 @@ pub struct Cni {
     pub istio_owned_cni_config_file_name: String,
     pub logging: Logging,
     pub owner_name: String,
+    pub platform: String,
+    #[serde(deserialize_with = "texts")]
     pub pod_annotations: BTreeMap<String, String>,
+    #[serde(deserialize_with = "texts")]
     pub pod_labels: BTreeMap<String, String>,
     pub provider: String,
     pub pull_policy: String,

@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use super::global::Resources;
 use super::istiod::{Pdb, Utilization};
+use crate::value::{number, texts};
 
 /// `values.gateways.istio-ingressgateway` or `istio-egressgateway` for one entry of the list.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -18,7 +19,9 @@ pub struct Gateway {
     pub additional_containers: Vec<Container>,
     pub affinity: Option<Affinity>,
     pub autoscale_enabled: bool,
+    #[serde(deserialize_with = "number")]
     pub autoscale_max: i32,
+    #[serde(deserialize_with = "number")]
     pub autoscale_min: i32,
     pub config_volumes: Vec<ConfigVolume>,
     pub cpu: Utilization,
@@ -31,18 +34,21 @@ pub struct Gateway {
     pub injection_template: String,
     pub ip_families: Vec<String>,
     pub ip_family_policy: String,
+    #[serde(deserialize_with = "texts")]
     pub labels: BTreeMap<String, String>,
     #[serde(rename = "loadBalancerIP")]
     pub load_balancer_ip: String,
     pub load_balancer_source_ranges: Vec<String>,
-    pub memory: Utilization,
     pub name: String,
+    #[serde(deserialize_with = "texts")]
     pub node_selector: BTreeMap<String, String>,
     pub pdb: Pdb,
+    #[serde(deserialize_with = "texts")]
     pub pod_annotations: BTreeMap<String, String>,
     pub pod_anti_affinity_label_selector: Vec<PodAntiAffinity>,
     pub pod_anti_affinity_term_label_selector: Vec<PodAntiAffinity>,
     pub ports: Vec<ServicePort>,
+    #[serde(deserialize_with = "number")]
     pub replica_count: i32,
     pub resources: Resources,
     pub rolling_max_surge: Option<IntOrString>,
@@ -51,6 +57,7 @@ pub struct Gateway {
     pub seccomp_profile: Option<SeccompProfile>,
     pub secret_volumes: Vec<SecretVolume>,
     pub service_account: ServiceAccount,
+    #[serde(deserialize_with = "texts")]
     pub service_annotations: BTreeMap<String, String>,
     pub tag: Text,
     pub tolerations: Vec<Toleration>,
@@ -71,6 +78,8 @@ pub struct ConfigVolume {
 #[serde(default, rename_all = "camelCase")]
 pub struct PodAntiAffinity {
     pub key: String,
+    /// A list, or its items separated by commas; empty means the pod's own.
+    pub namespaces: Value,
     pub operator: String,
     pub topology_key: String,
     /// A list, or its items separated by commas.
@@ -91,12 +100,14 @@ pub struct SecretVolume {
 #[serde(default)]
 pub struct ExtraPort {
     pub name: String,
+    #[serde(deserialize_with = "number")]
     pub port: i32,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct ServiceAccount {
+    #[serde(deserialize_with = "texts")]
     pub annotations: BTreeMap<String, String>,
 }
 

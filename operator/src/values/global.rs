@@ -8,6 +8,8 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use serde::Deserialize;
 use serde_json::Value;
 
+use crate::value::{number, texts};
+
 /// Settings that all components share; every field has a default in the built-in values.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
@@ -17,6 +19,7 @@ pub struct Global {
     pub ca_address: String,
     pub config_cluster: bool,
     pub config_validation: bool,
+    #[serde(deserialize_with = "texts")]
     pub default_node_selector: BTreeMap<String, String>,
     pub default_pod_disruption_budget: Enabled,
     pub default_resources: Resources,
@@ -133,6 +136,7 @@ pub struct SdsToken {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct Sts {
+    #[serde(deserialize_with = "number")]
     pub service_port: u16,
 }
 
@@ -183,6 +187,14 @@ impl Global {
         match pick(variant, &self.variant).as_str() {
             "" => format!("{hub}/{name}:{tag}"),
             variant => format!("{hub}/{name}:{tag}-{variant}"),
+        }
+    }
+
+    /// The platform, which may also stand at the root of the values.
+    pub fn platform_or<'a>(&'a self, root: &'a str) -> &'a str {
+        match self.platform.as_str() {
+            "" => root,
+            own => own,
         }
     }
 

@@ -14,6 +14,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::global::{Enabled, Global, Resources};
+use crate::value::{number, optional_number, texts};
 
 /// Values of the control plane, `pilot` already laid over the root.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -22,14 +23,18 @@ pub struct Istiod {
     pub affinity: Option<Affinity>,
     pub autoscale_behavior: Option<HorizontalPodAutoscalerBehavior>,
     pub autoscale_enabled: bool,
+    #[serde(deserialize_with = "number")]
     pub autoscale_max: i32,
+    #[serde(deserialize_with = "number")]
     pub autoscale_min: i32,
     pub base: Base,
     pub config_map: bool,
     pub cpu: Utilization,
     pub crl_config_map_name: String,
     pub default_revision: String,
+    #[serde(deserialize_with = "texts")]
     pub deployment_annotations: BTreeMap<String, String>,
+    #[serde(deserialize_with = "texts")]
     pub deployment_labels: BTreeMap<String, String>,
     pub env: BTreeMap<String, Value>,
     pub env_var_from: Vec<EnvVar>,
@@ -48,20 +53,28 @@ pub struct Istiod {
     pub keepalive_max_server_connection_age: Text,
     pub memory: Utilization,
     pub mesh_config: Map<String, Value>,
+    #[serde(deserialize_with = "texts")]
     pub node_selector: BTreeMap<String, String>,
     pub owner_name: String,
     pub pdb: Pdb,
+    pub platform: String,
+    #[serde(deserialize_with = "texts")]
     pub pod_annotations: BTreeMap<String, String>,
+    #[serde(deserialize_with = "texts")]
     pub pod_labels: BTreeMap<String, String>,
+    #[serde(deserialize_with = "number")]
     pub replica_count: i32,
     pub resources: Resources,
     pub revision_tags: Vec<String>,
     pub rolling_max_surge: Option<IntOrString>,
     pub rolling_max_unavailable: Option<IntOrString>,
     pub seccomp_profile: Option<SeccompProfile>,
+    #[serde(deserialize_with = "texts")]
     pub service_account_annotations: BTreeMap<String, String>,
+    #[serde(deserialize_with = "texts")]
     pub service_annotations: BTreeMap<String, String>,
     pub sidecar_injector_webhook: Injector,
+    #[serde(deserialize_with = "texts")]
     pub sidecar_injector_webhook_annotations: BTreeMap<String, String>,
     pub tag: Text,
     pub taint: Taint,
@@ -70,6 +83,7 @@ pub struct Istiod {
     pub tolerations: Vec<Toleration>,
     pub topology_spread_constraints: Vec<TopologySpreadConstraint>,
     /// Percent of requests, 0 to 100.
+    #[serde(deserialize_with = "number")]
     pub trace_sampling: f64,
     pub traffic_distribution: String,
     pub trusted_ztunnel_name: String,
@@ -97,6 +111,7 @@ pub struct Base {
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct Utilization {
+    #[serde(deserialize_with = "optional_number")]
     pub target_average_utilization: Option<i32>,
 }
 
@@ -133,9 +148,11 @@ pub struct Injector {
     pub always_inject_selector: Vec<LabelSelector>,
     pub default_templates: Vec<String>,
     pub enable_namespaces_by_default: bool,
+    #[serde(deserialize_with = "texts")]
     pub injected_annotations: BTreeMap<String, String>,
     pub never_inject_selector: Vec<LabelSelector>,
     pub reinvocation_policy: String,
+    #[serde(deserialize_with = "texts")]
     pub templates: BTreeMap<String, String>,
 }
 

@@ -10,12 +10,14 @@ use serde_json::Value;
 
 use super::gateway::Mesh;
 use super::global::{Enabled, MultiCluster, Quota, ResourceScope, Resources};
+use crate::value::texts;
 
 /// Values of the node proxy: its own and the shared ones, all at the root.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct Ztunnel {
     pub affinity: Option<Affinity>,
+    #[serde(deserialize_with = "texts")]
     pub annotations: BTreeMap<String, String>,
     pub ca_address: String,
     pub env: BTreeMap<String, Value>,
@@ -24,6 +26,7 @@ pub struct Ztunnel {
     pub image_pull_policy: String,
     pub image_pull_secrets: Vec<String>,
     pub istio_namespace: String,
+    #[serde(deserialize_with = "texts")]
     pub labels: BTreeMap<String, String>,
     pub log_as_json: bool,
     pub log_level: String,
@@ -31,11 +34,14 @@ pub struct Ztunnel {
     pub multi_cluster: MultiCluster,
     pub network: Text,
     pub network_policy: Enabled,
+    #[serde(deserialize_with = "texts")]
     pub node_selector: BTreeMap<String, String>,
     pub owner_name: String,
     pub peer_ca_crl: Enabled,
     pub platform: String,
+    #[serde(deserialize_with = "texts")]
     pub pod_annotations: BTreeMap<String, String>,
+    #[serde(deserialize_with = "texts")]
     pub pod_labels: BTreeMap<String, String>,
     pub resource_name: String,
     pub resource_quotas: Quota,

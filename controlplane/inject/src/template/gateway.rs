@@ -1,10 +1,9 @@
 //! The gateway template: the pod's own `istio-proxy` container becomes a router.
 
 use k8s_openapi::api::core::v1::{Container, PodSecurityContext, SecurityContext, Sysctl};
-use serde::Deserialize;
-use serde_json::Value;
 
 use super::{Addition, Context, proxy, volumes};
+use crate::settings::decode_value;
 use crate::{InjectError, PROXY_UID};
 
 pub(super) fn build(context: &Context<'_>) -> Result<Addition, InjectError> {
@@ -26,17 +25,17 @@ pub(super) fn build(context: &Context<'_>) -> Result<Addition, InjectError> {
 
 /// The installation's, or the right to listen on low ports without being root.
 fn security_context(context: &Context<'_>) -> Result<PodSecurityContext, InjectError> {
-    match &context.config.values.gateways.security_context {
-        Some(Value::Object(fields)) if !fields.is_empty() => {
-            PodSecurityContext::deserialize(fields)
-                .map_err(|error| InjectError::value("gateways.securityContext", error))
-        }
-        _ => Ok(PodSecurityContext {
-            sysctls: Some(vec![Sysctl {
-                name: "net.ipv4.ip_unprivileged_port_start".to_owned(),
-                value: "0".to_owned(),
-            }]),
-            ..Default::default()
-        }),
+    let gateways = &context.config.values.gateways;
+    let own = decode_value("gateways.securityContext", &gateways.security_context)?;
+    if let Some(own) = own {
+        return Ok(own);
     }
+    Ok(PodSecurityContext {
+        sysctls: Some(vec![Sysctl {
+            name: "net.ipv4.ip_unprivileged_port_start".to_owned(),
+            value: "0".to_owned(),
+        }]),
+        seccomp_profile: decode_value("gateways.seccompProfile", &gateways.seccomp_profile)?,
+        ..Default::default()
+    })
 }

@@ -126,6 +126,9 @@ func Programs(c cluster.Cluster) []Program {
 			// The default of 20 requests per second is what a start would wait for.
 			"--kube-api-qps=200",
 			"--kube-api-burst=400",
+			// There is no other node to go to: a kubelet that is late, because the machine is busy or the API
+			// server was away, must not take all pods out of their Services.
+			"--node-monitor-grace-period=200s",
 		}},
 		{Name: Scheduler, Linked: true, Args: []string{
 			"--kubeconfig=" + kubeconfig(c, Scheduler),

@@ -12,7 +12,7 @@ use super::{Agent, CONFIG, NAME, NODE};
 use crate::component::istiod::deployment::tcp_port;
 use crate::component::{
     Labels, env, env_field, env_map, env_resource, given, host_path, mount, mount_read_only,
-    some_list,
+    se_linux, some_list,
 };
 use crate::values::global::non_empty;
 
@@ -155,7 +155,7 @@ fn security_context(agent: &Agent<'_>) -> SecurityContext {
             type_: "Unconfined".into(),
             ..AppArmorProfile::default()
         }),
-        se_linux_options: given(&values.se_linux_options),
+        se_linux_options: se_linux(&values.se_linux_options),
         seccomp_profile: given(&values.seccomp_profile),
         ..SecurityContext::default()
     }

@@ -43,13 +43,13 @@ pub fn template(gateway: &GatewayInstance<'_>) -> PodTemplateSpec {
 
 fn labels(gateway: &GatewayInstance<'_>) -> Labels {
     let mut labels = gateway.own_labels();
-    let mut more = vec![
-        (label::CANONICAL_NAME, gateway.values.name.clone()),
-        (label::CANONICAL_REVISION, canonical_revision(gateway)),
-        (label::INJECT, gateway.is_injected().to_string()),
-    ];
+    let mut more = vec![(label::INJECT, gateway.is_injected().to_string())];
     if !gateway.is_injected() {
-        more.push(("istio.io/dataplane-mode", "none".to_owned()));
+        more.extend([
+            (label::CANONICAL_NAME, gateway.values.name.clone()),
+            (label::CANONICAL_REVISION, canonical_revision(gateway)),
+            ("istio.io/dataplane-mode", "none".to_owned()),
+        ]);
     }
     // Selectors of the oldest installations, which were only ever in this namespace.
     if gateway.namespace == ironsail_mesh::mesh_config::DEFAULT_ROOT_NAMESPACE {
@@ -97,7 +97,7 @@ fn spec(gateway: &GatewayInstance<'_>) -> PodSpec {
     let values = &gateway.values;
     let global = &gateway.global;
     // OpenShift gives each namespace ids of its own.
-    let proxy_id = (global.platform != "openshift").then_some(PROXY_ID);
+    let proxy_id = (gateway.platform != "openshift").then_some(PROXY_ID);
     let mut containers = vec![match gateway.is_injected() {
         true => stub(gateway),
         false => container(gateway),
@@ -299,7 +299,9 @@ fn own_mounts(gateway: &GatewayInstance<'_>) -> Vec<VolumeMount> {
     let secrets = values.secret_volumes.iter();
     let secrets = secrets.map(|volume| mount_read_only(&volume.name, &volume.mount_path));
     let configs = values.config_volumes.iter();
-    let configs = configs.map(|volume| mount_read_only(&volume.name, &volume.mount_path));
+    let configs = configs
+        .filter(|volume| !volume.mount_path.is_empty())
+        .map(|volume| mount_read_only(&volume.name, &volume.mount_path));
     secrets.chain(configs).collect()
 }
 
@@ -438,29 +440,32 @@ fn anti_affinity(values: &Gateway) -> PodAntiAffinity {
 }
 
 fn pods(avoided: &values::PodAntiAffinity) -> PodAffinityTerm {
-    let values: Vec<String> = match &avoided.values {
-        Value::Array(items) => items.iter().filter_map(scalar_text).collect(),
-        other => {
-            let text = scalar_text(other).unwrap_or_default();
-            let items = text.split(',').map(str::trim);
-            items
-                .filter(|item| !item.is_empty())
-                .map(str::to_owned)
-                .collect()
-        }
-    };
     PodAffinityTerm {
         label_selector: Some(LabelSelector {
             match_expressions: Some(vec![LabelSelectorRequirement {
                 key: avoided.key.clone(),
                 operator: avoided.operator.clone(),
-                values: some_list(values),
+                values: some_list(listed(&avoided.values)),
             }]),
             ..LabelSelector::default()
         }),
+        namespaces: some_list(listed(&avoided.namespaces)),
         topology_key: avoided.topology_key.clone(),
         ..PodAffinityTerm::default()
     }
+}
+
+/// Items of a list, or of a text with commas.
+fn listed(values: &Value) -> Vec<String> {
+    if let Value::Array(items) = values {
+        return items.iter().filter_map(scalar_text).collect();
+    }
+    let text = scalar_text(values).unwrap_or_default();
+    let items = text.split(',').map(str::trim);
+    items
+        .filter(|item| !item.is_empty())
+        .map(str::to_owned)
+        .collect()
 }
 
 fn requirement(key: &str, values: Vec<String>) -> NodeSelectorRequirement {

@@ -1,18 +1,20 @@
 //! ConfigMaps of the control plane: mesh document, injection, values, gateway classes.
 
+use std::collections::BTreeMap;
+
 use k8s_openapi::api::core::v1::ConfigMap;
 use serde_json::{Map, Value, json};
 
-use super::Pilot;
+use super::{Pilot, template};
 use crate::component::{Component, Labels, Sink, namespaced};
 use crate::value::{get, merge, set, sorted};
 use crate::values::{injector_values, pretty};
 
-/// Explains the document `config` to whoever looks at it.
-const CONFIG_COMMENT: &str = "\
+/// Explains the document `config` of Ironsail's own control plane to whoever looks at it.
+const OWN_COMMENT: &str = "\
 # How pods are injected. The sidecar is built by the control plane itself, not from text templates,
-# so this document has none of its own; templates of the user are kept below. A control plane that
-# executes Go templates (stock istiod) needs the ConfigMap of its own installer.
+# so this document has none of its own; templates of the user are kept below. Templates for a
+# control plane that executes them (stock istiod) are written when its image is installed.
 ";
 
 /// Adds the ConfigMaps.
@@ -209,21 +211,38 @@ fn tracing(pilot: &Pilot<'_>) -> Value {
     }
 }
 
-/// What the injector decides by.
+/// What the injector decides by, and the templates of control planes that execute them.
 fn injection_config(pilot: &Pilot<'_>) -> String {
     let injector = &pilot.values.sidecar_injector_webhook;
-    let templates = match injector.default_templates.as_slice() {
+    let defaults = match injector.default_templates.as_slice() {
         [] => vec!["sidecar".to_owned()],
         own => own.to_vec(),
     };
-    let document = json!({
-        "defaultTemplates": templates,
+    let mut document = json!({
+        "defaultTemplates": defaults,
         "policy": pilot.values.global.proxy.auto_inject,
         "alwaysInjectSelector": injector.always_inject_selector,
         "neverInjectSelector": injector.never_inject_selector,
         "injectedAnnotations": injector.injected_annotations,
-        "templates": injector.templates,
     });
+    let comment = if pilot.is_own() {
+        document["templates"] = json!(injector.templates);
+        OWN_COMMENT
+    } else {
+        document["template"] = json!(template::FOR_OLD_CONTROL_PLANES);
+        document["templates"] = json!(with_shipped(&injector.templates));
+        ""
+    };
     let text = serde_yaml_ng::to_string(&document).expect("a JSON document can be written as YAML");
-    format!("{CONFIG_COMMENT}{text}")
+    format!("{comment}{text}")
+}
+
+/// The shipped templates and the user's; the user's replace those of the same name.
+fn with_shipped(own: &BTreeMap<String, String>) -> Map<String, Value> {
+    let shipped = template::TEMPLATES
+        .into_iter()
+        .filter(|(name, _)| !own.contains_key(*name))
+        .map(|(name, text)| (name.to_owned(), json!(text)));
+    let own = own.iter().map(|(name, text)| (name.clone(), json!(text)));
+    shipped.chain(own).collect()
 }

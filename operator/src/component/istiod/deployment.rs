@@ -273,7 +273,7 @@ fn environment(pilot: &Pilot<'_>) -> Vec<EnvVar> {
             global.istiod.enable_analysis.to_string(),
         ),
         env("CLUSTER_ID", global.cluster_name()),
-        env("PLATFORM", &global.platform),
+        env("PLATFORM", global.platform_or(&values.platform)),
     ]);
     list
 }

@@ -7,7 +7,7 @@ use k8s_openapi::api::core::v1::{Service, ServicePort, ServiceSpec};
 use k8s_openapi::api::discovery::v1::{Endpoint, EndpointPort, EndpointSlice};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
-use super::Pilot;
+use super::{Pilot, default_tag};
 use crate::component::{Component, Labels, Sink, namespaced, some, some_list};
 use crate::values::global::non_empty;
 
@@ -30,11 +30,14 @@ pub fn render(pilot: &Pilot<'_>, sink: &mut Sink) {
     if pilot.values.istiod_remote.enabled && !address.is_empty() {
         remote(pilot, address, sink);
     }
-    for tag in &pilot.values.revision_tags {
+    for (tag, claim) in pilot.tags() {
         let mut labels = pilot.app_labels();
-        labels.insert(label::TAG.to_owned(), tag.clone());
-        let name = format!("istiod-revision-tag-{tag}");
-        sink.add(Component::Pilot, &service(pilot, &name, labels));
+        labels.insert(label::TAG.to_owned(), tag.to_owned());
+        let mut tag_service = service(pilot, &format!("istiod-revision-tag-{tag}"), labels);
+        if let Some(claim) = claim {
+            default_tag::mark(claim, &mut tag_service.metadata);
+        }
+        sink.add(Component::Pilot, &tag_service);
     }
 }
 

@@ -8,8 +8,9 @@ use k8s_openapi::api::admissionregistration::v1::{
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, LabelSelectorRequirement};
 
-use super::{Pilot, stable};
+use super::{Pilot, default_tag, stable};
 use crate::component::{Component, Sink, clustered, match_labels, some};
+use crate::revision::claim::DEACTIVATED_BY;
 use crate::values::global::non_empty;
 use crate::values::istiod::Base;
 
@@ -28,22 +29,30 @@ pub fn render(pilot: &Pilot<'_>, sink: &mut Sink) {
         let rev = pilot.resolved.revision.label();
         let legacy = pilot.resolved.revision.is_default();
         let mut own = injector(pilot, name, None, rev, legacy);
-        let tags = &pilot.values.revision_tags;
-        if legacy && tags.iter().any(|tag| tag == revision::DEFAULT) {
+        let tags = pilot.tags();
+        if legacy && tags.iter().any(|(tag, _)| *tag == revision::DEFAULT) {
             deactivate(&mut own);
+            if pilot.claim.is_some() {
+                let tag = tag_name(pilot, revision::DEFAULT);
+                let annotations = own.metadata.annotations.get_or_insert_default();
+                annotations.insert(DEACTIVATED_BY.to_owned(), tag);
+            }
         }
         sink.add(Component::Pilot, &own);
-        for tag in &pilot.values.revision_tags {
-            let name = in_namespace(pilot, format!("istio-revision-tag-{tag}"));
+        for (tag, claim) in tags {
             let legacy = tag == revision::DEFAULT;
-            sink.add(
-                Component::Pilot,
-                &injector(pilot, name, Some(tag), tag, legacy),
-            );
+            let mut own = injector(pilot, tag_name(pilot, tag), Some(tag), tag, legacy);
+            if let Some(claim) = claim {
+                default_tag::mark(claim, &mut own.metadata);
+            }
+            sink.add(Component::Pilot, &own);
         }
     }
     if pilot.values.global.config_validation && pilot.configures() {
         sink.add(Component::Pilot, &validator(pilot));
+        if let Some(claim) = pilot.claim {
+            default_tag::validator(pilot, claim, sink);
+        }
     }
     if pilot.values.experimental.stable_validation_policy && pilot.configures() {
         stable_policy(pilot, sink);
@@ -82,6 +91,15 @@ pub const VALIDATED_GROUPS: [&str; 4] = [
     "telemetry.istio.io",
     "extensions.istio.io",
 ];
+
+fn tag_name(pilot: &Pilot<'_>, tag: &str) -> String {
+    in_namespace(pilot, format!("istio-revision-tag-{tag}"))
+}
+
+/// Selects objects that name no revision.
+pub fn without_revision() -> LabelSelector {
+    expressions(vec![absent(label::REVISION)])
+}
 
 /// Names of one cluster-wide namespace of names: suffixed outside of istio-system.
 fn in_namespace(pilot: &Pilot<'_>, name: String) -> String {

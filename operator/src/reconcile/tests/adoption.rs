@@ -13,15 +13,28 @@ const SECRETS: &str = "/api/v1/namespaces/istio-system/secrets";
 
 /// What an installer of a version makes of a spec.
 fn objects_of(spec: &Value, version: &str) -> Vec<Manifest> {
+    objects_with(spec, version, false)
+}
+
+fn objects_with(spec: &Value, version: &str, takes_default: bool) -> Vec<Manifest> {
     let context = Context {
+        takes_default,
         hub: "docker.io/istio".into(),
         tag: version.into(),
         chart_version: version.into(),
-        ..Context::default()
+        ..config("1").render
     };
     let rendered = render(spec, &context).expect("valid");
     let objects = rendered.objects.into_iter();
-    objects.filter(|object| !object.is_definition()).collect()
+    let mut objects: Vec<Manifest> = objects.filter(|object| !object.is_definition()).collect();
+    for object in &mut objects {
+        // Nobody else says why a revision is the default one.
+        let annotations = object.body_mut().pointer_mut("/metadata/annotations");
+        if let Some(annotations) = annotations.and_then(Value::as_object_mut) {
+            annotations.retain(|key, _| !key.starts_with("operator.ironsail.dev/"));
+        }
+    }
+    objects
 }
 
 /// A change of what all Deployments of an install were made from.
@@ -310,6 +323,43 @@ async fn releases_of_helm_are_taken_over_as_they_are() {
     );
 }
 
+/// Objects of the default revision that nobody owns are the user's, but for an adoption.
+#[tokio::test]
+async fn the_default_revision_is_taken_over_too() {
+    let spec = json!({"hub": "docker.io/istio", "tag": "1.32.0"});
+    let mut mesh = Mesh::new(spec.clone());
+    let mut own = config("1");
+    own.render.takes_default = true;
+    mesh.reconciler = operator(&mesh.server, own);
+    let helm = Installer::helm("istio-system", "istiod");
+    mesh.server
+        .install(&helm, &objects_with(&spec, "1.32.0", true));
+    mesh.server.run_controllers();
+    mesh.server.make_ready();
+    annotate(&mesh, ADOPT, "true");
+    let before = mesh.server.running();
+    for _ in 0..3 {
+        mesh.reconcile().await;
+    }
+    assert_eq!(mesh.status(), "HEALTHY", "{}", mesh.message());
+    assert_eq!(mesh.server.running(), before, "something would restart");
+    let plan = mesh.plan();
+    assert_eq!(plan["hash"], plan["accepted"]);
+    for end in [
+        "/mutatingwebhookconfigurations/istio-revision-tag-default",
+        "/validatingwebhookconfigurations/istiod-default-validator",
+        "/services/istiod-revision-tag-default",
+    ] {
+        let labels = mesh.server.object(end)["metadata"]["labels"].clone();
+        let owner = &labels["install.operator.istio.io/owning-resource"];
+        assert_eq!(owner, "mesh", "{end}");
+        assert_eq!(managers(&mesh, end), ["istio-operator"], "{end}");
+    }
+    mesh.server.take_writes();
+    mesh.reconcile().await;
+    assert_eq!(paths(&mesh.server), Vec::<String>::new());
+}
+
 /// What the chart has and we don't render stays, and so does what was scaled or edited.
 #[tokio::test]
 async fn what_only_a_release_has_stays() {
@@ -454,7 +504,8 @@ async fn a_new_object_over_an_install_that_loses_nothing_is_applied() {
 /// Objects of another IstioOperator are never taken.
 #[tokio::test]
 async fn what_another_object_has_is_not_adopted() {
-    let mesh = Mesh::new(json!({"revision": "canary"}));
+    let mesh = Mesh::new(json!({"profile": "minimal", "revision": "canary",
+        "components": {"base": {"enabled": false}}}));
     mesh.server.put(
         OPERATORS,
         json!({"apiVersion": "install.istio.io/v1alpha1", "kind": "IstioOperator",

@@ -3,8 +3,9 @@
 use serde_json::{Value, json};
 
 use super::{object, rendered};
+use crate::render::{Context, render};
 
-type Labels<'a> = &'a [(&'a str, &'a str)];
+pub(crate) type Labels<'a> = &'a [(&'a str, &'a str)];
 
 const NAMESPACES: [Labels<'_>; 6] = [
     &[],
@@ -62,26 +63,44 @@ fn matches(selector: &Value, labels: Labels<'_>) -> bool {
     exact.all(|holds| holds) && expressions.all(|holds| holds)
 }
 
-/// Names of the entries of some configurations that match.
-fn injectors(
-    configurations: &[(&str, Value)],
+/// The entries of some configurations that match.
+pub(crate) fn injectors<'a>(
+    configurations: &'a [Value],
     namespace: Labels<'_>,
     pod: Labels<'_>,
-) -> Vec<String> {
-    let all = configurations.iter().flat_map(|(name, configuration)| {
-        let webhooks = configuration["webhooks"].as_array().expect("webhooks");
-        webhooks.iter().map(move |webhook| (*name, webhook))
+) -> Vec<&'a Value> {
+    let all = configurations.iter().flat_map(|configuration| {
+        let webhooks = configuration["webhooks"].as_array();
+        webhooks.into_iter().flatten()
     });
-    all.filter(|(_, webhook)| {
+    all.filter(|webhook| {
         matches(&webhook["namespaceSelector"], namespace)
             && matches(&webhook["objectSelector"], pod)
     })
-    .map(|(name, _)| name.to_owned())
     .collect()
 }
 
+/// Every combination of what namespace and pod say.
+pub(crate) fn matrix() -> impl Iterator<Item = (Labels<'static>, Labels<'static>)> {
+    let namespaces = NAMESPACES.into_iter();
+    namespaces.flat_map(|namespace| PODS.into_iter().map(move |pod| (namespace, pod)))
+}
+
+/// Names of the configurations whose entries match.
+fn names(configurations: &[(&str, Value)], namespace: Labels<'_>, pod: Labels<'_>) -> Vec<String> {
+    let found = configurations.iter().flat_map(|(name, configuration)| {
+        let one = std::slice::from_ref(configuration);
+        vec![(*name).to_owned(); injectors(one, namespace, pod).len()]
+    });
+    found.collect()
+}
+
 /// Who should inject, in the words of the documentation.
-fn expected(namespace: Labels<'_>, pod: Labels<'_>, by_default: bool) -> Option<&'static str> {
+pub(crate) fn expected(
+    namespace: Labels<'_>,
+    pod: Labels<'_>,
+    by_default: bool,
+) -> Option<&'static str> {
     let injection = get(namespace, "istio-injection");
     let inject = get(pod, "sidecar.istio.io/inject");
     if inject == Some("false") || injection == Some("disabled") {
@@ -106,19 +125,15 @@ fn configuration(spec: Value, name: &str) -> Value {
 
 #[track_caller]
 fn check(configurations: &[(&str, Value)], by_default: bool) {
-    let mut count = 0;
-    for namespace in NAMESPACES {
-        for pod in PODS {
-            let found = injectors(configurations, namespace, pod);
-            let expected: Vec<String> = expected(namespace, pod, by_default)
-                .map(str::to_owned)
-                .into_iter()
-                .collect();
-            assert_eq!(found, expected, "namespace {namespace:?}, pod {pod:?}");
-            count += 1;
-        }
+    for (namespace, pod) in matrix() {
+        let found = names(configurations, namespace, pod);
+        let expected: Vec<String> = expected(namespace, pod, by_default)
+            .map(str::to_owned)
+            .into_iter()
+            .collect();
+        assert_eq!(found, expected, "namespace {namespace:?}, pod {pod:?}");
     }
-    assert_eq!(count, 36);
+    assert_eq!(matrix().count(), 36);
 }
 
 #[test]
@@ -138,7 +153,7 @@ fn namespaces_by_default() {
     let both = [("default", default), ("canary", canary)];
     check(&both, true);
     let system = &[("kubernetes.io/metadata.name", "kube-system")];
-    assert_eq!(injectors(&both, system, &[]), Vec::<String>::new());
+    assert_eq!(names(&both, system, &[]), Vec::<String>::new());
 }
 
 /// A revision that is the default by its tag does all that an untagged default would do.
@@ -152,9 +167,9 @@ fn a_default_tag_beside_canary() {
     let all = [("default", tag), ("stable", own), ("canary", canary)];
     check(&all, false);
     let by_revision = &[("istio.io/rev", "stable")];
-    assert_eq!(injectors(&all, by_revision, &[]), ["stable"]);
+    assert_eq!(names(&all, by_revision, &[]), ["stable"]);
     let by_tag = &[("istio.io/rev", "default")];
-    assert_eq!(injectors(&all, by_tag, &[]), ["default"]);
+    assert_eq!(names(&all, by_tag, &[]), ["default"]);
 }
 
 /// The tag takes over from the control plane without a revision: no pod is injected twice.
@@ -169,6 +184,42 @@ fn a_default_tag_beside_its_own_default() {
         &[("untagged", own), ("default", tag), ("canary", canary)],
         false,
     );
+}
+
+/// As the operator renders: who holds the tag, the other's plan, and a third revision.
+#[test]
+fn claims_beside_each_other() {
+    let installed = |spec: &Value, name: &str| {
+        let context = Context {
+            takes_default: true,
+            ..Context::default()
+        };
+        let rendered = render(spec, &context).expect("valid");
+        object(&rendered, &format!("MutatingWebhookConfiguration {name}"))
+    };
+    let unnamed = json!({});
+    let canary = json!({"revision": "canary", "profile": "minimal"});
+    let stable = json!({"revision": "stable", "profile": "minimal"});
+    let explicit = json!({"revision": "stable", "profile": "minimal", "values": {"revisionTags": ["default"]}});
+    for holder in [&unnamed, &stable, &explicit] {
+        let tag = installed(holder, "istio-revision-tag-default");
+        let untagged = installed(&unnamed, "istio-sidecar-injector");
+        let others = [
+            (
+                "canary",
+                installed(&canary, "istio-sidecar-injector-canary"),
+            ),
+            (
+                "stable",
+                installed(&stable, "istio-sidecar-injector-stable"),
+            ),
+        ];
+        let [canary, stable] = others;
+        check(
+            &[("default", tag), ("untagged", untagged), canary, stable],
+            false,
+        );
+    }
 }
 
 /// An explicit revision `default` is a revision like others: no entries for the old label.

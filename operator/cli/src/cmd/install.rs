@@ -1,0 +1,187 @@
+//! `install` and `upgrade`: what the operator does for an IstioOperator, once and from here.
+
+use std::time::Duration;
+
+use anyhow::bail;
+use clap::Args;
+use ironsail_mesh::VERSION;
+use ironsail_operator::install::{Install, is_reconciled};
+use ironsail_operator::plan::{Fresh, Owner};
+use ironsail_operator::value::text;
+use kube::Client;
+use serde_json::Value;
+
+use super::{plan, verify_install};
+use crate::cluster::{ClusterFlags, parse_duration};
+use crate::exit::Code;
+use crate::input::{self, ImageFlags, SpecFlags, Validation};
+use crate::output::ask::confirm;
+use crate::output::progress::Progress;
+use crate::output::style::Style;
+use crate::pods;
+
+#[derive(Args)]
+pub struct Flags {
+    #[command(flatten)]
+    spec: SpecFlags,
+    #[command(flatten)]
+    images: ImageFlags,
+    /// Answer yes.
+    #[arg(short = 'y', long)]
+    skip_confirmation: bool,
+    /// Say what would change, and change nothing.
+    #[arg(long)]
+    dry_run: bool,
+    /// Go on in spite of validation errors, and where an operator reconciles the same.
+    #[arg(long)]
+    force: bool,
+    /// Check every object at the end.
+    #[arg(long)]
+    verify: bool,
+    /// How long a component may take to become ready.
+    #[arg(long, default_value = "300s", value_parser = parse_duration, value_name = "DURATION")]
+    readiness_timeout: Duration,
+}
+
+impl Flags {
+    pub async fn run(self, cluster: &ClusterFlags) -> anyhow::Result<Code> {
+        let object = self.spec.object()?;
+        let client = cluster.connect().await?;
+        let mut context = self.images.context();
+        context.takes_default = true;
+        context.kubernetes_version = client.apiserver_version().await?.git_version;
+        let validation = match self.force {
+            true => Validation::Warn,
+            false => Validation::Enforce,
+        };
+        let fresh = plan::fresh(&object, &context, validation)?;
+        let owner = input::owner(&object, cluster);
+        if !self.force {
+            leave_to_operator(&client, &owner).await?;
+        }
+        if self.dry_run {
+            let effect = plan::effect_of(&client, &owner, &fresh).await?;
+            print!("{}", plan::effect_text(&effect, Style::of_stdout()));
+            return Ok(Code::Ok);
+        }
+        warn_of_versions(&client, &fresh).await?;
+        if !self.skip_confirmation {
+            confirm(&question(&object))?;
+        }
+        self.install(&client, &owner, &fresh).await?;
+        match self.verify {
+            true => {
+                verify_install::check(&client, &fresh.plan.desired(&owner, &fresh.definitions))
+                    .await
+            }
+            false => Ok(Code::Ok),
+        }
+    }
+
+    async fn install(&self, client: &Client, owner: &Owner, fresh: &Fresh) -> anyhow::Result<()> {
+        let install = Install {
+            client,
+            owner,
+            fresh,
+            limit: self.readiness_timeout,
+        };
+        let mut progress = Progress::of_stdout();
+        let outcome = install.run(|rollout| progress.show(rollout)).await;
+        progress.clear();
+        let style = Style::of_stdout();
+        for key in &outcome? {
+            println!("{}", style.good(&format!("{key} removed")));
+        }
+        println!("{}", style.good("Installation complete"));
+        Ok(())
+    }
+}
+
+/// An operator would undo or repeat what is done here.
+async fn leave_to_operator(client: &Client, owner: &Owner) -> anyhow::Result<()> {
+    if is_reconciled(client, owner).await? {
+        bail!(
+            "IstioOperator {owner} is in the cluster, and its operator does this: use kubectl apply, \
+             or --force to go on"
+        );
+    }
+    Ok(())
+}
+
+fn question(object: &Value) -> String {
+    let profile = text(object, &["spec", "profile"]).unwrap_or("default");
+    format!("This will install Ironsail {VERSION} with the profile {profile:?} into the cluster.")
+}
+
+/// Says which version is replaced.
+async fn warn_of_versions(client: &Client, fresh: &Fresh) -> anyhow::Result<()> {
+    let running = pods::control_planes(client, &fresh.plan.istio_namespace).await?;
+    let images = fresh
+        .plan
+        .objects
+        .iter()
+        .filter(|object| object.kind().kind == "Deployment");
+    let new = images
+        .filter(|object| object.name().starts_with("istiod"))
+        .find_map(|object| {
+            let body = object.body();
+            let image = body
+                .pointer("/spec/template/spec/containers/0/image")?
+                .as_str()?;
+            Some(pods::tag(image).to_owned())
+        });
+    let own = running
+        .iter()
+        .filter(|pod| pod.revision == fresh.plan.revision);
+    let mut old: Vec<&str> = own.map(|pod| pod.version.as_str()).collect();
+    old.sort_unstable();
+    old.dedup();
+    if let Some(new) = new
+        && old.iter().any(|old| *old != new)
+    {
+        let old = old.join(", ");
+        eprintln!(
+            "Warning: the control plane changes from {old} to {new}; ironsail x precheck says what to look at"
+        );
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use ironsail_operator::testing::FakeServer;
+    use serde_json::json;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn an_operators_mesh_is_left_to_it() {
+        let server = FakeServer::default();
+        let owner = Owner {
+            namespace: "istio-system".into(),
+            name: "mesh".into(),
+        };
+        leave_to_operator(&server.client(), &owner)
+            .await
+            .expect("nobody's");
+        let object = json!({"apiVersion": "install.istio.io/v1alpha1", "kind": "IstioOperator",
+            "metadata": {"name": "mesh", "namespace": "istio-system"}});
+        server.put(
+            "/apis/install.istio.io/v1alpha1/namespaces/istio-system/istiooperators",
+            object,
+        );
+        let error = leave_to_operator(&server.client(), &owner)
+            .await
+            .expect_err("the operator's");
+        assert!(error.to_string().contains("kubectl apply"), "{error}");
+    }
+
+    #[test]
+    fn the_question_names_version_and_profile() {
+        let object = json!({"spec": {"profile": "demo"}});
+        let expected = format!(
+            "This will install Ironsail {VERSION} with the profile \"demo\" into the cluster."
+        );
+        assert_eq!(question(&object), expected);
+    }
+}

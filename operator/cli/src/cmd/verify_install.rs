@@ -1,0 +1,146 @@
+//! `verify-install`: whether everything is there and works.
+
+use anyhow::bail;
+use clap::Args;
+use ironsail_operator::object::Manifest;
+use ironsail_operator::plan::Owner;
+use ironsail_operator::plan::store;
+use ironsail_operator::verify::{Verdict, verify};
+use ironsail_operator::{Context, events};
+use kube::api::{Api, DynamicObject, ListParams};
+use kube::{Client, ResourceExt as _};
+
+use super::plan;
+use crate::cluster::ClusterFlags;
+use crate::exit::Code;
+use crate::input::{self, ImageFlags, SpecFlags, Validation};
+use crate::output::style::Style;
+
+#[derive(Args)]
+pub struct Flags {
+    #[command(flatten)]
+    spec: SpecFlags,
+    #[command(flatten)]
+    images: ImageFlags,
+}
+
+impl Flags {
+    pub async fn run(self, cluster: &ClusterFlags) -> anyhow::Result<Code> {
+        let client = cluster.connect().await?;
+        let described = !self.spec.filename.is_empty() || !self.spec.set.is_empty();
+        if !described {
+            let installed = self.accepted(&client).await?;
+            if !installed.is_empty() {
+                return check(&client, &installed).await;
+            }
+        }
+        let object = self.spec.object()?;
+        let context: Context = plan::context(&self.images, Some(&client)).await?;
+        let fresh = plan::fresh(&object, &context, Validation::Enforce)?;
+        let owner = input::owner(&object, cluster);
+        check(&client, &fresh.plan.desired(&owner, &fresh.definitions)).await
+    }
+
+    /// Objects of the plans that operators of the cluster accepted.
+    async fn accepted(&self, client: &Client) -> anyhow::Result<Vec<Manifest>> {
+        let api: Api<DynamicObject> = Api::all_with(client.clone(), &events::operator_resource());
+        let operators = match api.list(&ListParams::default()).await {
+            Ok(list) => list.items,
+            // The cluster doesn't have the kind.
+            Err(kube::Error::Api(answer)) if answer.code == 404 => Vec::new(),
+            Err(error) => return Err(error.into()),
+        };
+        let mut objects = Vec::new();
+        for operator in operators {
+            let owner = Owner {
+                namespace: operator.namespace().unwrap_or_default(),
+                name: operator.name_any(),
+            };
+            let Some(accepted) = store::load(client, &owner).await? else {
+                bail!("IstioOperator {owner} has no accepted plan yet");
+            };
+            let wanted = self
+                .spec
+                .revision
+                .as_deref()
+                .is_none_or(|own| own == accepted.plan.revision);
+            if wanted {
+                objects.extend(accepted.plan.desired(&owner, &[]));
+            }
+        }
+        Ok(objects)
+    }
+}
+
+/// Prints a line per object, and fails if one is not as it should be.
+pub async fn check(client: &Client, objects: &[Manifest]) -> anyhow::Result<Code> {
+    let verdicts = verify(client, objects).await?;
+    let (text, wrong) = report(&verdicts, Style::of_stdout());
+    print!("{text}");
+    if wrong > 0 {
+        bail!(
+            "{wrong} of {} objects are not as they should be",
+            verdicts.len()
+        );
+    }
+    Ok(Code::Ok)
+}
+
+/// The lines, and how many objects are wrong.
+fn report(verdicts: &[Verdict], style: Style) -> (String, usize) {
+    let mut text = String::new();
+    for verdict in verdicts {
+        let line = match &verdict.problem {
+            None => style.good(&verdict.object.to_string()),
+            Some(problem) => style.bad(&format!("{}: {problem}", verdict.object)),
+        };
+        text.push_str(&line);
+        text.push('\n');
+    }
+    let wrong = verdicts
+        .iter()
+        .filter(|verdict| verdict.problem.is_some())
+        .count();
+    if wrong == 0 {
+        text.push_str(&format!(
+            "{} objects are installed and ready\n",
+            verdicts.len()
+        ));
+    }
+    (text, wrong)
+}
+
+#[cfg(test)]
+mod tests {
+    use ironsail_operator::testing::FakeServer;
+    use serde_json::json;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn every_object_has_its_line() {
+        let server = FakeServer::default();
+        let fresh = plan::fresh(
+            &json!({"kind": "IstioOperator", "spec": {}}),
+            &Context::default(),
+            Validation::Enforce,
+        );
+        let objects = fresh.expect("valid").plan.objects;
+        let verdicts = verify(&server.client(), &objects).await.expect("answers");
+        let (text, wrong) = report(&verdicts, Style::default());
+        assert_eq!(wrong, objects.len());
+        assert!(
+            text.contains("✘ Deployment istio-system/istiod: not found\n"),
+            "{text}"
+        );
+        let ready: Vec<Verdict> = verdicts
+            .into_iter()
+            .map(|v| Verdict { problem: None, ..v })
+            .collect();
+        let (text, wrong) = report(&ready, Style::default());
+        assert!(
+            wrong == 0 && text.contains("✔ Deployment istio-system/istiod\n"),
+            "{text}"
+        );
+    }
+}

@@ -1,0 +1,223 @@
+use std::time::Duration;
+
+use http::Method;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::plan::live::{Effect, effect};
+use crate::render::{Context, render};
+use crate::testing::FakeServer;
+use crate::uninstall::{self, Scope};
+use crate::verify::verify;
+
+fn owner() -> Owner {
+    Owner {
+        namespace: "istio-system".into(),
+        name: "mesh".into(),
+    }
+}
+
+fn fresh(spec: Value) -> Fresh {
+    Fresh::new(render(&spec, &Context::default()).expect("valid"), &spec)
+}
+
+/// Installs while the controllers of the cluster work.
+async fn install(server: &FakeServer, spec: Value) -> Result<Vec<ObjectKey>, InstallError> {
+    let (client, owner, fresh) = (server.client(), owner(), fresh(spec));
+    let install = Install {
+        client: &client,
+        owner: &owner,
+        fresh: &fresh,
+        limit: Duration::from_secs(30),
+    };
+    let controllers = async {
+        loop {
+            sleep(Duration::from_secs(1)).await;
+            server.make_ready();
+        }
+    };
+    tokio::select! {
+        done = install.run(|_| {}) => done,
+        () = controllers => unreachable!("controllers never end"),
+    }
+}
+
+async fn changes(server: &FakeServer, spec: Value) -> Effect {
+    let fresh = fresh(spec);
+    let desired = fresh.plan.desired(&owner(), &fresh.definitions);
+    effect(&server.client(), &owner(), &desired)
+        .await
+        .expect("answers")
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_installed_is_what_the_plan_says() {
+    let server = FakeServer::default();
+    let before = changes(&server, json!({})).await;
+    assert_eq!(
+        before.created.len(),
+        fresh(json!({})).plan.objects.len() + fresh(json!({})).definitions.len()
+    );
+    assert_eq!(server.take_writes(), []);
+    assert_eq!(install(&server, json!({})).await.expect("installed"), []);
+    server.take_writes();
+    assert!(changes(&server, json!({})).await.is_empty());
+    install(&server, json!({})).await.expect("there already");
+    assert_eq!(server.take_writes(), [], "a second time nothing is written");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_plan_names_what_changes_restarts_and_goes() {
+    let server = FakeServer::default();
+    install(&server, json!({"profile": "demo"}))
+        .await
+        .expect("installed");
+    server.take_writes();
+    let spec = json!({"profile": "demo", "meshConfig": {"accessLogFile": ""}, "components": {
+        "pilot": {"k8s": {"env": [{"name": "A", "value": "1"}]}},
+        "ingressGateways": [{"name": "istio-ingressgateway", "label": {"istio": "other"}}],
+        "egressGateways": [],
+    }});
+    let effect = changes(&server, spec).await;
+    let find = |name: &str| {
+        effect
+            .changed
+            .iter()
+            .find(|changed| changed.object.to_string() == name)
+    };
+    let istiod = find("Deployment istio-system/istiod").expect("changed");
+    assert!(istiod.restarts && !istiod.anew);
+    assert_eq!(istiod.fields.len(), 1, "{:?}", istiod.fields);
+    assert!(
+        find("Deployment istio-system/istio-ingressgateway").is_some_and(|changed| changed.anew)
+    );
+    assert!(find("ConfigMap istio-system/istio").is_some_and(|changed| !changed.restarts));
+    let destructive = effect.destructive();
+    assert!(
+        destructive[0]
+            .starts_with("changes the selector of Deployment istio-system/istio-ingressgateway")
+    );
+    assert!(
+        destructive.contains(&"deletes Deployment istio-system/istio-egressgateway".to_owned())
+    );
+    assert_eq!(server.take_writes(), []);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_no_longer_wanted_is_deleted() {
+    let server = FakeServer::default();
+    install(&server, json!({"profile": "demo"}))
+        .await
+        .expect("installed");
+    let deleted = install(&server, json!({"profile": "minimal"}))
+        .await
+        .expect("installed");
+    assert!(
+        deleted
+            .iter()
+            .any(|key| key.to_string() == "Deployment istio-system/istio-egressgateway")
+    );
+    assert!(!server.has("/deployments/istio-ingressgateway") && server.has("/deployments/istiod"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_never_becomes_ready_is_named() {
+    let server = FakeServer::default();
+    let (client, owner, fresh) = (server.client(), owner(), fresh(json!({})));
+    let install = Install {
+        client: &client,
+        owner: &owner,
+        fresh: &fresh,
+        limit: Duration::from_secs(10),
+    };
+    let error = install.run(|_| {}).await.expect_err("nothing runs");
+    let text = error.to_string();
+    assert!(
+        text.starts_with("not ready: Pilot: Deployment istiod"),
+        "{text}"
+    );
+    let desired = fresh.plan.desired(&owner, &fresh.definitions);
+    let verdicts = verify(&client, &desired).await.expect("answers");
+    let wrong: Vec<_> = verdicts
+        .iter()
+        .filter(|verdict| verdict.problem.is_some())
+        .collect();
+    assert!(
+        wrong
+            .iter()
+            .any(|verdict| verdict.object.to_string() == "Deployment istio-system/istiod")
+    );
+    server.make_ready();
+    let verdicts = verify(&client, &desired).await.expect("answers");
+    assert_eq!(
+        verdicts.iter().find(|verdict| verdict.problem.is_some()),
+        None
+    );
+    server.remove("/services/istiod");
+    let verdicts = verify(&client, &desired).await.expect("answers");
+    let wrong: Vec<_> = verdicts
+        .iter()
+        .filter(|verdict| verdict.problem.is_some())
+        .collect();
+    assert_eq!(wrong.len(), 1);
+    assert_eq!(wrong[0].problem.as_deref(), Some("not found"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refusal_ends_the_installation() {
+    let server = FakeServer::default();
+    server.refuse(Method::PATCH, "/clusterroles/", 403);
+    let error = install(&server, json!({})).await.expect_err("refused");
+    assert!(
+        matches!(&error, InstallError::Apply(text) if text.contains("refused by the test")),
+        "{error}"
+    );
+    let effect = changes(&server, json!({})).await;
+    assert!(
+        effect
+            .refused
+            .iter()
+            .any(|refused| refused.object.kind == "ClusterRole")
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn uninstalling_takes_what_its_scope_says() {
+    let server = FakeServer::default();
+    install(&server, json!({})).await.expect("installed");
+    let client = server.client();
+    let victims = async |scope: Scope| scope.victims(&client).await.expect("answers");
+    let of_revision = victims(Scope::Revision("default".into())).await;
+    assert!(of_revision.iter().any(|victim| victim.is_gateway()));
+    assert!(
+        of_revision
+            .iter()
+            .all(|victim| victim.key.name != "istio-reader-service-account")
+    );
+    assert_eq!(of_revision[0].kind.group, "admissionregistration.k8s.io");
+    assert_eq!(victims(Scope::Revision("canary".into())).await.len(), 0);
+    let of_owner = victims(Scope::Owner(owner())).await;
+    assert!(
+        of_owner
+            .iter()
+            .any(|victim| victim.key.name == "istio-reader-service-account")
+    );
+    assert!(
+        of_owner
+            .iter()
+            .all(|victim| victim.owner() == Some(owner()))
+    );
+    assert!(
+        of_owner
+            .iter()
+            .all(|victim| victim.kind.kind != "CustomResourceDefinition")
+    );
+    for victim in victims(Scope::Everything).await {
+        assert!(
+            uninstall::delete(&client, &victim).await.expect("deleted"),
+            "{}",
+            victim.key
+        );
+    }
+    assert_eq!(server.rendered(), Vec::<String>::new());
+}

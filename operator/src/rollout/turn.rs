@@ -1,0 +1,87 @@
+//! Gateways change last and one at a time: each carries traffic of the whole mesh.
+
+use ironsail_mesh::label;
+
+use crate::apply::Outcome;
+use crate::component::Component;
+use crate::health::{self, Health};
+use crate::object::Manifest;
+use crate::observe::Seen;
+use crate::status::ComponentState;
+
+/// Whose turn it is. Gateways that are not there yet need none: they carry nothing.
+pub struct Turn<'a> {
+    seen: &'a Seen,
+    /// What has to be ready before the next gateway may change.
+    awaited: Option<String>,
+    /// Whether there are turns at all; not once everything was ready.
+    in_order: bool,
+}
+
+/// Whether an object is a gateway's workload.
+fn is_gateway(object: &Manifest) -> bool {
+    let component = object.component;
+    object.kind().kind == "Deployment"
+        && matches!(
+            component,
+            Component::IngressGateways | Component::EgressGateways
+        )
+}
+
+impl<'a> Turn<'a> {
+    pub fn new(seen: &'a Seen, in_order: bool) -> Self {
+        Self {
+            seen,
+            awaited: None,
+            in_order,
+        }
+    }
+
+    /// Takes note of a component that came before the gateways.
+    pub fn after(&mut self, state: &ComponentState, ready: bool) {
+        if state.component == Component::Pilot && !ready {
+            self.awaited = Some("the control plane".to_owned());
+        }
+    }
+
+    /// What a gateway has to wait for before it may be changed.
+    pub fn awaits(&self, object: &Manifest) -> Option<String> {
+        let carries = self.seen.deployments.contains_key(object.key());
+        if !self.in_order || !carries || !is_gateway(object) {
+            return None;
+        }
+        self.awaited.clone().or_else(|| self.control_plane(object))
+    }
+
+    /// The control plane of the gateway's revision, of whatever owner, while it is not ready.
+    fn control_plane(&self, object: &Manifest) -> Option<String> {
+        let revision = object.label(label::REVISION)?;
+        let mut all = self.seen.deployments.values();
+        let found = all.find(|deployment| {
+            let labels = deployment.metadata.labels.as_ref();
+            let is = |key: &str, value: &str| {
+                labels
+                    .and_then(|labels| labels.get(key))
+                    .is_some_and(|own| own == value)
+            };
+            is("app", "istiod")
+                && is(label::REVISION, &revision)
+                && health::deployment(deployment) != Health::Ready
+        });
+        let name = found?.metadata.name.clone().unwrap_or_default();
+        Some(format!("Deployment {name}"))
+    }
+
+    /// Takes note of a gateway; says whether it begins to change.
+    pub fn took(&mut self, object: &Manifest, outcome: &Outcome) -> bool {
+        let live = self.seen.deployments.get(object.key());
+        let Some(live) = live.filter(|_| is_gateway(object)) else {
+            return false;
+        };
+        let changes = matches!(outcome, Outcome::Updated { .. });
+        if changes || health::deployment(live) != Health::Ready {
+            self.awaited = Some(format!("Deployment {}", object.name()));
+        }
+        changes
+    }
+}
