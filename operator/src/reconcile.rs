@@ -88,6 +88,8 @@ struct OwnerState {
     memory: Memory,
     patience: Patience,
     backoff: Backoff,
+    /// Whether the era of lists was written, and the watch did not show it yet.
+    dated: bool,
     /// Loaded once; afterwards this is the truth.
     accepted: Option<Accepted>,
     /// Last written status.

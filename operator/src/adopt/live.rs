@@ -14,6 +14,9 @@ use crate::object::{KINDS, Kind, ObjectKey};
 use crate::observe::{self, is_controlled};
 use crate::plan::{MANAGED, Owner, Plan};
 
+/// Objects of one page of a list.
+const PAGE: u32 = 200;
+
 /// An object of the cluster.
 #[derive(Clone, Debug)]
 pub struct Live {
@@ -126,10 +129,8 @@ impl Search<'_> {
             if wanted.is_empty() {
                 continue;
             }
-            for (kind, metadata) in self.list(selector).await? {
-                let same = sources_of(&metadata, &wanted);
-                if same {
-                    let key = observe::key(kind, &metadata);
+            for kind in KINDS.iter().filter(|kind| kind.prune) {
+                for key in self.siblings(kind, selector, &wanted).await? {
                     self.add(kind, &key, found).await?;
                 }
             }
@@ -143,16 +144,30 @@ impl Search<'_> {
         revision.is_none_or(|revision| revision == self.fresh.revision)
     }
 
-    async fn list(&self, selector: &str) -> Result<Vec<(&'static Kind, ObjectMeta)>, kube::Error> {
-        let params = ListParams::default().labels(selector);
+    /// Objects of a kind that have one of the sources, read in pages: a cluster may have many
+    /// objects of Helm.
+    async fn siblings(
+        &self,
+        kind: &Kind,
+        selector: &str,
+        wanted: &[&Source],
+    ) -> Result<Vec<ObjectKey>, kube::Error> {
+        let api: Api<DynamicObject> = Api::all_with(self.client.clone(), &kind.resource());
+        let mut params = ListParams::default().labels(selector).limit(PAGE);
         let mut found = Vec::new();
-        for kind in KINDS.iter().filter(|kind| kind.prune) {
-            let api: Api<DynamicObject> = Api::all_with(self.client.clone(), &kind.resource());
-            match api.list_metadata(&params).await {
-                Ok(list) => found.extend(list.items.into_iter().map(|o| (kind, o.metadata))),
+        loop {
+            let page = match api.list_metadata(&params).await {
+                Ok(page) => page,
                 // The cluster doesn't have the kind.
-                Err(kube::Error::Api(answer)) if kind.optional && answer.code == 404 => {}
+                Err(kube::Error::Api(answer)) if kind.optional && answer.code == 404 => break,
                 Err(error) => return Err(error),
+            };
+            let own = page.items.iter().map(|object| &object.metadata);
+            let own = own.filter(|metadata| has_source(metadata, wanted));
+            found.extend(own.map(|metadata| observe::key(kind, metadata)));
+            match page.metadata.continue_.filter(|token| !token.is_empty()) {
+                Some(token) => params = params.continue_token(&token),
+                None => break,
             }
         }
         Ok(found)
@@ -185,6 +200,6 @@ impl Search<'_> {
     }
 }
 
-fn sources_of(metadata: &ObjectMeta, wanted: &[&Source]) -> bool {
+fn has_source(metadata: &ObjectMeta, wanted: &[&Source]) -> bool {
     sources(metadata).iter().any(|own| wanted.contains(&own))
 }

@@ -46,11 +46,17 @@ impl Reconciler {
         owner: &Owner,
         state: &mut OwnerState,
     ) -> Result<Cow<'a, DynamicObject>, ReconcileError> {
-        let known = annotations(object).contains_key(list_merge::ANNOTATION);
-        if known || marks::is_reported(object) || self.has_plan(owner, state).await? {
+        let annotations = annotations(object);
+        if annotations.contains_key(list_merge::ANNOTATION) {
+            state.dated = false;
             return Ok(Cow::Borrowed(object));
         }
-        let annotations = annotations(object);
+        if state.dated {
+            return self.seen_late(object, owner, state).await;
+        }
+        if marks::is_reported(object) || self.has_plan(owner, state).await? {
+            return Ok(Cow::Borrowed(object));
+        }
         let is_old = self.stranger(owner, &annotations).is_old().await;
         if !is_old.map_err(api_error("who kept the object can't be read"))? {
             return Ok(Cow::Borrowed(object));
@@ -64,10 +70,28 @@ impl Reconciler {
         let api = self.operators(owner);
         let dated = api.patch(&owner.name, &params, &Patch::Merge(&body)).await;
         let dated = dated.map_err(api_error("the era of lists can't be written"))?;
+        state.dated = true;
         info!(object = %owner, "The operator of Istio kept the object; lists merge by name");
         let note = "the operator of Istio kept this object: lists merge by name, as they did";
         self.events.normal(object, "ListMerge", note).await;
         Ok(Cow::Owned(dated))
+    }
+
+    /// The object as it is, where the watch does not show yet that its era was written: without
+    /// it the object would ask for something else.
+    async fn seen_late<'a>(
+        &self,
+        object: &'a DynamicObject,
+        owner: &Owner,
+        state: &mut OwnerState,
+    ) -> Result<Cow<'a, DynamicObject>, ReconcileError> {
+        let found = self.operators(owner).get_opt(&owner.name).await;
+        let found = found.map_err(api_error("the object can't be read"))?;
+        // Otherwise somebody took it off again.
+        state.dated = found
+            .as_ref()
+            .is_some_and(|found| annotations(found).contains_key(list_merge::ANNOTATION));
+        Ok(found.map_or(Cow::Borrowed(object), Cow::Owned))
     }
 
     async fn has_plan(

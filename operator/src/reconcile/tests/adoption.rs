@@ -211,6 +211,29 @@ async fn the_era_may_be_changed() {
     );
 }
 
+/// The watch may show the object as it was before its era was written.
+#[tokio::test]
+async fn a_late_watch_does_not_change_what_is_asked_for() {
+    let mesh = old_install(json!({"components": {
+        "ingressGateways": [{"name": "public", "enabled": true}]}}));
+    let early = mesh.iop();
+    mesh.reconcile().await;
+    assert_eq!(annotation(&mesh, list_merge::ANNOTATION), "ByName");
+    let plan = mesh.plan()["hash"].clone();
+    mesh.reconciler.reconcile(&early, &mesh.server.seen()).await;
+    assert_eq!(mesh.plan()["hash"], plan);
+    assert_eq!(mesh.condition("Adopted")["status"], "True");
+    // Taking it off is a change like any other.
+    mesh.change(|iop| {
+        let annotations = iop["metadata"]["annotations"].as_object_mut();
+        annotations
+            .expect("annotations")
+            .shift_remove(list_merge::ANNOTATION);
+    });
+    mesh.reconcile().await;
+    assert_ne!(mesh.plan()["hash"], plan);
+}
+
 #[tokio::test]
 async fn a_new_object_has_no_era_of_its_own() {
     let mesh = Mesh::new(json!({}));
