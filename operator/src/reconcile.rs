@@ -5,12 +5,12 @@ mod finalize;
 mod prune;
 mod usage;
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use ironsail_crds::Diagnostic;
-use ironsail_crds::operator::{IstioOperatorStatus, Status};
+use ironsail_crds::operator::{IstioOperatorStatus, Status, legacy};
 use ironsail_runtime::log::chain;
 use ironsail_runtime::retry::Backoff;
 use k8s_openapi::jiff::Timestamp;
@@ -23,6 +23,7 @@ use tokio::time::Instant;
 use tracing::{info, warn};
 
 use crate::apply::memory::Memory;
+use crate::apply::selector::RECREATE;
 use crate::apply::{Outcome, reason};
 use crate::component::Component;
 use crate::events::{Events, operator_resource};
@@ -32,7 +33,9 @@ use crate::metrics::Metrics;
 use crate::namespace;
 use crate::object::Manifest;
 use crate::observe::Seen;
-use crate::plan::accept::{Decision, decide, guard};
+use crate::plan::accept::{
+    Decision, Former, decide, guard, is_accepted_unasked, is_approved, is_void,
+};
 use crate::plan::diff::diff;
 use crate::plan::store::{self, Accepted, StoreError};
 use crate::plan::{Fresh, Owner};
@@ -48,9 +51,12 @@ pub use finalize::FINALIZER;
 const STATUS_MANAGER: &str = "istio-operator-status";
 /// `true`: the operator leaves the object alone, until it is deleted.
 pub const IGNORE: &str = "install.istio.io/ignoreReconcile";
+/// Where findings about merging are.
+const PROFILE: &str = "spec.profile";
 /// Wake-up while something is not ready, for what no watch tells.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
-/// Wake-up while another IstioOperator holds what this one wants otherwise.
+/// Wake-up while somebody has to decide: about what another IstioOperator holds, or what would have
+/// to be made anew.
 const TAKEN: Duration = Duration::from_secs(30);
 /// Wake-up when everything is as desired.
 const RESYNC: Duration = Duration::from_secs(600);
@@ -215,7 +221,10 @@ impl Reconciler {
     }
 
     async fn forget(&self, owner: &Owner) {
-        self.owners.lock().await.remove(owner);
+        if self.owners.lock().await.remove(owner).is_some() {
+            self.metrics.cache_flushes.inc();
+        }
+        self.metrics.hide(owner);
     }
 
     /// Brings everything of one object closer to what it asks for, and reports.
@@ -234,6 +243,7 @@ impl Reconciler {
         match outcome.unwrap_or(Err(ReconcileError::Timeout)) {
             Ok(next) => next,
             Err(error) => {
+                self.metrics.reconcile_errors.inc();
                 let delay = state.backoff.next_delay();
                 warn!(object = %owner, error = %chain(&error), retry_after = ?delay, "Reconciliation failed");
                 Some(delay)
@@ -278,7 +288,7 @@ impl Reconciler {
         let context = self.context().await?;
         let fresh = self.render(object, &context, &mut observed);
         let rollout = match self
-            .accept(object, owner, fresh.as_ref(), state, &mut observed)
+            .accept(object, owner, fresh.as_ref(), seen, state, &mut observed)
             .await
         {
             Ok(()) => {
@@ -334,6 +344,8 @@ impl Reconciler {
                     .iter()
                     .filter(|w| w.path.contains(".k8s."));
                 self.metrics.patch_errors.inc_by(ineffective.count() as u64);
+                let legacy = rendered.warnings.iter().filter(|w| legacy::is_about(w));
+                self.metrics.legacy_paths.inc_by(legacy.count() as u64);
                 let era = ListMerge::of(&annotations(object)).ok().flatten();
                 let asked = era.unwrap_or_default().asked(&spec(object));
                 let fresh = Fresh::new(rendered, &asked);
@@ -343,6 +355,9 @@ impl Reconciler {
             Err(findings) => {
                 self.metrics.cr_validation_errors.inc();
                 self.metrics.render_errors.inc();
+                if findings.iter().any(|found| found.path == PROFILE) {
+                    self.metrics.cr_merge_failures.inc();
+                }
                 observed.findings = findings;
                 None
             }
@@ -355,6 +370,7 @@ impl Reconciler {
         object: &DynamicObject,
         owner: &Owner,
         fresh: Option<&Fresh>,
+        seen: &Seen,
         state: &mut OwnerState,
         observed: &mut Observed,
     ) -> Result<(), ReconcileError> {
@@ -364,13 +380,24 @@ impl Reconciler {
         let Some(fresh) = fresh else { return Ok(()) };
         let found = self.meet(object, owner, fresh, state).await?;
         let old = state.accepted.as_ref().map(|accepted| &accepted.plan);
-        let annotations = annotations(object);
-        let mut decision = decide(old, &fresh.plan, &annotations);
+        let (annotations, plan) = (annotations(object), &fresh.plan);
+        let mut decision = decide(old, plan, &annotations);
         if decision != Decision::Same {
-            let changes = diff(old.or(found.as_ref()), &fresh.plan);
             let former = contact::former(state.accepted.as_ref(), found.as_ref());
-            decision = guard(decision, former, &changes, &fresh.plan, &annotations);
-            observed.diff = Some(changes);
+            let diff = match former {
+                Former::Absent => diff(old, plan).from_live(plan, owner, seen),
+                Former::Kept | Former::InTransit => diff(old.or(found.as_ref()), plan),
+            };
+            let unasked = is_accepted_unasked(old, plan, &annotations)
+                && guard(Decision::Accept, former, &diff, false) == Decision::Accept;
+            let shown = reported(object, state).and_then(|status| status.plan);
+            let destructive = diff.destructive();
+            observed.void = is_void(shown.as_ref(), plan, &destructive, &annotations) && !unasked;
+            decision = guard(decision, former, &diff, is_approved(plan, &annotations));
+            observed.diff = Some(diff);
+        }
+        if observed.void {
+            decision = Decision::AwaitApproval;
         }
         observed.decision = Some((decision, fresh.plan.hash.clone()));
         if decision != Decision::Accept {
@@ -448,6 +475,7 @@ impl Reconciler {
         observed.adopted = contact::describe(plan);
         self.prune_autoscalers(object, owner, &plan.revision, &desired, seen)
             .await?;
+        let recreate = recreate(object);
         let mut rolling = Rolling {
             client: &self.client,
             seen,
@@ -456,6 +484,7 @@ impl Reconciler {
             limit: self.config.wait,
             // What was adopted runs already.
             in_order: !accepted.rolled_out && plan.adopted.is_none(),
+            recreate: &recreate,
         };
         let rollout = rolling.run(&plan.components, &desired).await;
         observed.components = rollout.components.clone();
@@ -511,7 +540,10 @@ impl Reconciler {
             let labels = [change.object.kind().kind, revision];
             match &change.outcome {
                 // Told by the status, as long as it lasts.
-                Outcome::Unchanged | Outcome::Taken { .. } | Outcome::Overlaps { .. } => {}
+                Outcome::Unchanged
+                | Outcome::Taken { .. }
+                | Outcome::Immutable { .. }
+                | Outcome::Overlaps { .. } => {}
                 Outcome::Created => self.metrics.created.with_label_values(&labels).inc(),
                 Outcome::Updated { by } => {
                     self.metrics.updated.with_label_values(&labels).inc();
@@ -589,6 +621,7 @@ impl Reconciler {
     ) -> Result<(), ReconcileError> {
         let previous = reported(object, state);
         let status = derive(previous.as_ref(), observed, Timestamp::now());
+        self.metrics.show(owner, &status);
         let written = self.write_status(object, owner, previous.clone(), &status);
         if written.await? {
             self.tell_status(object, previous.as_ref(), &status, observed)
@@ -703,8 +736,8 @@ impl Reconciler {
         } else {
             LOOK_AGAIN
         };
-        let taken = observed.components.iter().any(|c| !c.taken.is_empty());
-        let taken = taken.then_some(TAKEN);
+        let undecided = |c: &ComponentState| !c.taken.is_empty() || !c.immutable.is_empty();
+        let taken = observed.components.iter().any(undecided).then_some(TAKEN);
         let held = observed.kept.is_some().then_some(usage::FRESH);
         postponed
             .chain(held)
@@ -713,6 +746,12 @@ impl Reconciler {
             .min()
             .unwrap_or(soon)
     }
+}
+
+/// Workloads that may be deleted and made anew.
+fn recreate(object: &DynamicObject) -> BTreeSet<String> {
+    let text = annotations(object).remove(RECREATE).unwrap_or_default();
+    text.split(',').map(|name| name.trim().to_owned()).collect()
 }
 
 /// What was reported last: remembered, or as the object shows it.

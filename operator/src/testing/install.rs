@@ -117,7 +117,7 @@ fn list_keys(field: &str, items: &[Value]) -> Option<&'static [&'static str]> {
 
 impl FakeServer {
     /// Installs objects as somebody else.
-    pub fn install(&self, installer: &Installer, objects: &[Manifest]) {
+    pub fn install_by(&self, installer: &Installer, objects: &[Manifest]) {
         let mut state = self.state();
         for object in objects {
             state.install(installer, object);

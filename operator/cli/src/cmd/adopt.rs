@@ -100,7 +100,7 @@ mod tests {
             .into_iter()
             .filter(|object| !object.is_definition())
             .collect();
-        server.install(&Installer::helm("istio-system", "istiod"), &objects);
+        server.install_by(&Installer::helm("istio-system", "istiod"), &objects);
         server
     }
 

@@ -326,7 +326,7 @@ mod tests {
         let objects = rendered.as_mut().map(|rendered| &mut rendered.objects);
         let objects = objects.expect("valid");
         objects.retain(|object| !object.is_definition());
-        server.install(&Installer::helm("istio-system", "istiod"), objects);
+        server.install_by(&Installer::helm("istio-system", "istiod"), objects);
         let client = server.client();
         let mut object = object(json!({"profile": "minimal"}));
         let context = Context::default();

@@ -84,7 +84,7 @@ fn old_install(spec: Value) -> Mesh {
     let objects = rendered.objects.into_iter();
     let objects = objects.filter(|object| !object.is_definition()).collect();
     let installer = Installer::old_operator("1.16.2", "mesh");
-    mesh.server.install(&installer, &with_old_env(objects));
+    mesh.server.install_by(&installer, &with_old_env(objects));
     mesh.server.run_controllers();
     mark_old(&mesh);
     mesh
@@ -278,7 +278,7 @@ fn helm_mesh() -> Mesh {
             .filter(|object| object.component == component);
         let own: Vec<Manifest> = own.cloned().collect();
         mesh.server
-            .install(&Installer::helm("istio-system", release), &own);
+            .install_by(&Installer::helm("istio-system", release), &own);
         let name = format!("sh.helm.release.v1.{release}.v1");
         mesh.server.put(
             SECRETS,
@@ -356,7 +356,7 @@ async fn the_default_revision_is_taken_over_too() {
     mesh.reconciler = operator(&mesh.server, own);
     let helm = Installer::helm("istio-system", "istiod");
     mesh.server
-        .install(&helm, &objects_with(&spec, "1.32.0", true));
+        .install_by(&helm, &objects_with(&spec, "1.32.0", true));
     mesh.server.run_controllers();
     mesh.server.make_ready();
     annotate(&mesh, ADOPT, "true");
@@ -393,7 +393,8 @@ async fn what_only_a_release_has_stays() {
             "name": "gateway", "namespace": "istio-system", "labels": {"app": "gateway"}}}),
     );
     let helm = Installer::helm("istio-system", "gateway");
-    mesh.server.install(&helm, &[account.expect("an object")]);
+    mesh.server
+        .install_by(&helm, &[account.expect("an object")]);
     annotate(&mesh, ADOPT, "true");
     adopt(&mut mesh).await;
     let account = mesh.server.object("/serviceaccounts/gateway");
@@ -451,7 +452,7 @@ async fn an_install_of_istioctl_is_taken_over_with_everything_beside_it() {
     let demo = json!({"profile": "demo"});
     let objects = objects_of(&demo, "1.24.1");
     mesh.server
-        .install(&Installer::istioctl("1.24.1"), &objects);
+        .install_by(&Installer::istioctl("1.24.1"), &objects);
     mesh.server.run_controllers();
     annotate(&mesh, ADOPT, "true");
     adopt(&mut mesh).await;
@@ -470,7 +471,7 @@ async fn a_new_object_over_an_install_takes_nothing_away_unasked() {
             {"name": "https", "port": 443, "targetPort": 8443}]}}}]}}));
     let objects = objects_of(&json!({}), "1.24.1");
     mesh.server
-        .install(&Installer::istioctl("1.24.1"), &objects);
+        .install_by(&Installer::istioctl("1.24.1"), &objects);
     mesh.server.run_controllers();
     let before = mesh.server.running();
     mesh.reconcile().await;
@@ -496,7 +497,7 @@ async fn what_carries_the_name_of_a_new_object_is_not_pruned_unasked() {
         labels: Installer::old_operator("1.24.1", "mesh").labels,
         ..Installer::istioctl("1.24.1")
     };
-    mesh.server.install(
+    mesh.server.install_by(
         &installer,
         &objects_of(&json!({"profile": "demo"}), "1.24.1"),
     );
@@ -519,7 +520,7 @@ async fn a_new_object_over_an_install_that_loses_nothing_is_applied() {
     let mesh = Mesh::new(json!({}));
     let objects = objects_of(&json!({}), "1.24.1");
     mesh.server
-        .install(&Installer::istioctl("1.24.1"), &objects);
+        .install_by(&Installer::istioctl("1.24.1"), &objects);
     mesh.settle().await;
     assert_eq!(mesh.condition("Adopted"), Value::Null);
 }
@@ -536,7 +537,7 @@ async fn what_another_object_has_is_not_adopted() {
     );
     let objects = objects_of(&json!({}), "1.24.1");
     mesh.server
-        .install(&Installer::old_operator("1.24.1", "stable"), &objects);
+        .install_by(&Installer::old_operator("1.24.1", "stable"), &objects);
     annotate(&mesh, ADOPT, "true");
     mesh.settle().await;
     assert!(mesh.server.has("/deployments/istiod-canary"), "it is new");
