@@ -7,6 +7,7 @@ mod cluster;
 mod cmd;
 mod exit;
 mod input;
+mod meshes;
 mod output;
 mod pods;
 mod set;

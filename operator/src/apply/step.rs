@@ -132,7 +132,7 @@ impl Claimant<'_> {
     }
 
     /// Whether applying would change nothing but who holds the object.
-    async fn agrees(&self, live: &DynamicObject) -> Result<bool, kube::Error> {
+    pub(crate) async fn agrees(&self, live: &DynamicObject) -> Result<bool, kube::Error> {
         if selector::forbidden(self.desired, &live.data).is_some() {
             return Ok(false);
         }

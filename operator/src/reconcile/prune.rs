@@ -7,12 +7,11 @@ use kube::api::DynamicObject;
 use tracing::info;
 
 use super::{Owner, Reconciler};
-use crate::apply::{ApplyError, api};
-use crate::delete;
+use crate::apply::ApplyError;
+use crate::delete::{self, GivenUp};
 use crate::object::{Manifest, ObjectKey};
 use crate::observe::{Seen, SeenObject};
 use crate::plan::Plan;
-use crate::share;
 use crate::value::get;
 
 impl Reconciler {
@@ -39,7 +38,7 @@ impl Reconciler {
         }
         for (key, seen) in seen.shared(owner) {
             if unwanted(key) {
-                self.withdraw(owner, key, seen).await?;
+                delete::withdraw(self.client(), owner, key, seen).await?;
             }
         }
         Ok(())
@@ -79,50 +78,21 @@ impl Reconciler {
         key: &ObjectKey,
         seen: &SeenObject,
     ) -> Result<(), ApplyError> {
-        if !seen.shared_with.is_empty()
-            && let Some(heir) = self.hand_over(key, seen).await?
-        {
-            info!(owned = %key, to = %heir, "Handed object over");
-            let note = format!("gave {key} to the IstioOperator {heir}, which wants it too");
-            self.events.normal(object, "HandedOver", note).await;
-        } else if delete::one(&self.client, seen.kind, key, &seen.uid).await? {
-            info!(owned = %key, "Pruned object");
-            let labels = [seen.kind.kind, revision];
-            self.metrics.pruned.with_label_values(&labels).inc();
-            let note = format!("deleted {key}, no longer wanted");
-            self.events.normal(object, "Pruned", note).await;
+        match delete::give_up(self.client(), key, seen).await? {
+            GivenUp::HandedOver(heir) => {
+                info!(owned = %key, to = %heir, "Handed object over");
+                let note = format!("gave {key} to the IstioOperator {heir}, which wants it too");
+                self.events.normal(object, "HandedOver", note).await;
+            }
+            GivenUp::Deleted => {
+                info!(owned = %key, "Pruned object");
+                let labels = [seen.kind.kind, revision];
+                self.metrics.pruned.with_label_values(&labels).inc();
+                let note = format!("deleted {key}, no longer wanted");
+                self.events.normal(object, "Pruned", note).await;
+            }
+            GivenUp::Gone => {}
         }
         Ok(())
-    }
-
-    async fn hand_over(
-        &self,
-        key: &ObjectKey,
-        seen: &SeenObject,
-    ) -> Result<Option<Owner>, ApplyError> {
-        let fail = |error| ApplyError::new(key, error);
-        let api = api(&self.client, seen.kind, &key.namespace);
-        match api.get_metadata_opt(&key.name).await.map_err(fail)? {
-            Some(live) => share::hand_over(&self.client, &api, &live.metadata)
-                .await
-                .map_err(fail),
-            None => Ok(None),
-        }
-    }
-
-    async fn withdraw(
-        &self,
-        owner: &Owner,
-        key: &ObjectKey,
-        seen: &SeenObject,
-    ) -> Result<(), ApplyError> {
-        let fail = |error| ApplyError::new(key, error);
-        let api = api(&self.client, seen.kind, &key.namespace);
-        match api.get_metadata_opt(&key.name).await.map_err(fail)? {
-            Some(live) => share::withdraw(&api, &live.metadata, owner)
-                .await
-                .map_err(fail),
-            None => Ok(()),
-        }
     }
 }
