@@ -84,6 +84,16 @@ fn the_operator_holds_what_it_grants() {
     }
 }
 
+/// Records of adopted Helm releases, where the control plane is.
+#[test]
+fn the_operator_may_hide_records_of_helm() {
+    let (_, watched) = held();
+    for verb in ["list", "update"] {
+        let right = (String::new(), "secrets".to_owned(), verb.to_owned());
+        assert!(contains(&watched, &right), "{verb}");
+    }
+}
+
 #[test]
 fn the_operator_may_write_every_kind_that_it_renders() {
     let (cluster, _) = held();

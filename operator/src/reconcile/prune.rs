@@ -1,6 +1,8 @@
 //! The end of objects that an IstioOperator no longer wants: deleted, or left to others that want
 //! them.
 
+use std::collections::HashSet;
+
 use kube::api::DynamicObject;
 use tracing::info;
 
@@ -9,6 +11,7 @@ use crate::apply::ApplyError;
 use crate::delete::{self, GivenUp};
 use crate::object::{Manifest, ObjectKey};
 use crate::observe::{Seen, SeenObject};
+use crate::plan::Plan;
 use crate::value::get;
 
 impl Reconciler {
@@ -17,11 +20,14 @@ impl Reconciler {
         &self,
         object: &DynamicObject,
         owner: &Owner,
-        revision: &str,
+        plan: &Plan,
         desired: &[Manifest],
         seen: &Seen,
     ) -> Result<(), ApplyError> {
-        let unwanted = |key: &ObjectKey| !desired.iter().any(|wanted| wanted.key() == key);
+        let revision = &plan.revision;
+        let left = plan.adopted.iter().flat_map(|adopted| &adopted.left);
+        let wanted: HashSet<_> = desired.iter().map(Manifest::key).chain(left).collect();
+        let unwanted = |key: &ObjectKey| !wanted.contains(key);
         let mut owned: Vec<_> = seen.owned(owner).collect();
         // Webhooks first: they would refuse pods of everybody while nobody answers them.
         owned.sort_by_key(|(key, _)| key.group != "admissionregistration.k8s.io");
