@@ -1,6 +1,7 @@
 //! Installing without a running operator: the operator's own rollout, once, until everything is
 //! ready.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use kube::Client;
@@ -40,7 +41,7 @@ pub enum InstallError {
     #[error(transparent)]
     Record(#[from] StoreError),
     #[error("everything else is installed: {0}")]
-    Taken(String),
+    Kept(String),
     #[error("no longer wanted, but not deleted: {0}")]
     Prune(#[source] ApplyError),
 }
@@ -52,6 +53,8 @@ pub struct Install<'a> {
     pub fresh: &'a Fresh,
     /// How long a component may take to become ready.
     pub limit: Duration,
+    /// Workloads that may be deleted and made anew, as `Kind/name`.
+    pub recreate: &'a BTreeSet<String>,
 }
 
 impl Install<'_> {
@@ -85,13 +88,16 @@ impl Install<'_> {
                 patience: &mut patience,
                 limit: self.limit,
                 in_order: true,
+                recreate: self.recreate,
             };
             let rollout = rolling.run(&plan.components, &desired).await;
             tell(&rollout);
             if rollout.is_healthy() {
-                let taken = texts(&rollout, |component| component.taken.clone());
-                if !taken.is_empty() {
-                    return Err(InstallError::Taken(taken.join("\n")));
+                let kept = texts(&rollout, |component| {
+                    [&component.taken[..], &component.immutable].concat()
+                });
+                if !kept.is_empty() {
+                    return Err(InstallError::Kept(kept.join("\n")));
                 }
                 return self.prune(&desired, None).await;
             }

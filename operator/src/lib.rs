@@ -38,5 +38,6 @@ pub mod uninstall;
 pub mod value;
 pub mod values;
 pub mod verify;
+pub mod webhook;
 
 pub use render::{Context, Rendered, render, render_object};

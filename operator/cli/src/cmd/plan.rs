@@ -209,6 +209,7 @@ pub fn effect_text(effect: &Effect, style: Style) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
     use std::time::Duration;
 
     use ironsail_operator::events::Events;
@@ -300,6 +301,7 @@ mod tests {
             owner: &owner,
             fresh: &fresh,
             limit: Duration::from_secs(60),
+            recreate: &BTreeSet::new(),
         };
         tokio::select! {
             done = install.run(|_| {}) => drop(done.expect("installed")),
