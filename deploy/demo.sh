@@ -98,6 +98,8 @@ memory_table() {
   local what namespace selector port path pod image
   while read -r what namespace selector port path; do
     pod=$(kubectl -n "$namespace" get pod -l "$selector" -o jsonpath='{.items[0].metadata.name}')
+    # Of the operator's pods, the one that works.
+    [ "$what" != operator ] || pod=$(kubectl -n "$namespace" get lease istio-operator-lock -o jsonpath='{.spec.holderIdentity}')
     image=$(kubectl -n "$namespace" get pod "$pod" -o json |
       jq -r '[.spec.containers[], (.spec.initContainers // [])[]] | map(.image | select(test("apps:") | not))[0]')
     printf '%-34s %-40s %s\n' "${what//-/ }" "$image" "$(memory_of "$namespace" "$pod" "$port" "$path")"

@@ -39,5 +39,6 @@ pub mod value;
 pub mod values;
 pub mod verify;
 pub mod webhook;
+pub mod yaml;
 
 pub use render::{Context, Rendered, render, render_object};

@@ -95,6 +95,11 @@ impl Seen {
         owned.filter(|(_, object)| object.kind.prune)
     }
 
+    /// How an object looks, if it is there.
+    pub fn fingerprint(&self, key: &ObjectKey) -> Option<&Fingerprint> {
+        self.objects.get(key).map(|object| &object.fingerprint)
+    }
+
     /// The selector of a workload, as it stands in its object.
     pub fn selector(&self, key: &ObjectKey) -> Option<Value> {
         let deployments = self.deployments.get(key).and_then(|d| d.spec.as_ref());

@@ -268,7 +268,9 @@ impl Reconciler {
             .get(IGNORE)
             .is_some_and(|text| text == "true")
         {
-            return self.pause(object, owner, state).await;
+            let next = self.pause(object, owner, state).await?;
+            // Who uses the revision is told by nothing.
+            return Ok(kept.map(|_| usage::FRESH).or(next));
         }
         self.secure_removal(object, owner).await?;
         let mut observed = Observed {

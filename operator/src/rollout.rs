@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 use crate::apply::memory::Memory;
 use crate::apply::selector::{self, RECREATE, Reselection};
-use crate::apply::{Applier, Outcome};
+use crate::apply::{Applier, ApplyError, Outcome};
 use crate::component::Component;
 use crate::health::{self, Health};
 use crate::judge::Judge;
@@ -134,6 +134,32 @@ fn immutable(object: &Manifest, change: &Reselection) -> String {
     )
 }
 
+/// Takes note of what became of an object.
+fn note(
+    object: &Manifest,
+    outcome: Result<Outcome, ApplyError>,
+    state: &mut ComponentState,
+    rollout: &mut Rollout,
+) {
+    match outcome {
+        Ok(Outcome::Unchanged) => {}
+        Ok(Outcome::Taken { by }) => state.taken.push(taken(object, &by)),
+        Ok(Outcome::Immutable { change }) => state.immutable.push(immutable(object, &change)),
+        Ok(Outcome::Overlaps { with }) => state.taken.push(format!(
+            "{} would inject pods that {with} injects already",
+            object.key()
+        )),
+        Ok(outcome) => rollout.changes.push(Change {
+            object: object.clone(),
+            outcome,
+        }),
+        Err(error) => {
+            rollout.terminating |= error.is_namespace_terminating();
+            state.errors.push(error.to_string());
+        }
+    }
+}
+
 impl Rolling<'_> {
     /// Applies all objects of the components that are on.
     pub async fn run(&mut self, components: &[Component], desired: &[Manifest]) -> Rollout {
@@ -161,14 +187,8 @@ impl Rolling<'_> {
             }
             state.incomplete = !later.is_empty();
             if state.incomplete {
-                let waiting = state.waiting.take();
-                state.waiting = Some(
-                    waiting
-                        .into_iter()
-                        .chain(later)
-                        .collect::<Vec<_>>()
-                        .join("; "),
-                );
+                let all: Vec<String> = state.waiting.take().into_iter().chain(later).collect();
+                state.waiting = Some(all.join("; "));
             }
             let ready =
                 state.errors.is_empty() && state.waiting.is_none() && state.failed.is_none();
@@ -201,64 +221,33 @@ impl Rolling<'_> {
             serves: serves(self.seen, desired),
             recreate: self.recreate,
         };
-        for object in desired
-            .iter()
-            .filter(|object| object.component == state.component)
-        {
-            let seen = self
-                .seen
-                .objects
-                .get(object.key())
-                .map(|seen| &seen.fingerprint);
-            if let Some(awaited) = turn.awaits(object)
-                && !applier.is_as_left(object, seen)
-            {
-                later.push(format!("{} waits for {awaited}", object.key()));
-                continue;
-            }
+        let component = state.component;
+        for object in desired.iter().filter(|o| o.component == component) {
             // The pods that it would select will not come.
             if fixed.contains(&(object.namespace(), object.name())) {
                 continue;
             }
-            match service::awaits(object, desired, self.seen, &applier).await {
-                Ok(None) => {}
+            let outcome = match turn.awaits(object, desired, &applier).await {
                 Ok(Some(awaited)) => {
                     later.push(format!("{} waits for {awaited}", object.key()));
                     continue;
                 }
-                Err(error) => {
-                    state.errors.push(error.to_string());
-                    continue;
+                Ok(None) => {
+                    applier
+                        .ensure(object, self.seen.fingerprint(object.key()))
+                        .await
                 }
-            }
-            let outcome = applier.ensure(object, seen).await;
+                Err(error) => Err(error),
+            };
             if let Ok(outcome) = &outcome
-                && turn.took(object, outcome)
+                && turn.took(object, outcome, &applier)
             {
-                self.patience.waited(state.component, true);
+                self.patience.waited(component, true);
             }
-            match outcome {
-                Ok(Outcome::Unchanged) => {}
-                Ok(Outcome::Taken { by }) => state.taken.push(taken(object, &by)),
-                Ok(Outcome::Immutable { change }) => {
-                    fixed.insert((object.namespace(), object.name()));
-                    state.immutable.push(immutable(object, &change));
-                }
-                Ok(Outcome::Overlaps { with }) => {
-                    state.taken.push(format!(
-                        "{} would inject pods that {with} injects already",
-                        object.key()
-                    ));
-                }
-                Ok(outcome) => rollout.changes.push(Change {
-                    object: object.clone(),
-                    outcome,
-                }),
-                Err(error) => {
-                    rollout.terminating |= error.is_namespace_terminating();
-                    state.errors.push(error.to_string());
-                }
+            if let Ok(Outcome::Immutable { .. }) = &outcome {
+                fixed.insert((object.namespace(), object.name()));
             }
+            note(object, outcome, state, rollout);
         }
         later
     }

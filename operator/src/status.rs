@@ -416,9 +416,26 @@ fn applied(observed: &Observed) -> New {
     if observed.version.is_empty() {
         return new("Applied", false, "NothingAccepted", "");
     }
-    if let Some(held) = observed.components.iter().find(|component| component.held) {
-        let message = format!("{} waits for an earlier component", held.component);
+    let mut components = observed.components.iter();
+    if let Some(held) = components.find(|c| c.held || c.incomplete) {
+        let message = match held.held {
+            true => format!("{} waits for an earlier component", held.component),
+            false => held.message(),
+        };
         return new("Applied", false, "Waiting", message);
+    }
+    let fixed: Vec<&str> = observed
+        .components
+        .iter()
+        .flat_map(|c| c.immutable.iter().map(String::as_str))
+        .collect();
+    if !fixed.is_empty() {
+        return new(
+            "Applied",
+            false,
+            "ImmutableSelector",
+            cut(&fixed.join("; ")),
+        );
     }
     match contested(observed) {
         None => new("Applied", true, "AsPlanned", ""),

@@ -98,6 +98,7 @@ impl GatewayKind {
 /// # Errors
 /// Every field that names something this version doesn't have, or has the wrong type.
 pub fn resolve(spec: &Value, context: &Context) -> Result<Resolved, Vec<Diagnostic>> {
+    let spec = &without_empty_blocks(spec);
     let mut findings = Vec::new();
     let merged = merged_spec(spec, context)?;
     let note = profile::alias(text(spec, &["profile"]).unwrap_or_default());
@@ -149,6 +150,24 @@ fn merged_spec(spec: &Value, context: &Context) -> Result<Value, Vec<Diagnostic>
     set(&mut merged, &["tag"], json!(context.tag));
     merge(&mut merged, spec);
     Ok(merged)
+}
+
+/// The spec without blocks that have a name and nothing in them, which YAML reads as `null`: they say nothing, and don't
+/// take the profile's away. Further below `null` does.
+fn without_empty_blocks(spec: &Value) -> Value {
+    let mut spec = spec.clone();
+    if let Some(fields) = spec.as_object_mut() {
+        fields.retain(|_, value| !value.is_null());
+    }
+    for holder in ["values", "unvalidatedValues"] {
+        let values = spec.get_mut(holder).and_then(Value::as_object_mut);
+        if let Some(values) = values
+            && values.get("global").is_some_and(Value::is_null)
+        {
+            values.shift_remove("global");
+        }
+    }
+    spec
 }
 
 /// What follows from the cluster, unless the user says otherwise.

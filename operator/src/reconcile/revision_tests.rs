@@ -695,6 +695,24 @@ async fn a_revision_in_use_is_not_removed_under_its_users() {
     assert!(!cluster.server.has("/services/istiod-canary"));
 }
 
+#[tokio::test(start_paused = true)]
+async fn gateways_of_a_revision_are_removed_while_it_is_in_use() {
+    let cluster = Cluster::new();
+    cluster.add_namespace("shop", json!({"istio.io/rev": "canary"}));
+    cluster.add("canary", canary());
+    let gateways = json!({"profile": "empty", "revision": "canary",
+        "components": {"ingressGateways": [{"name": "edge"}]}});
+    cluster.add("edge", gateways);
+    cluster.settle(&["canary", "edge"]).await;
+    assert!(cluster.condition("edge", "InUse").is_null());
+    cluster.delete("edge");
+    cluster.reconcile("edge").await;
+    cluster.reconcile("edge").await;
+    assert!(!cluster.server.has("/istiooperators/edge"));
+    assert!(!cluster.server.has("/deployments/edge"));
+    assert!(cluster.server.has("/deployments/istiod-canary"));
+}
+
 #[tokio::test]
 async fn a_removal_waits_for_users_only_so_long() {
     for (annotations, waited, removed) in [
@@ -1037,6 +1055,10 @@ async fn a_workload_is_made_anew_only_with_consent() {
     );
     assert!(cluster.server.has("/deployments/out"), "others go on");
     assert_eq!(
+        cluster.condition("mesh", "Applied")["reason"],
+        "ImmutableSelector"
+    );
+    assert_eq!(
         cluster.server.object("/services/in")["spec"]["selector"]["istio"],
         "a"
     );
@@ -1120,4 +1142,85 @@ async fn an_approval_is_void_once_more_would_be_lost() {
     assert_eq!(cluster.status("mesh")["status"], "HEALTHY");
     assert!(!cluster.server.has(READER));
     assert!(plan().get("void").is_none());
+}
+
+/// The command line installs without a resource.
+#[tokio::test]
+async fn a_later_revision_never_moves_a_default_that_is_no_resources() {
+    let cluster = Cluster::new();
+    cluster.add("mesh", json!({"profile": "minimal"}));
+    cluster.settle(&["mesh"]).await;
+    cluster.server.remove("/istiooperators/mesh");
+    cluster.add("canary", canary());
+    cluster.settle(&["canary"]).await;
+    assert_eq!(cluster.status("canary")["status"], "HEALTHY");
+    cluster.check_default("mesh");
+    cluster.check_injection("istiod");
+}
+
+#[tokio::test]
+async fn a_gateway_that_can_not_change_is_nobodys_turn() {
+    let cluster = Cluster::new();
+    cluster.add("mesh", gateways("1"));
+    cluster.settle(&["mesh"]).await;
+    let mut new = gateways("2");
+    new["components"]["ingressGateways"][0]["label"]["istio"] = json!("other");
+    cluster.change("mesh", |iop| iop["spec"] = new);
+    cluster.settle(&["mesh"]).await;
+    assert_eq!(cluster.upgraded("1"), ["in-a"]);
+    assert_eq!(cluster.upgraded("2"), ["in-b", "out"]);
+}
+
+/// The watch may show a gateway as it was before it was changed.
+#[tokio::test]
+async fn a_gateway_that_was_just_changed_is_not_taken_for_ready() {
+    let cluster = Cluster::new();
+    cluster.add("mesh", gateways("1"));
+    cluster.settle(&["mesh"]).await;
+    cluster.change("mesh", |iop| iop["spec"] = gateways("2"));
+    cluster.reconcile("mesh").await;
+    cluster.make_one_ready("istiod");
+    let before = cluster.server.seen();
+    for _ in 0..3 {
+        let iop = serde_json::from_value(cluster.iop("mesh")).expect("an object");
+        cluster.reconciler.reconcile(&iop, &before).await;
+        assert_eq!(cluster.upgraded("2"), ["in-a"]);
+    }
+}
+
+/// Nothing is repaired or removed while somebody asked for that.
+#[tokio::test(start_paused = true)]
+async fn a_paused_revision_in_use_is_looked_at_again() {
+    let cluster = Cluster::new();
+    super::tests::install_operator(&cluster.server);
+    cluster.add_namespace("shop", json!({"istio.io/rev": "canary"}));
+    cluster.add("canary", canary());
+    cluster.settle(&["canary"]).await;
+    cluster.annotate("canary", json!({IGNORE: "true"}));
+    cluster.delete("canary");
+    assert_eq!(cluster.reconcile("canary").await, Some(usage::FRESH));
+    assert!(cluster.server.has("/deployments/istiod-canary"));
+    cluster.add_namespace("shop", json!({}));
+    cluster.later().await;
+    cluster.reconcile("canary").await;
+    cluster.reconcile("canary").await;
+    assert!(!cluster.server.has("/istiooperators/canary"));
+}
+
+#[tokio::test]
+async fn gateways_of_a_revision_are_not_the_revision() {
+    let cluster = Cluster::new();
+    super::tests::install_operator(&cluster.server);
+    cluster.add_namespace("shop", json!({"istio.io/rev": "canary"}));
+    cluster.add("canary", canary());
+    let gateway = json!({"name": "edge", "enabled": true});
+    let edge = json!({"profile": "empty", "revision": "canary", "components": {"ingressGateways": [gateway]}});
+    cluster.add("edge", edge);
+    cluster.settle(&["canary", "edge"]).await;
+    assert!(cluster.condition("edge", "InUse").is_null());
+    cluster.delete("edge");
+    cluster.reconcile("edge").await;
+    cluster.reconcile("edge").await;
+    assert!(!cluster.server.has("/istiooperators/edge"));
+    assert!(!cluster.server.has("/deployments/edge"));
 }

@@ -14,6 +14,7 @@ use tracing::{info, warn};
 
 use super::finalize::FINALIZER;
 use super::{Next, Owner, OwnerState, ReconcileError, Reconciler, annotations, api_error, waited};
+use crate::component::Component;
 use crate::events::operator_resource;
 use crate::finalizer;
 use crate::namespace;
@@ -54,7 +55,7 @@ fn annotated(object: &DynamicObject, name: &str) -> Option<Result<Duration, Diag
 
 impl Reconciler {
     /// Who uses the revision of an object, asked at most once a minute; `None` if it is the
-    /// default one, or nothing is installed.
+    /// default one, or its control plane is not this object's.
     async fn usage(
         &self,
         object: &DynamicObject,
@@ -62,6 +63,9 @@ impl Reconciler {
         state: &mut OwnerState,
     ) -> Option<Usage> {
         let accepted = state.accepted.as_ref().filter(|_| has_revision(object))?;
+        if !accepted.plan.components.contains(&Component::Pilot) {
+            return None;
+        }
         if let Some((at, usage)) = &state.usage
             && at.elapsed() < FRESH
         {

@@ -71,7 +71,7 @@ pub enum Standing {
     Yields(Owner),
     /// Another IstioOperator has it, and its user asks for that too.
     Disputes(Owner),
-    /// The user made it, and it stays as it is.
+    /// The user made it, by hand or without a resource, and it stays as it is.
     Users,
 }
 
@@ -91,14 +91,20 @@ impl Claim {
         owner: &Owner,
         live: &ObjectMeta,
     ) -> Result<Standing, kube::Error> {
-        if owner_of(live).is_none() {
+        let Some(named) = owner_of(live) else {
             return Ok(Standing::Users);
-        }
-        let Some(holder) = share::other_holder(client, owner, live).await? else {
-            return Ok(Standing::Holds);
         };
         let annotations = live.annotations.as_ref();
-        let theirs = annotations.and_then(|all| all.get(CLAIM)?.parse().ok());
+        let theirs: Option<Self> = annotations.and_then(|all| all.get(CLAIM)?.parse().ok());
+        let Some(holder) = share::other_holder(client, owner, live).await? else {
+            // What an installation without a resource left is no vacancy.
+            let occupied = self == Self::Vacancy && theirs.is_some() && named != *owner;
+            return Ok(if occupied {
+                Standing::Users
+            } else {
+                Standing::Holds
+            });
+        };
         Ok(match theirs.unwrap_or(Self::Explicit) {
             theirs if theirs < self => Standing::Outranks(holder),
             Self::Explicit if self == Self::Explicit => Standing::Disputes(holder),

@@ -16,9 +16,7 @@ pub async fn awaits(
     seen: &Seen,
     applier: &Applier<'_>,
 ) -> Result<Option<String>, ApplyError> {
-    let live = seen.objects.get(service.key());
-    let known = applier.is_as_left(service, live.map(|live| &live.fingerprint));
-    if service.kind().kind != "Service" || live.is_none() || known {
+    if service.kind().kind != "Service" || !seen.objects.contains_key(service.key()) {
         return Ok(None);
     }
     let place = |object: &Manifest| (object.namespace().to_owned(), object.name().to_owned());
@@ -34,9 +32,8 @@ pub async fn awaits(
 
 /// Whether a workload is as desired, and all of its pods.
 fn runs(workload: &Manifest, seen: &Seen, applier: &Applier<'_>) -> bool {
-    let live = seen.objects.get(workload.key());
     let ready = seen.deployments.get(workload.key()).map(health::deployment);
-    applier.is_as_left(workload, live.map(|live| &live.fingerprint)) && ready == Some(Health::Ready)
+    applier.is_as_left(workload, seen.fingerprint(workload.key())) && ready == Some(Health::Ready)
 }
 
 async fn selects_others(service: &Manifest, applier: &Applier<'_>) -> Result<bool, ApplyError> {

@@ -2,7 +2,8 @@
 
 use ironsail_mesh::label;
 
-use crate::apply::Outcome;
+use super::service;
+use crate::apply::{Applier, ApplyError, Outcome};
 use crate::component::Component;
 use crate::health::{self, Health};
 use crate::object::Manifest;
@@ -44,8 +45,26 @@ impl<'a> Turn<'a> {
         }
     }
 
-    /// What a gateway has to wait for before it may be changed.
-    pub fn awaits(&self, object: &Manifest) -> Option<String> {
+    /// What an object has to wait for before it may be changed.
+    ///
+    /// # Errors
+    /// The API server doesn't answer.
+    pub async fn awaits(
+        &self,
+        object: &Manifest,
+        desired: &[Manifest],
+        applier: &Applier<'_>,
+    ) -> Result<Option<String>, ApplyError> {
+        if applier.is_as_left(object, self.seen.fingerprint(object.key())) {
+            return Ok(None);
+        }
+        match self.turn_of(object) {
+            Some(awaited) => Ok(Some(awaited)),
+            None => service::awaits(object, desired, self.seen, applier).await,
+        }
+    }
+
+    fn turn_of(&self, object: &Manifest) -> Option<String> {
         let carries = self.seen.deployments.contains_key(object.key());
         if !self.in_order || !carries || !is_gateway(object) {
             return None;
@@ -73,15 +92,18 @@ impl<'a> Turn<'a> {
     }
 
     /// Takes note of a gateway; says whether it begins to change.
-    pub fn took(&mut self, object: &Manifest, outcome: &Outcome) -> bool {
+    pub fn took(&mut self, object: &Manifest, outcome: &Outcome, applier: &Applier<'_>) -> bool {
         let live = self.seen.deployments.get(object.key());
-        let Some(live) = live.filter(|_| is_gateway(object)) else {
+        // One that can't change is nobody's turn.
+        let fixed = matches!(outcome, Outcome::Immutable { .. });
+        let Some(live) = live.filter(|_| is_gateway(object) && !fixed) else {
             return false;
         };
-        let changes = matches!(outcome, Outcome::Updated { .. });
-        if changes || health::deployment(live) != Health::Ready {
+        // What the watch shows may be of before the change.
+        let current = applier.is_as_left(object, self.seen.fingerprint(object.key()));
+        if !current || health::deployment(live) != Health::Ready {
             self.awaited = Some(format!("Deployment {}", object.name()));
         }
-        changes
+        matches!(outcome, Outcome::Updated { .. })
     }
 }
