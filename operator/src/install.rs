@@ -41,7 +41,7 @@ pub enum InstallError {
     #[error(transparent)]
     Record(#[from] StoreError),
     #[error("everything else is installed: {0}")]
-    Taken(String),
+    Kept(String),
     #[error("no longer wanted, but not deleted: {0}")]
     Prune(#[source] ApplyError),
 }
@@ -53,6 +53,8 @@ pub struct Install<'a> {
     pub fresh: &'a Fresh,
     /// How long a component may take to become ready.
     pub limit: Duration,
+    /// Workloads that may be deleted and made anew, as `Kind/name`.
+    pub recreate: &'a BTreeSet<String>,
 }
 
 impl Install<'_> {
@@ -76,7 +78,6 @@ impl Install<'_> {
         self.prune(&desired, Some("HorizontalPodAutoscaler"))
             .await?;
         let (mut memory, mut patience) = (Memory::default(), Patience::default());
-        let recreate = BTreeSet::new();
         let mut failures = 0;
         loop {
             let seen = self.look().await?;
@@ -87,18 +88,16 @@ impl Install<'_> {
                 patience: &mut patience,
                 limit: self.limit,
                 in_order: true,
-                recreate: &recreate,
+                recreate: self.recreate,
             };
             let rollout = rolling.run(&plan.components, &desired).await;
             tell(&rollout);
             if rollout.is_healthy() {
-                let taken = texts(&rollout, |component| component.taken.clone());
-                if !taken.is_empty() {
-                    return Err(InstallError::Taken(taken.join("\n")));
-                }
-                let immutable = texts(&rollout, |component| component.immutable.clone());
-                if !immutable.is_empty() {
-                    return Err(InstallError::Apply(immutable.join("\n")));
+                let kept = texts(&rollout, |component| {
+                    [&component.taken[..], &component.immutable].concat()
+                });
+                if !kept.is_empty() {
+                    return Err(InstallError::Kept(kept.join("\n")));
                 }
                 return self.prune(&desired, None).await;
             }

@@ -23,7 +23,7 @@ use tokio::time::Instant;
 use tracing::{info, warn};
 
 use crate::apply::memory::Memory;
-use crate::apply::selector::RECREATE;
+use crate::apply::selector::{RECREATE, consents};
 use crate::apply::{Outcome, reason};
 use crate::component::Component;
 use crate::events::{Events, operator_resource};
@@ -752,8 +752,7 @@ impl Reconciler {
 
 /// Workloads that may be deleted and made anew.
 fn recreate(object: &DynamicObject) -> BTreeSet<String> {
-    let text = annotations(object).remove(RECREATE).unwrap_or_default();
-    text.split(',').map(|name| name.trim().to_owned()).collect()
+    consents(&annotations(object).remove(RECREATE).unwrap_or_default())
 }
 
 /// What was reported last: remembered, or as the object shows it.

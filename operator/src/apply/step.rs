@@ -63,7 +63,7 @@ impl Claimant<'_> {
         api(self.client, self.desired.kind(), self.desired.namespace())
     }
 
-    fn is_of_later_version(&self, live: &DynamicObject) -> bool {
+    pub(crate) fn is_of_later_version(&self, live: &DynamicObject) -> bool {
         self.desired.is_definition() && is_newer(live, &self.desired.body())
     }
 

@@ -1,3 +1,4 @@
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use http::Method;
@@ -42,6 +43,7 @@ async fn install_for(
         owner: &owner,
         fresh: &fresh,
         limit: Duration::from_secs(30),
+        recreate: &BTreeSet::new(),
     };
     let controllers = async {
         loop {
@@ -155,6 +157,7 @@ async fn what_never_becomes_ready_is_named() {
         owner: &owner,
         fresh: &fresh,
         limit: Duration::from_secs(10),
+        recreate: &BTreeSet::new(),
     };
     let error = install.run(|_| {}).await.expect_err("nothing runs");
     let text = error.to_string();

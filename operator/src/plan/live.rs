@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use super::Owner;
 use super::fields::{FieldChange, differences};
+use crate::apply::selector::forbidden;
 use crate::apply::step::Claimant;
 use crate::apply::{api, content, dry_run, reason};
 use crate::namespace;
@@ -198,13 +199,16 @@ async fn left_alone(
             Standing::Disputes(by) => theirs(by),
         });
     }
-    let Some(by) = share::other_holder(client, owner, &live.metadata).await? else {
-        return Ok(None);
-    };
     let claimant = Claimant {
         client,
         desired,
         serves: false,
+    };
+    if claimant.is_of_later_version(live) {
+        return Ok(Some(None));
+    }
+    let Some(by) = share::other_holder(client, owner, &live.metadata).await? else {
+        return Ok(None);
     };
     Ok(match claimant.agrees(live).await? {
         true => Some(None),
@@ -212,16 +216,14 @@ async fn left_alone(
     })
 }
 
-/// How the selector of a workload differs, which no apply can change.
+/// How the selector of a workload differs, where no apply can change it.
 fn reselected(desired: &Manifest, live: &DynamicObject) -> Option<Vec<FieldChange>> {
-    if desired.kind().group != "apps" {
-        return None;
-    }
+    forbidden(desired, &live.data)?;
     let path = ["spec", "selector"];
     let body = desired.body();
     let (before, after) = (get(&live.data, &path)?, get(&body, &path)?);
     let whole = |selector: &Value| json!({"spec": {"selector": selector}});
-    (before != after).then(|| differences(&whole(before), &whole(after)))
+    Some(differences(&whole(before), &whole(after)))
 }
 
 fn changed(key: ObjectKey, live: &DynamicObject, would: &DynamicObject) -> Option<Changed> {

@@ -1,10 +1,12 @@
 //! `install` and `upgrade`: what the operator does for an IstioOperator, once and from here.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use anyhow::bail;
 use clap::Args;
 use ironsail_mesh::VERSION;
+use ironsail_operator::apply::selector::{RECREATE, consents};
 use ironsail_operator::install::Install;
 use ironsail_operator::plan::store;
 use ironsail_operator::plan::{Fresh, Owner};
@@ -70,7 +72,9 @@ impl Flags {
         if !self.skip_confirmation {
             confirm(&question(&object))?;
         }
-        self.install(&client, &owner, &fresh).await?;
+        let recreate = text(&object, &["metadata", "annotations", RECREATE]);
+        let recreate = consents(recreate.unwrap_or_default());
+        self.install(&client, &owner, &fresh, &recreate).await?;
         match self.verify {
             true => {
                 verify_install::check(&client, &fresh.plan.desired(&owner, &fresh.definitions))
@@ -80,12 +84,19 @@ impl Flags {
         }
     }
 
-    async fn install(&self, client: &Client, owner: &Owner, fresh: &Fresh) -> anyhow::Result<()> {
+    async fn install(
+        &self,
+        client: &Client,
+        owner: &Owner,
+        fresh: &Fresh,
+        recreate: &BTreeSet<String>,
+    ) -> anyhow::Result<()> {
         let install = Install {
             client,
             owner,
             fresh,
             limit: self.readiness_timeout,
+            recreate,
         };
         let mut progress = Progress::of_stdout();
         let outcome = install.run(|rollout| progress.show(rollout)).await;

@@ -261,6 +261,7 @@ pub fn effect_text(effect: &Effect, style: Style) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
     use std::time::Duration;
 
     use ironsail_operator::adopt::ADOPT;
@@ -388,6 +389,7 @@ mod tests {
             owner: &owner,
             fresh: &fresh,
             limit: Duration::from_secs(60),
+            recreate: &BTreeSet::new(),
         };
         tokio::select! {
             done = install.run(|_| {}) => drop(done.expect("installed")),
