@@ -8,6 +8,7 @@
 pub mod fingerprint;
 pub mod follow;
 pub mod memory;
+mod newer;
 pub mod selector;
 mod step;
 

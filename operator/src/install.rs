@@ -82,10 +82,10 @@ impl Install<'_> {
         let desired = plan.desired(self.owner, &self.fresh.definitions);
         self.ensure_namespace().await?;
         let (mut memory, mut patience) = (Memory::default(), Patience::default());
+        let recreate = BTreeSet::new();
         let mut failures = 0;
         loop {
             let seen = self.look().await?;
-            let nothing = BTreeSet::new();
             let mut rolling = Rolling {
                 client: self.client,
                 seen: &seen,
@@ -93,7 +93,7 @@ impl Install<'_> {
                 patience: &mut patience,
                 limit: self.limit,
                 in_order: true,
-                recreate: &nothing,
+                recreate: &recreate,
             };
             let rollout = rolling.run(&plan.components, &desired).await;
             tell(&rollout);

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ironsail_crds::Diagnostic;
-use ironsail_crds::operator::{IstioOperatorStatus, Status};
+use ironsail_crds::operator::{IstioOperatorStatus, Status, legacy};
 use ironsail_runtime::log::chain;
 use ironsail_runtime::retry::Backoff;
 use k8s_openapi::jiff::Timestamp;
@@ -45,6 +45,8 @@ use crate::status::{ComponentState, Observed, derive, paused};
 const STATUS_MANAGER: &str = "istio-operator-status";
 /// `true`: the operator leaves the object alone, until it is deleted.
 const IGNORE: &str = "install.istio.io/ignoreReconcile";
+/// Where findings about merging are.
+const PROFILE: &str = "spec.profile";
 /// Wake-up while something is not ready, for what no watch tells.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
 /// Wake-up while somebody has to decide: about what another IstioOperator holds, or what would have
@@ -92,6 +94,8 @@ struct OwnerState {
     reported: Option<IstioOperatorStatus>,
     /// Who uses the revision, and since when that is known.
     usage: Option<(Instant, Usage)>,
+    /// Whether it was asked who uses it, for a removal.
+    removal_asked: bool,
     /// When the removal of a revision was decided.
     removal_began: Option<Instant>,
 }
@@ -211,7 +215,10 @@ impl Reconciler {
     }
 
     async fn forget(&self, owner: &Owner) {
-        self.owners.lock().await.remove(owner);
+        if self.owners.lock().await.remove(owner).is_some() {
+            self.metrics.cache_flushes.inc();
+        }
+        self.metrics.hide(owner);
     }
 
     /// Brings everything of one object closer to what it asks for, and reports.
@@ -230,6 +237,7 @@ impl Reconciler {
         match outcome.unwrap_or(Err(ReconcileError::Timeout)) {
             Ok(next) => next,
             Err(error) => {
+                self.metrics.reconcile_errors.inc();
                 let delay = state.backoff.next_delay();
                 warn!(object = %owner, error = %chain(&error), retry_after = ?delay, "Reconciliation failed");
                 Some(delay)
@@ -331,6 +339,8 @@ impl Reconciler {
                     .iter()
                     .filter(|w| w.path.contains(".k8s."));
                 self.metrics.patch_errors.inc_by(ineffective.count() as u64);
+                let legacy = rendered.warnings.iter().filter(|w| legacy::is_about(w));
+                self.metrics.legacy_paths.inc_by(legacy.count() as u64);
                 let fresh = Fresh::new(rendered, &spec(object));
                 observed.findings = fresh.warnings.clone();
                 Some(fresh)
@@ -338,6 +348,9 @@ impl Reconciler {
             Err(findings) => {
                 self.metrics.cr_validation_errors.inc();
                 self.metrics.render_errors.inc();
+                if findings.iter().any(|found| found.path == PROFILE) {
+                    self.metrics.cr_merge_failures.inc();
+                }
                 observed.findings = findings;
                 None
             }
@@ -584,6 +597,7 @@ impl Reconciler {
     ) -> Result<(), ReconcileError> {
         let previous = reported(object, state);
         let status = derive(previous.as_ref(), observed, Timestamp::now());
+        self.metrics.show(owner, &status);
         let written = self.write_status(object, owner, previous.clone(), &status);
         if written.await? {
             self.tell_status(object, previous.as_ref(), &status, observed)

@@ -4,6 +4,7 @@ pub mod ask;
 pub mod changes;
 pub mod progress;
 pub mod style;
+pub mod table;
 
 use anyhow::Context as _;
 use clap::ValueEnum;

@@ -3,7 +3,9 @@
 use kube::Client;
 use kube::api::{Api, DynamicObject};
 use serde_json::Value;
+use tracing::info;
 
+use super::newer::is_newer;
 use super::{Outcome, api, content, selector, send_body};
 use crate::object::Manifest;
 use crate::plan::Owner;
@@ -40,6 +42,13 @@ impl Claimant<'_> {
         if !self.is_due().await? {
             return Ok(Step::Later(Outcome::Unchanged));
         }
+        let live = match live {
+            Some(live) if self.is_of_later_version(&live) => {
+                info!(owned = %self.desired.key(), "Definition of a later version stays");
+                return Ok(Step::Leave(Outcome::Unchanged, Box::new(live)));
+            }
+            live => live,
+        };
         let claim = Claim::of(self.desired);
         match (share::rendered_for(self.desired), live, claim) {
             (_, None, Some(claim)) => self.create(claim).await,
@@ -52,6 +61,10 @@ impl Claimant<'_> {
 
     fn api(&self) -> Api<DynamicObject> {
         api(self.client, self.desired.kind(), self.desired.namespace())
+    }
+
+    fn is_of_later_version(&self, live: &DynamicObject) -> bool {
+        self.desired.is_definition() && is_newer(live, &self.desired.body())
     }
 
     /// What is deactivated for another configuration waits for that one.
@@ -102,19 +115,18 @@ impl Claimant<'_> {
         Ok(Step::Leave(outcome, Box::new(live)))
     }
 
-    /// What another IstioOperator holds is left to it. If it is as desired, it is shared.
+    /// What another IstioOperator holds is left to it, and that it is wanted here too is noted.
     async fn shared(&self, owner: &Owner, mut live: DynamicObject) -> Result<Step, kube::Error> {
         let holder = share::other_holder(self.client, owner, &live.metadata).await?;
         let Some(by) = holder else {
             return Ok(Step::Apply(Box::new(live)));
         };
         let outcome = match self.agrees(&live).await? {
-            true => {
-                live.metadata = share::join(&self.api(), &live.metadata, owner).await?;
-                Outcome::Unchanged
-            }
+            true => Outcome::Unchanged,
             false => Outcome::Taken { by },
         };
+        // Also what is wanted otherwise is handed over rather than deleted.
+        live.metadata = share::join(&self.api(), &live.metadata, owner).await?;
         Ok(Step::Leave(outcome, Box::new(live)))
     }
 
