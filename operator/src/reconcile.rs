@@ -102,6 +102,8 @@ struct OwnerState {
     reported: Option<IstioOperatorStatus>,
     /// Who uses the revision, and since when that is known.
     usage: Option<(Instant, Usage)>,
+    /// Whether it was asked who uses it, for a removal.
+    removal_asked: bool,
     /// When the removal of a revision was decided.
     removal_began: Option<Instant>,
 }

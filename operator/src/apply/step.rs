@@ -115,19 +115,18 @@ impl Claimant<'_> {
         Ok(Step::Leave(outcome, Box::new(live)))
     }
 
-    /// What another IstioOperator holds is left to it. If it is as desired, it is shared.
+    /// What another IstioOperator holds is left to it, and that it is wanted here too is noted.
     async fn shared(&self, owner: &Owner, mut live: DynamicObject) -> Result<Step, kube::Error> {
         let holder = share::other_holder(self.client, owner, &live.metadata).await?;
         let Some(by) = holder else {
             return Ok(Step::Apply(Box::new(live)));
         };
         let outcome = match self.agrees(&live).await? {
-            true => {
-                live.metadata = share::join(&self.api(), &live.metadata, owner).await?;
-                Outcome::Unchanged
-            }
+            true => Outcome::Unchanged,
             false => Outcome::Taken { by },
         };
+        // Also what is wanted otherwise is handed over rather than deleted.
+        live.metadata = share::join(&self.api(), &live.metadata, owner).await?;
         Ok(Step::Leave(outcome, Box::new(live)))
     }
 

@@ -200,14 +200,15 @@ async fn what_is_no_longer_wanted_is_left_to_who_wants_it() {
 }
 
 #[tokio::test]
-async fn who_comes_second_and_wants_it_otherwise_writes_nothing() {
+async fn who_comes_second_and_wants_it_otherwise_changes_nothing() {
     let mut cluster = Cluster::new();
     cluster.add("mesh", json!({}));
     cluster.add("canary", json!({"revision": "canary"}));
     let both = ["mesh", "canary"];
     cluster.settle(&both).await;
     let gateway = "/deployments/istio-ingressgateway";
-    assert_eq!(cluster.owners(gateway), ("mesh".to_owned(), String::new()));
+    let noted = ("mesh".to_owned(), "istio-system/canary".to_owned());
+    assert_eq!(cluster.owners(gateway), noted);
     let pod = &cluster.server.object(gateway)["spec"]["template"]["metadata"]["labels"];
     assert_eq!(pod[ironsail_mesh::label::REVISION], "default");
     let conflict = cluster.condition("canary", "Conflict");
@@ -225,8 +226,18 @@ async fn who_comes_second_and_wants_it_otherwise_writes_nothing() {
     );
     assert_eq!(cluster.reconcile("canary").await, Some(TAKEN));
     cluster.check_quiet(&both).await;
-    // The holder gives it up, and the other one takes it.
+    // The holder gives it up, and the other one takes it as it is.
     cluster.change("mesh", |iop| iop["spec"] = json!({"profile": "minimal"}));
+    for name in ["mesh", "mesh", "canary", "mesh", "canary"] {
+        cluster.reconcile(name).await;
+        cluster.server.make_ready();
+    }
+    let writes = cluster.server.take_writes();
+    assert!(
+        !writes
+            .iter()
+            .any(|w| w.method == "DELETE" && w.path.ends_with(gateway))
+    );
     cluster.settle(&both).await;
     assert_eq!(
         cluster.owners(gateway),
@@ -1223,4 +1234,29 @@ async fn gateways_of_a_revision_are_not_the_revision() {
     cluster.reconcile("edge").await;
     assert!(!cluster.server.has("/istiooperators/edge"));
     assert!(!cluster.server.has("/deployments/edge"));
+}
+
+#[tokio::test]
+async fn a_tag_moves_without_being_away() {
+    let cluster = Cluster::new();
+    let tagged = |revision: &str, tags: Value| json!({"profile": "minimal", "revision": revision, "values": {"revisionTags": tags}});
+    cluster.add("blue", tagged("blue", json!(["prod"])));
+    cluster.add("green", tagged("green", json!(["prod"])));
+    let both = ["blue", "green"];
+    cluster.settle(&both).await;
+    let prod = "/mutatingwebhookconfigurations/istio-revision-tag-prod";
+    let service = || {
+        let webhook = cluster.server.object(prod)["webhooks"][0].clone();
+        webhook["clientConfig"]["service"]["name"].clone()
+    };
+    assert_eq!(service(), "istiod-blue");
+    assert_eq!(cluster.condition("green", "Conflict")["status"], "True");
+    cluster.change("blue", |iop| iop["spec"] = tagged("blue", json!([])));
+    for name in ["blue", "blue", "green"] {
+        cluster.reconcile(name).await;
+        assert!(cluster.server.has(prod), "it is never away");
+    }
+    assert_eq!(service(), "istiod-green");
+    cluster.settle(&both).await;
+    assert_eq!(cluster.condition("green", "Conflict")["status"], "False");
 }

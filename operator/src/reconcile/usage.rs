@@ -83,14 +83,16 @@ impl Reconciler {
         Some(usage)
     }
 
-    /// As [`Self::usage`], but that nobody uses it is asked anew: what follows can't be undone.
+    /// As [`Self::usage`], but asked anew when a removal begins, and before it goes on because
+    /// nobody uses it: what follows can't be undone.
     async fn usage_now(
         &self,
         object: &DynamicObject,
         owner: &Owner,
         state: &mut OwnerState,
     ) -> Option<Usage> {
-        if matches!(state.usage, Some((_, Usage::Unused))) {
+        let first = !std::mem::replace(&mut state.removal_asked, true);
+        if first || matches!(state.usage, Some((_, Usage::Unused))) {
             state.usage = None;
         }
         self.usage(object, owner, state).await
