@@ -9,6 +9,7 @@ use super::{Owner, Plan, hash};
 use crate::apply::selector;
 use crate::object::{Manifest, ObjectKey};
 use crate::observe::Seen;
+use crate::revision::claim::Claim;
 use crate::value::{get, text};
 
 /// Entries of a list for people; the rest is counted, and named by a digest.
@@ -54,9 +55,9 @@ pub fn diff(accepted: Option<&Plan>, fresh: &Plan) -> Diff {
     diff
 }
 
-/// Whether clients of a Service may lose it.
+/// Whether clients of a Service may lose it. What leads to the default revision moves by claims.
 fn is_narrowed(before: &Manifest, after: &Manifest) -> bool {
-    if before.kind().kind != "Service" {
+    if before.kind().kind != "Service" || Claim::of(after).is_some() {
         return false;
     }
     let (before, after) = (before.body(), after.body());
