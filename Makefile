@@ -118,10 +118,11 @@ template-test: tools ## templates for stock istiod, executed in Go
 	IRONSAIL_OPERATOR=$(DEV)/operator IRONSAIL_INJECT=$(DEV)/examples/inject GOWORK=off go test -count=1 ./...
 
 .PHONY: e2e
-e2e: images $(if $(KUBECONFIG),,node) ## tests on a real Kubernetes ($$KUBECONFIG, else the one-node cluster)
+e2e: images deploy-tools $(if $(KUBECONFIG),,node) ## tests on a real Kubernetes ($$KUBECONFIG, else the one-node cluster)
 	. e2e/cluster.sh
 	start_cluster
 	use_cluster
+	export PATH="$(RELEASE):$(CACHE)/bin:$$PATH"
 	cargo test --workspace --test e2e -- --test-threads=1 --nocapture
 
 .PHONY: test
@@ -136,6 +137,10 @@ bench: tools bench-tools ## CPU, memory and times beside Envoy and nginx, in rat
 .PHONY: demo
 demo: ## a mesh with Bookinfo on a real Kubernetes, from nothing
 	@deploy/demo.sh up
+
+.PHONY: demo-upgrade
+demo-upgrade: ## move the demo to another revision under load
+	@deploy/demo.sh upgrade
 
 .PHONY: demo-down
 demo-down: ## remove what the demo made

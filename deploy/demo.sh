@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
-# The demo: from a bare machine to Bookinfo traffic. `make demo` and `make demo-down` call it.
+# The demo: from a bare machine to Bookinfo traffic. `make demo`, `make demo-upgrade` and `make demo-down` call it.
 #
-#   demo.sh up     the whole demo
-#   demo.sh down   removes what `up` made
+#   demo.sh up        the whole demo
+#   demo.sh upgrade   moves it to another revision under load
+#   demo.sh down      removes what they made
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -98,6 +99,8 @@ memory_table() {
   local what namespace selector port path pod image
   while read -r what namespace selector port path; do
     pod=$(kubectl -n "$namespace" get pod -l "$selector" -o jsonpath='{.items[0].metadata.name}')
+    # Of the operator's pods, the one that works.
+    [ "$what" != operator ] || pod=$(kubectl -n "$namespace" get lease istio-operator-lock -o jsonpath='{.spec.holderIdentity}')
     image=$(kubectl -n "$namespace" get pod "$pod" -o json |
       jq -r '[.spec.containers[], (.spec.initContainers // [])[]] | map(.image | select(test("apps:") | not))[0]')
     printf '%-34s %-40s %s\n' "${what//-/ }" "$image" "$(memory_of "$namespace" "$pod" "$port" "$path")"
@@ -129,8 +132,78 @@ up() {
   kubectl -n istio-system get istiooperator,pods
   kubectl -n $NAMESPACE exec deploy/load -- apps get http://istio-ingressgateway.istio-system/productpage
   kubectl -n $NAMESPACE edit virtualservice reviews        # change the weights
+  make demo-upgrade                                      # to another revision, under load
   make demo-down
 TEXT
+}
+
+# Sends 100 requests a second until a file is there; one summary per ten seconds.
+send_until() {
+  local done=$1 url=http://istio-ingressgateway.istio-system/productpage
+  until [ -e "$done" ]; do
+    kubectl -n "$NAMESPACE" exec deploy/load -- /usr/local/bin/apps load "$url" --seconds 10 --rate 100
+  done
+}
+
+# The revision beside the one that serves: all that `demo` has, and the default.
+canary() {
+  cat <<YAML
+apiVersion: install.istio.io/v1alpha1
+kind: IstioOperator
+metadata: {name: canary, namespace: istio-system}
+spec:
+  profile: demo
+  revision: canary
+  values: {revisionTags: [default]}
+YAML
+}
+
+# Its gateways are still the other resource's, so it is not HEALTHY yet.
+install_canary() {
+  canary | kubectl apply -f -
+  kubectl -n istio-system wait deployment/istiod-canary --for=create --timeout=60s
+  kubectl -n istio-system rollout status deployment/istiod-canary --timeout=120s
+  kubectl wait mutatingwebhookconfiguration/istio-revision-tag-default --timeout=60s \
+    --for=jsonpath='{.webhooks[0].clientConfig.service.name}'=istiod-canary
+}
+
+restart_bookinfo() {
+  kubectl -n "$NAMESPACE" rollout restart $(kubectl -n "$NAMESPACE" get deployments -o name | grep -v /load)
+  for deployment in $(kubectl -n "$NAMESPACE" get deployments -o name); do
+    kubectl -n "$NAMESPACE" rollout status "$deployment" --timeout=180s
+  done
+}
+
+# The gateways are handed over, and change when their new control plane is ready, one at a time.
+remove_old() {
+  kubectl -n istio-system delete istiooperator demo --timeout=120s
+  kubectl -n istio-system wait istiooperator/canary --for=jsonpath='{.status.status}'=HEALTHY --timeout=180s
+}
+
+revisions() {
+  kubectl get pods -n "$1" -o json |
+    jq -r '.items[] | select(.metadata.annotations["istio.io/rev"]) | "\(.metadata.annotations["istio.io/rev"])"' | sort | uniq -c |
+    while read -r count revision; do printf '%-34s %s pods\n' "$1: $revision" "$count"; done
+}
+
+upgrade() {
+  use_cluster
+  kubectl -n istio-system get istiooperator demo >/dev/null || { echo "Run \`make demo\` first" >&2; exit 1; }
+  say "Upgrade to a revision beside the one that serves, at 100 requests a second"
+  local results stop load; results=$(mktemp); stop=$(mktemp -u)
+  send_until "$stop" >"$results" & load=$!
+  step "Installing revision canary and making it the default" install_canary
+  step "Restarting Bookinfo" restart_bookinfo
+  step "Removing the old revision; its gateways follow" remove_old
+  touch "$stop"
+  wait "$load"
+  say "What happened"
+  printf '%-34s %s\n' "requests" \
+    "$(jq -rs '"\(map(.sent) | add) sent, \(map(.ok) | add) answered, \(map(.failed) | add) failed"' "$results")"
+  revisions "$NAMESPACE"
+  revisions istio-system
+  kubectl -n istio-system get istiooperator
+  rm -f "$results" "$stop"
 }
 
 down() {
@@ -139,12 +212,13 @@ down() {
     return
   fi
   kubectl delete namespace "$NAMESPACE" --ignore-not-found
-  kubectl -n istio-system delete istiooperator demo --ignore-not-found --timeout=90s || true
+  kubectl -n istio-system delete istiooperator demo canary --ignore-not-found --timeout=90s || true
   manifest deploy/operator.yaml | kubectl delete --ignore-not-found -f -
 }
 
 case "${1:-}" in
   up) up ;;
+  upgrade) upgrade ;;
   down) down ;;
-  *) echo "usage: demo.sh up|down" >&2; exit 2 ;;
+  *) echo "usage: demo.sh up|upgrade|down" >&2; exit 2 ;;
 esac

@@ -11,6 +11,7 @@ pub mod mesh;
 pub mod namespace;
 pub mod resource;
 pub mod sbom;
+pub mod tool;
 pub mod traffic;
 pub mod wait;
 

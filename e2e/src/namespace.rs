@@ -141,7 +141,8 @@ impl Namespace {
                 "-n",
                 "istio-operator",
                 "logs",
-                "deployment/istio-operator",
+                "--selector=name=istio-operator",
+                "--prefix",
                 "--tail=2000",
             ],
         )?;

@@ -10,7 +10,7 @@ pub mod follow;
 pub mod memory;
 mod newer;
 pub mod selector;
-mod step;
+pub(crate) mod step;
 
 use std::collections::BTreeSet;
 

@@ -145,7 +145,6 @@ fn installation(context: &Context) -> Vec<String> {
         }));
     }
     documents.push(yaml(&workload::service()));
-    documents.push(yaml(&workload::disruption_budget()));
     documents.push(yaml(&workload::deployment(context)));
     documents
 }

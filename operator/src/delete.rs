@@ -6,7 +6,7 @@ use kube::api::{Api, DeleteParams, DynamicObject, ListParams, Preconditions};
 
 use crate::apply::{ApplyError, api};
 use crate::object::{KINDS, Kind, ObjectKey};
-use crate::observe::{self, selector};
+use crate::observe::{self, SeenObject, selector};
 use crate::plan::Owner;
 use crate::revision::claim::is_handed_over;
 use crate::share;
@@ -39,6 +39,62 @@ pub async fn one(
             key: key.clone(),
             source: Box::new(source),
         }),
+    }
+}
+
+/// What became of an object that its owner no longer wants.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum GivenUp {
+    Deleted,
+    /// Another owner wanted it too, and has it now.
+    HandedOver(Owner),
+    /// It was gone already.
+    Gone,
+}
+
+/// Deletes an object, unless others want it too: then one of them gets it.
+///
+/// # Errors
+/// The API server refuses it or can't be reached.
+pub async fn give_up(
+    client: &Client,
+    key: &ObjectKey,
+    seen: &SeenObject,
+) -> Result<GivenUp, ApplyError> {
+    let fail = |error| ApplyError::new(key, error);
+    if !seen.shared_with.is_empty() {
+        let api = api(client, seen.kind, &key.namespace);
+        let Some(live) = api.get_metadata_opt(&key.name).await.map_err(fail)? else {
+            return Ok(GivenUp::Gone);
+        };
+        let heir = share::hand_over(client, &api, &live.metadata).await;
+        if let Some(heir) = heir.map_err(fail)? {
+            return Ok(GivenUp::HandedOver(heir));
+        }
+    }
+    match one(client, seen.kind, key, &seen.uid).await? {
+        true => Ok(GivenUp::Deleted),
+        false => Ok(GivenUp::Gone),
+    }
+}
+
+/// Records that an owner no longer wants an object that another one holds.
+///
+/// # Errors
+/// The API server refuses it or can't be reached.
+pub async fn withdraw(
+    client: &Client,
+    owner: &Owner,
+    key: &ObjectKey,
+    seen: &SeenObject,
+) -> Result<(), ApplyError> {
+    let fail = |error| ApplyError::new(key, error);
+    let api = api(client, seen.kind, &key.namespace);
+    match api.get_metadata_opt(&key.name).await.map_err(fail)? {
+        Some(live) => share::withdraw(&api, &live.metadata, owner)
+            .await
+            .map_err(fail),
+        None => Ok(()),
     }
 }
 

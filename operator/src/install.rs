@@ -5,15 +5,15 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use kube::Client;
-use kube::api::{Api, DynamicObject};
 use tokio::time::sleep;
 
 use crate::apply::memory::Memory;
 use crate::apply::{ApplyError, reason};
-use crate::events::operator_resource;
+use crate::delete::GivenUp;
 use crate::object::{Manifest, ObjectKey};
 use crate::observe::Seen;
 use crate::observe::look::look;
+use crate::plan::store::{self, Accepted, StoreError};
 use crate::plan::{Fresh, Owner};
 use crate::rollout::{Patience, Rolling, Rollout};
 use crate::status::ComponentState;
@@ -38,23 +38,12 @@ pub enum InstallError {
     Apply(String),
     #[error("not ready: {0}")]
     NotReady(String),
+    #[error(transparent)]
+    Record(#[from] StoreError),
+    #[error("everything else is installed: {0}")]
+    Kept(String),
     #[error("no longer wanted, but not deleted: {0}")]
     Prune(#[source] ApplyError),
-}
-
-/// Whether there is an IstioOperator of this name, whose objects are a running operator's.
-///
-/// # Errors
-/// The API server doesn't answer.
-pub async fn is_reconciled(client: &Client, owner: &Owner) -> Result<bool, kube::Error> {
-    let api: Api<DynamicObject> =
-        Api::namespaced_with(client.clone(), &owner.namespace, &operator_resource());
-    match api.get_metadata_opt(&owner.name).await {
-        Ok(found) => Ok(found.is_some()),
-        // The cluster doesn't have the kind.
-        Err(kube::Error::Api(answer)) if answer.code == 404 => Ok(false),
-        Err(error) => Err(error),
-    }
 }
 
 /// One installation.
@@ -64,6 +53,8 @@ pub struct Install<'a> {
     pub fresh: &'a Fresh,
     /// How long a component may take to become ready.
     pub limit: Duration,
+    /// Workloads that may be deleted and made anew, as `Kind/name`.
+    pub recreate: &'a BTreeSet<String>,
 }
 
 impl Install<'_> {
@@ -80,9 +71,13 @@ impl Install<'_> {
     ) -> Result<Vec<ObjectKey>, InstallError> {
         let plan = &self.fresh.plan;
         let desired = plan.desired(self.owner, &self.fresh.definitions);
-        self.ensure_namespace().await?;
+        self.ensure_namespace(&plan.istio_namespace, &plan.network)
+            .await?;
+        self.record().await?;
+        // They would change back the numbers of workloads that have some of their own now.
+        self.prune(&desired, Some("HorizontalPodAutoscaler"))
+            .await?;
         let (mut memory, mut patience) = (Memory::default(), Patience::default());
-        let recreate = BTreeSet::new();
         let mut failures = 0;
         loop {
             let seen = self.look().await?;
@@ -93,18 +88,18 @@ impl Install<'_> {
                 patience: &mut patience,
                 limit: self.limit,
                 in_order: true,
-                recreate: &recreate,
+                recreate: self.recreate,
             };
             let rollout = rolling.run(&plan.components, &desired).await;
             tell(&rollout);
-            let undecided = texts(&rollout, |component| {
-                [&component.taken[..], &component.immutable].concat()
-            });
-            if rollout.is_healthy() && !undecided.is_empty() {
-                return Err(InstallError::Apply(undecided.join("\n")));
-            }
             if rollout.is_healthy() {
-                return self.prune(&desired).await;
+                let kept = texts(&rollout, |component| {
+                    [&component.taken[..], &component.immutable].concat()
+                });
+                if !kept.is_empty() {
+                    return Err(InstallError::Kept(kept.join("\n")));
+                }
+                return self.prune(&desired, None).await;
             }
             let errors = texts(&rollout, |component| component.errors.clone());
             failures = if errors.is_empty() { 0 } else { failures + 1 };
@@ -121,10 +116,9 @@ impl Install<'_> {
         }
     }
 
-    async fn ensure_namespace(&self) -> Result<(), InstallError> {
-        let (name, network) = (&self.fresh.plan.istio_namespace, &self.fresh.plan.network);
+    async fn ensure_namespace(&self, name: &str, network: &str) -> Result<(), InstallError> {
         let failed = |source| InstallError::Namespace {
-            name: name.clone(),
+            name: name.to_owned(),
             source: Box::new(source),
         };
         let state = namespace::state(self.client, name).await.map_err(failed)?;
@@ -133,29 +127,61 @@ impl Install<'_> {
             .map_err(failed)
     }
 
+    /// Keeps what is installed, beside the plans of IstioOperators. One of the same name has its own.
+    async fn record(&self) -> Result<(), InstallError> {
+        let failed = |error| InstallError::Look(Box::new(error));
+        let owner = self.owner;
+        if share::is_reconciled(self.client, owner)
+            .await
+            .map_err(failed)?
+        {
+            return Ok(());
+        }
+        let before = store::load(self.client, owner).await?;
+        if before.is_some_and(|before| before.plan == self.fresh.plan) {
+            return Ok(());
+        }
+        if owner.namespace != self.fresh.plan.istio_namespace {
+            self.ensure_namespace(&owner.namespace, "").await?;
+        }
+        let accepted = Accepted {
+            plan: self.fresh.plan.clone(),
+            // An operator that takes it over looks itself.
+            rolled_out: false,
+            replaced: false,
+        };
+        Ok(store::record(self.client, owner, &accepted).await?)
+    }
+
     async fn look(&self) -> Result<Seen, InstallError> {
         let seen = look(self.client).await;
         seen.map_err(|error| InstallError::Look(Box::new(error)))
     }
 
-    async fn prune(&self, desired: &[Manifest]) -> Result<Vec<ObjectKey>, InstallError> {
+    /// Gives up what is no longer wanted, of all kinds or of one; returns what was deleted.
+    async fn prune(
+        &self,
+        desired: &[Manifest],
+        only: Option<&str>,
+    ) -> Result<Vec<ObjectKey>, InstallError> {
         let seen = self.look().await?;
+        let unwanted = |key: &ObjectKey| {
+            only.is_none_or(|kind| kind == key.kind)
+                && !desired.iter().any(|wanted| wanted.key() == key)
+        };
         let mut deleted = Vec::new();
         for (key, object) in seen.owned(self.owner) {
-            if object.deleting || desired.iter().any(|wanted| wanted.key() == key) {
+            if object.deleting || !unwanted(key) {
                 continue;
             }
-            if share::hand_over_if_shared(self.client, key, object)
-                .await
-                .map_err(InstallError::Prune)?
-                .is_some()
-            {
-                continue;
-            }
-            let gone = delete::one(self.client, object.kind, key, &object.uid).await;
-            if gone.map_err(InstallError::Prune)? {
+            let given_up = delete::give_up(self.client, key, object).await;
+            if given_up.map_err(InstallError::Prune)? == GivenUp::Deleted {
                 deleted.push(key.clone());
             }
+        }
+        for (key, object) in seen.shared(self.owner).filter(|(key, _)| unwanted(key)) {
+            let withdrawn = delete::withdraw(self.client, self.owner, key, object).await;
+            withdrawn.map_err(InstallError::Prune)?;
         }
         Ok(deleted)
     }
@@ -166,7 +192,7 @@ fn is_pending(rollout: &Rollout) -> bool {
     rollout
         .components
         .iter()
-        .any(|component| component.held || component.waiting.is_some())
+        .any(|component| component.held || component.incomplete || component.waiting.is_some())
 }
 
 fn texts(rollout: &Rollout, of: impl Fn(&ComponentState) -> Vec<String>) -> Vec<String> {

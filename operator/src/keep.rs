@@ -206,6 +206,7 @@ pub fn removal_rules() -> Vec<PolicyRule> {
         rule(&[""], &["serviceaccounts"], &["get", "patch"]),
     ];
     let deleted = KINDS.iter().filter(|kind| kind.prune);
-    rules.extend(deleted.map(|kind| rule(&[kind.group], &[kind.plural], &["list", "delete"])));
+    let verbs = ["list", "patch", "delete"];
+    rules.extend(deleted.map(|kind| rule(&[kind.group], &[kind.plural], &verbs)));
     rules
 }

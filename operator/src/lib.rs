@@ -4,6 +4,7 @@
 //! [`render`] is pure and shared with the command line; everything from [`controller`] on talks to
 //! an API server.
 
+pub mod adopt;
 pub mod apply;
 pub mod bundle;
 pub mod component;
@@ -15,6 +16,7 @@ pub mod health;
 pub mod install;
 pub mod judge;
 pub mod keep;
+pub mod list_merge;
 pub mod metrics;
 pub mod namespace;
 pub mod object;
@@ -39,5 +41,6 @@ pub mod value;
 pub mod values;
 pub mod verify;
 pub mod webhook;
+pub mod yaml;
 
 pub use render::{Context, Rendered, render, render_object};

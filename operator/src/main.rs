@@ -243,7 +243,10 @@ fn render(flags: RenderFlags) -> anyhow::Result<()> {
                 eprintln!("Warning: {warning}");
             }
             for object in &rendered.objects {
-                print!("---\n{}", serde_yaml_ng::to_string(&object.body())?);
+                print!(
+                    "---\n{}",
+                    ironsail_operator::yaml::to_string(&object.body())
+                );
             }
             Ok(())
         }

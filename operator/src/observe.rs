@@ -39,11 +39,16 @@ pub fn selector() -> String {
     format!("{}={MANAGED},{}", label::MANAGED, label::OWNING_RESOURCE)
 }
 
+/// Whether a controller of the cluster made the object.
+pub fn is_controlled(metadata: &ObjectMeta) -> bool {
+    let mut owners = metadata.owner_references.iter().flatten();
+    owners.any(|owner| owner.controller == Some(true))
+}
+
 /// The owner that an object's labels name. What a controller of the cluster made has copied its
 /// labels, as EndpointSlices have those of their Service, and belongs to that controller.
 pub fn owner_of(metadata: &ObjectMeta) -> Option<Owner> {
-    let mut owners = metadata.owner_references.iter().flatten();
-    if owners.any(|owner| owner.controller == Some(true)) {
+    if is_controlled(metadata) {
         return None;
     }
     let labels = metadata.labels.as_ref()?;

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::component::Component;
-use crate::object::Manifest;
+use crate::object::{Manifest, ObjectKey};
 use crate::render::Rendered;
 use crate::value::sorted;
 
@@ -38,6 +38,20 @@ pub struct Plan {
     pub components: Vec<Component>,
     /// In the order in which they are applied.
     pub objects: Vec<Manifest>,
+    /// Set if the objects are those of an install that was there already.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adopted: Option<Adopted>,
+}
+
+/// Where an adopted plan comes from.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Adopted {
+    /// Helm releases that objects were of, as `namespace/name`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub releases: Vec<String>,
+    /// What was left alone: writing a role needs the rights that it grants.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub left: Vec<ObjectKey>,
 }
 
 /// The object that owns what is installed.
@@ -73,6 +87,7 @@ impl Fresh {
                 network: rendered.network,
                 components,
                 objects,
+                adopted: None,
             },
             definitions,
             warnings: rendered.warnings,
@@ -80,7 +95,7 @@ impl Fresh {
     }
 }
 
-fn content_hash(components: &[Component], objects: &[Manifest]) -> String {
+pub(crate) fn content_hash(components: &[Component], objects: &[Manifest]) -> String {
     let content: Vec<Value> = objects
         .iter()
         .map(|object| sorted(&object.body()))
@@ -112,11 +127,12 @@ impl Plan {
         content_hash(&self.components, &self.objects)
     }
 
-    /// The objects as they are applied for an owner: with its labels, definitions first.
+    /// The objects as they are applied for an owner: with its labels, definitions first. Those of
+    /// an adopted install stay as they are.
     pub fn desired(&self, owner: &Owner, definitions: &[Manifest]) -> Vec<Manifest> {
         let definitions = definitions
             .iter()
-            .filter(|_| self.components.contains(&Component::Base));
+            .filter(|_| self.components.contains(&Component::Base) && self.adopted.is_none());
         definitions
             .chain(&self.objects)
             .cloned()

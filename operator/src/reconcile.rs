@@ -1,10 +1,11 @@
 //! One reconciliation of one IstioOperator: a thin shell around pure decisions.
 
+mod contact;
 mod finalize;
 mod prune;
 mod usage;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,16 +23,19 @@ use tokio::time::Instant;
 use tracing::{info, warn};
 
 use crate::apply::memory::Memory;
-use crate::apply::selector::RECREATE;
+use crate::apply::selector::{RECREATE, consents};
 use crate::apply::{Outcome, reason};
 use crate::component::Component;
 use crate::events::{Events, operator_resource};
 use crate::keep::Keeper;
+use crate::list_merge::ListMerge;
 use crate::metrics::Metrics;
 use crate::namespace;
 use crate::object::Manifest;
 use crate::observe::Seen;
-use crate::plan::accept::{Decision, decide, is_accepted_unasked, is_void};
+use crate::plan::accept::{
+    Decision, Former, decide, guard, is_accepted_unasked, is_approved, is_void,
+};
 use crate::plan::diff::diff;
 use crate::plan::store::{self, Accepted, StoreError};
 use crate::plan::{Fresh, Owner};
@@ -41,10 +45,12 @@ use crate::revision::proxies::Probe;
 use crate::rollout::{Change, Patience, Rolling, Rollout};
 use crate::status::{ComponentState, Observed, derive, paused};
 
+pub use finalize::FINALIZER;
+
 /// Field manager of the status.
 const STATUS_MANAGER: &str = "istio-operator-status";
 /// `true`: the operator leaves the object alone, until it is deleted.
-const IGNORE: &str = "install.istio.io/ignoreReconcile";
+pub const IGNORE: &str = "install.istio.io/ignoreReconcile";
 /// Where findings about merging are.
 const PROFILE: &str = "spec.profile";
 /// Wake-up while something is not ready, for what no watch tells.
@@ -88,6 +94,8 @@ struct OwnerState {
     memory: Memory,
     patience: Patience,
     backoff: Backoff,
+    /// Whether the era of lists was written, and the watch did not show it yet.
+    dated: bool,
     /// Loaded once; afterwards this is the truth.
     accepted: Option<Accepted>,
     /// Last written status.
@@ -274,6 +282,7 @@ impl Reconciler {
             // Who uses the revision is told by nothing.
             return Ok(kept.map(|_| usage::FRESH).or(next));
         }
+        let object = &*self.dated(object, owner, state).await?;
         self.secure_removal(object, owner).await?;
         let mut observed = Observed {
             generation: object.metadata.generation,
@@ -341,7 +350,9 @@ impl Reconciler {
                 self.metrics.patch_errors.inc_by(ineffective.count() as u64);
                 let legacy = rendered.warnings.iter().filter(|w| legacy::is_about(w));
                 self.metrics.legacy_paths.inc_by(legacy.count() as u64);
-                let fresh = Fresh::new(rendered, &spec(object));
+                let era = ListMerge::of(&annotations(object)).ok().flatten();
+                let asked = era.unwrap_or_default().asked(&spec(object));
+                let fresh = Fresh::new(rendered, &asked);
                 observed.findings = fresh.warnings.clone();
                 Some(fresh)
             }
@@ -371,14 +382,22 @@ impl Reconciler {
             state.accepted = store::load(&self.client, owner).await?;
         }
         let Some(fresh) = fresh else { return Ok(()) };
+        let found = self.meet(object, owner, fresh, state).await?;
         let old = state.accepted.as_ref().map(|accepted| &accepted.plan);
-        let mut decision = decide(old, &fresh.plan, &annotations(object));
+        let (annotations, plan) = (annotations(object), &fresh.plan);
+        let mut decision = decide(old, plan, &annotations);
         if decision != Decision::Same {
-            let diff = diff(old, &fresh.plan).from_live(&fresh.plan, owner, seen);
+            let former = contact::former(state.accepted.as_ref(), found.as_ref());
+            let diff = match former {
+                Former::Absent => diff(old, plan).from_live(plan, owner, seen),
+                Former::Kept | Former::InTransit => diff(old.or(found.as_ref()), plan),
+            };
+            let unasked = is_accepted_unasked(old, plan, &annotations)
+                && guard(Decision::Accept, former, &diff, false) == Decision::Accept;
             let shown = reported(object, state).and_then(|status| status.plan);
-            let (plan, destructive) = (&fresh.plan, diff.destructive());
-            observed.void = is_void(shown.as_ref(), plan, &destructive, &annotations(object))
-                && !is_accepted_unasked(old, plan, &annotations(object));
+            let destructive = diff.destructive();
+            observed.void = is_void(shown.as_ref(), plan, &destructive, &annotations) && !unasked;
+            decision = guard(decision, former, &diff, is_approved(plan, &annotations));
             observed.diff = Some(diff);
         }
         if observed.void {
@@ -457,6 +476,7 @@ impl Reconciler {
         let desired = plan.desired(owner, &definitions);
         observed.version = plan.renderer.clone();
         observed.accepted = plan.hash.clone();
+        observed.adopted = contact::describe(plan);
         self.prune_autoscalers(object, owner, &plan.revision, &desired, seen)
             .await?;
         let recreate = recreate(object);
@@ -466,7 +486,8 @@ impl Reconciler {
             memory: &mut state.memory,
             patience: &mut state.patience,
             limit: self.config.wait,
-            in_order: !accepted.rolled_out,
+            // What was adopted runs already.
+            in_order: !accepted.rolled_out && plan.adopted.is_none(),
             recreate: &recreate,
         };
         let rollout = rolling.run(&plan.components, &desired).await;
@@ -474,19 +495,26 @@ impl Reconciler {
         observed.contested = contested(&rollout.changes);
         self.tell(object, &plan.revision, &rollout.changes).await;
         if rollout.is_applied() {
-            let pruned = self
-                .prune(object, owner, &plan.revision, &desired, seen)
-                .await;
+            let pruned = self.prune(object, owner, plan, &desired, seen).await;
             if let Err(error) = pruned
                 && let Some(last) = observed.components.last_mut()
             {
                 last.errors.push(error.to_string());
             }
-            let wanted: std::collections::HashSet<_> = desired.iter().map(Manifest::key).collect();
+            let wanted: HashSet<_> = desired.iter().map(Manifest::key).collect();
             state.memory.retain(|key| wanted.contains(key));
             self.count_owned(&plan.revision, &desired);
         }
-        if rollout.is_healthy() && !accepted.rolled_out {
+        let mut is_done = rollout.is_healthy();
+        if let Some(adopted) = &plan.adopted
+            && rollout.is_applied()
+            && !accepted.rolled_out
+        {
+            self.take_from_former(object, owner, &desired, adopted)
+                .await?;
+            is_done = true;
+        }
+        if is_done && !accepted.rolled_out {
             let done = Accepted {
                 rolled_out: true,
                 ..accepted.clone()
@@ -726,8 +754,7 @@ impl Reconciler {
 
 /// Workloads that may be deleted and made anew.
 fn recreate(object: &DynamicObject) -> BTreeSet<String> {
-    let text = annotations(object).remove(RECREATE).unwrap_or_default();
-    text.split(',').map(|name| name.trim().to_owned()).collect()
+    consents(&annotations(object).remove(RECREATE).unwrap_or_default())
 }
 
 /// What was reported last: remembered, or as the object shows it.

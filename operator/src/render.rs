@@ -7,6 +7,7 @@ use ironsail_mesh::revision::Revision;
 use serde_json::Value;
 
 use crate::component::{Component, OWN_HUB, Sink, base, cni, gateway, istiod, ztunnel};
+use crate::list_merge::ListMerge;
 use crate::object::Manifest;
 use crate::settings::Target;
 use crate::values::global::ResourceScope;
@@ -29,6 +30,8 @@ pub struct Context {
     /// Whether what speaks for the default revision is rendered with a claim to it, for the cluster
     /// to decide. The peer's `install` adds it after what it renders; default false.
     pub takes_default: bool,
+    /// How lists merge with those of the profile, unless an annotation of the object says it.
+    pub list_merge: ListMerge,
 }
 
 impl Context {
@@ -47,6 +50,7 @@ impl Default for Context {
             chart_version: ironsail_mesh::ISTIO_VERSION.to_owned(),
             kubernetes_version: String::new(),
             takes_default: false,
+            list_merge: ListMerge::default(),
         }
     }
 }
@@ -118,7 +122,12 @@ pub fn render_object(object: &Value, context: &Context) -> Result<Rendered, Vec<
         .get("spec")
         .filter(|spec| !spec.is_null())
         .unwrap_or(&empty);
-    match render(spec, context) {
+    let list_merge = ListMerge::of_object(object).map_err(|finding| vec![finding])?;
+    let context = Context {
+        list_merge: list_merge.unwrap_or(context.list_merge),
+        ..context.clone()
+    };
+    match render(spec, &context) {
         Ok(mut rendered) => {
             findings.append(&mut rendered.warnings);
             rendered.warnings = findings;

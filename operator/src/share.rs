@@ -12,11 +12,10 @@ use kube::Client;
 use kube::api::{Api, DynamicObject, Patch, PatchParams};
 use serde_json::{Value, json};
 
-use crate::apply::{ApplyError, api};
 use crate::events::operator_resource;
-use crate::object::{Manifest, ObjectKey};
-use crate::observe::{SeenObject, owner_of};
-use crate::plan::Owner;
+use crate::object::Manifest;
+use crate::observe::owner_of;
+use crate::plan::{Owner, store};
 use crate::revision::claim::CLAIM;
 
 /// Who else wants the object, as `namespace/name` separated by commas.
@@ -57,11 +56,19 @@ pub fn rendered_for(desired: &Manifest) -> Option<Owner> {
     })
 }
 
-/// Whether an IstioOperator is there to stay.
+/// Whether an IstioOperator is there to stay, or an installation of the command line.
 ///
 /// # Errors
 /// The API server doesn't answer.
 pub async fn is_alive(client: &Client, owner: &Owner) -> Result<bool, kube::Error> {
+    Ok(is_reconciled(client, owner).await? || store::is_installed(client, owner).await?)
+}
+
+/// Whether an IstioOperator is there to stay.
+///
+/// # Errors
+/// The API server doesn't answer.
+pub async fn is_reconciled(client: &Client, owner: &Owner) -> Result<bool, kube::Error> {
     let resource = operator_resource();
     let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), &owner.namespace, &resource);
     match api.get_metadata_opt(&owner.name).await {
@@ -72,7 +79,8 @@ pub async fn is_alive(client: &Client, owner: &Owner) -> Result<bool, kube::Erro
     }
 }
 
-/// The other IstioOperator that holds an object, if it is there to stay.
+/// The other owner that holds an object, if it is there to stay. An IstioOperator takes over what
+/// the command line has installed; one installation leaves another one's alone.
 ///
 /// # Errors
 /// The API server doesn't answer.
@@ -84,7 +92,10 @@ pub async fn other_holder(
     let Some(holder) = owner_of(live).filter(|holder| holder != owner) else {
         return Ok(None);
     };
-    Ok(is_alive(client, &holder).await?.then_some(holder))
+    let installed = async |owner: &Owner| store::is_installed(client, owner).await;
+    let stays = is_reconciled(client, &holder).await?
+        || (installed(owner).await? && installed(&holder).await?);
+    Ok(stays.then_some(holder))
 }
 
 /// A body that names no owner.
@@ -190,27 +201,6 @@ pub async fn hand_over(
         }
     }
     Ok(None)
-}
-
-/// As [`hand_over`], for what was seen.
-///
-/// # Errors
-/// The API server refuses it.
-pub async fn hand_over_if_shared(
-    client: &Client,
-    key: &ObjectKey,
-    seen: &SeenObject,
-) -> Result<Option<Owner>, ApplyError> {
-    if seen.shared_with.is_empty() {
-        return Ok(None);
-    }
-    let fail = |error| ApplyError::new(key, error);
-    let api = api(client, seen.kind, &key.namespace);
-    let live = api.get_metadata_opt(&key.name).await.map_err(fail)?;
-    match live {
-        Some(live) => hand_over(client, &api, &live.metadata).await.map_err(fail),
-        None => Ok(None),
-    }
 }
 
 /// Writes who else wants an object and, if given, who holds it from now on; only if nobody changed

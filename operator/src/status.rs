@@ -99,6 +99,8 @@ pub struct Observed {
     pub failure: Option<String>,
     /// Objects that somebody else changes again and again.
     pub contested: Vec<String>,
+    /// What the accepted plan was made from, if it was there before us.
+    pub adopted: Option<String>,
     /// Whether the approval of the fresh rendering is void.
     pub void: bool,
     /// Who uses the revision, if it was asked.
@@ -317,7 +319,7 @@ fn new(
     }
 }
 
-/// All conditions, always in the same order. `Ready`, `Reconciling` and `Stalled` are those of
+/// All conditions, always in the same order, `Adopted` only while it holds. `Ready`, `Reconciling` and `Stalled` are those of
 /// kstatus, which GitOps tools wait for.
 fn conditions(observed: &Observed) -> Vec<New> {
     let mut conditions = vec![
@@ -330,6 +332,8 @@ fn conditions(observed: &Observed) -> Vec<New> {
         upgrade(observed),
     ];
     conditions.extend(observed.usage.as_ref().map(in_use));
+    let adopted = observed.adopted.as_ref();
+    conditions.extend(adopted.map(|message| new("Adopted", true, "AsFound", message)));
     conditions
 }
 

@@ -2,6 +2,7 @@
 //! a log of what was written. Only what the operator relies on.
 
 mod apply;
+mod install;
 pub mod reference;
 mod rights;
 
@@ -16,6 +17,8 @@ use kube::Client;
 use kube::api::DynamicObject;
 use kube::client::Body;
 use serde_json::{Value, json};
+
+pub use install::Installer;
 
 use crate::apply::fingerprint::Fingerprint;
 use crate::object::{KINDS, Kind};
@@ -126,7 +129,8 @@ impl FakeServer {
         let body = request.into_body().collect_bytes().await.expect("a body");
         let body: Value = serde_json::from_slice(&body).unwrap_or(Value::Null);
         if path == "/version" {
-            return respond(StatusCode::OK, &version());
+            let refusal = self.state().refusal(&method, &path);
+            return respond(refusal.unwrap_or(StatusCode::OK), &version());
         }
         let place = Place::of(&path);
         let mut state = self.state();
@@ -144,7 +148,10 @@ impl FakeServer {
                 )),
                 Method::GET => state.get(&place),
                 Method::PATCH if is_apply => state.apply(&place, &manager, &body, dry_run),
-                Method::PATCH => state.merge(&place, &body),
+                Method::PATCH => state.merge(&place, &manager, &body),
+                Method::PUT => state.replace(&place, body),
+                // A review is answered, not stored; without a verdict.
+                Method::POST if path.ends_with("reviews") => Ok(body),
                 Method::POST => state.create(&place, body),
                 Method::DELETE => state.delete(&place, &body),
                 _ => refuse(StatusCode::METHOD_NOT_ALLOWED, "not here"),
@@ -458,8 +465,22 @@ impl State {
         Ok(object)
     }
 
-    fn merge(&mut self, place: &Place, body: &Value) -> Answer {
+    fn replace(&mut self, place: &Place, body: Value) -> Answer {
         let version = self.tick().to_string();
+        let Some(object) = self.objects.get_mut(&place.path) else {
+            return refuse(StatusCode::NOT_FOUND, "not found");
+        };
+        if body["metadata"]["resourceVersion"] != object["metadata"]["resourceVersion"] {
+            return refuse(StatusCode::CONFLICT, "the object has been modified");
+        }
+        *object = body;
+        object["metadata"]["resourceVersion"] = json!(version);
+        Ok(object.clone())
+    }
+
+    fn merge(&mut self, place: &Place, manager: &str, body: &Value) -> Answer {
+        let time = self.now();
+        let version = self.clock.to_string();
         let Some(object) = self.objects.get_mut(&place.path) else {
             return refuse(StatusCode::NOT_FOUND, "not found");
         };
@@ -470,6 +491,9 @@ impl State {
         crate::value::merge(object, body);
         drop_nulls(object);
         object["metadata"]["resourceVersion"] = json!(version);
+        if body["metadata"].get("finalizers").is_some() {
+            note_finalizers(object, manager, &time);
+        }
         let metadata = &object["metadata"];
         let finalizers = metadata["finalizers"]
             .as_array()
@@ -500,6 +524,21 @@ impl State {
         let object = object.clone();
         self.objects.remove(&place.path);
         Ok(object)
+    }
+}
+
+/// Who wrote the finalizers of an object.
+fn note_finalizers(object: &mut Value, manager: &str, time: &str) {
+    let entries = &mut object["metadata"]["managedFields"];
+    if !entries.is_array() {
+        *entries = json!([]);
+    }
+    if let Some(entries) = entries.as_array_mut() {
+        entries.retain(|entry| entry["manager"] != manager || entry["operation"] != "Update");
+        entries.push(json!({
+            "manager": manager, "operation": "Update", "time": time, "fieldsType": "FieldsV1",
+            "fieldsV1": {"f:metadata": {"f:finalizers": {}}},
+        }));
     }
 }
 

@@ -1,15 +1,19 @@
 //! Uninstalling without a running operator: what goes, found by its labels.
 
+use std::collections::BTreeSet;
+
 use ironsail_mesh::label;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Client;
 
 use crate::apply::ApplyError;
+use crate::apply::fingerprint::Fingerprint;
 use crate::component::Component;
-use crate::delete;
+use crate::delete::{self, GivenUp};
 use crate::object::{Kind, ObjectKey};
-use crate::observe;
 use crate::observe::look::labelled;
+use crate::observe::{self, Seen};
+use crate::plan::store::{self, StoreError};
 use crate::plan::{MANAGED, Owner};
 
 /// What is to be removed.
@@ -111,11 +115,52 @@ fn is_controlled(metadata: &ObjectMeta) -> bool {
     owners.any(|owner| owner.controller == Some(true))
 }
 
-/// Deletes an object, unless it became another one.
+/// Deletes an object, unless it became another one. Unless everything goes, an object that others
+/// want too is handed over to them.
 ///
 /// # Errors
 /// The API server refuses it or can't be reached.
-pub async fn delete(client: &Client, victim: &Victim) -> Result<bool, ApplyError> {
-    let uid = victim.metadata.uid.as_deref().unwrap_or_default();
-    delete::one(client, victim.kind, &victim.key, uid).await
+pub async fn delete(
+    client: &Client,
+    scope: &Scope,
+    victim: &Victim,
+) -> Result<GivenUp, ApplyError> {
+    let mut seen = Seen::default();
+    let metadata = match scope {
+        Scope::Everything => ObjectMeta {
+            annotations: None,
+            ..victim.metadata.clone()
+        },
+        Scope::Revision(_) | Scope::Owner(_) => victim.metadata.clone(),
+    };
+    seen.add(victim.kind, &metadata, Fingerprint::of(&metadata));
+    match seen.objects.get(&victim.key) {
+        Some(seen) => delete::give_up(client, &victim.key, seen).await,
+        None => Ok(GivenUp::Gone),
+    }
+}
+
+/// Forgets the installations that the objects were of, as far as they are gone.
+///
+/// # Errors
+/// The API server refuses it or can't be reached.
+pub async fn forget(client: &Client, scope: &Scope, victims: &[Victim]) -> Result<(), StoreError> {
+    let owners: BTreeSet<Owner> = victims.iter().filter_map(Victim::owner).collect();
+    for owner in owners {
+        let gone = match scope {
+            Scope::Revision(revision) => {
+                let accepted = store::load(client, &owner).await?;
+                accepted.is_some_and(|accepted| accepted.plan.revision == *revision)
+            }
+            Scope::Owner(_) | Scope::Everything => true,
+        };
+        if gone {
+            let forgotten = store::forget(client, &owner).await;
+            forgotten.map_err(|source| StoreError::Api {
+                name: store::name(&owner),
+                source: Box::new(source),
+            })?;
+        }
+    }
+    Ok(())
 }

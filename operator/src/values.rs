@@ -24,6 +24,7 @@ use ironsail_mesh::revision::Revision;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
+use crate::list_merge::ListMerge;
 use crate::profile;
 use crate::render::Context;
 use crate::value::{get, is_true, merge, scalar_text, set, sorted, text, without_nulls};
@@ -59,6 +60,8 @@ pub struct Resolved {
     pub warnings: Vec<Diagnostic>,
     /// The user's spec, for locating what a message is about.
     spec: Value,
+    /// How lists were merged.
+    list_merge: ListMerge,
 }
 
 /// Which list of gateways an entry is from.
@@ -98,6 +101,7 @@ impl GatewayKind {
 /// # Errors
 /// Every field that names something this version doesn't have, or has the wrong type.
 pub fn resolve(spec: &Value, context: &Context) -> Result<Resolved, Vec<Diagnostic>> {
+    let spec = &without_empty_blocks(spec);
     let mut findings = Vec::new();
     let merged = merged_spec(spec, context)?;
     let note = profile::alias(text(spec, &["profile"]).unwrap_or_default());
@@ -115,7 +119,7 @@ pub fn resolve(spec: &Value, context: &Context) -> Result<Resolved, Vec<Diagnost
         cni.namespace
             .get_or_insert_with(|| "kube-system".to_owned());
     }
-    let values = user_values(&merged, spec, &components);
+    let values = user_values(&merged, spec, &components, context.list_merge);
     let files = files(&values, &mut findings);
     let revision = revision(&values, &mut findings);
     let istio_namespace = text(&values, &["global", "istioNamespace"])
@@ -132,6 +136,7 @@ pub fn resolve(spec: &Value, context: &Context) -> Result<Resolved, Vec<Diagnost
         istio_namespace,
         warnings: warnings.into_iter().collect(),
         spec: spec.clone(),
+        list_merge: context.list_merge,
     })
 }
 
@@ -147,8 +152,26 @@ fn merged_spec(spec: &Value, context: &Context) -> Result<Value, Vec<Diagnostic>
     detect(&mut merged, context);
     set(&mut merged, &["hub"], json!(context.hub));
     set(&mut merged, &["tag"], json!(context.tag));
-    merge(&mut merged, spec);
+    context.list_merge.merge_spec(&mut merged, spec);
     Ok(merged)
+}
+
+/// The spec without blocks that have a name and nothing in them, which YAML reads as `null`: they say nothing, and don't
+/// take the profile's away. Further below `null` does.
+fn without_empty_blocks(spec: &Value) -> Value {
+    let mut spec = spec.clone();
+    if let Some(fields) = spec.as_object_mut() {
+        fields.retain(|_, value| !value.is_null());
+    }
+    for holder in ["values", "unvalidatedValues"] {
+        let values = spec.get_mut(holder).and_then(Value::as_object_mut);
+        if let Some(values) = values
+            && values.get("global").is_some_and(Value::is_null)
+        {
+            values.shift_remove("global");
+        }
+    }
+    spec
 }
 
 /// What follows from the cluster, unless the user says otherwise.
@@ -162,7 +185,12 @@ fn detect(merged: &mut Value, context: &Context) {
 }
 
 /// The values of profile, spec fields and user, in this order.
-fn user_values(merged: &Value, spec: &Value, components: &IstioComponentSpec) -> Value {
+fn user_values(
+    merged: &Value,
+    spec: &Value,
+    components: &IstioComponentSpec,
+    era: ListMerge,
+) -> Value {
     let mut values = get(merged, &["values"]).cloned().unwrap_or(json!({}));
     for (field, path) in [
         ("hub", &["global", "hub"][..]),
@@ -175,9 +203,10 @@ fn user_values(merged: &Value, spec: &Value, components: &IstioComponentSpec) ->
         }
     }
     if let Some(mesh_config) = get(merged, &["meshConfig"]) {
-        let mut under = get(&values, &["meshConfig"]).cloned().unwrap_or(json!({}));
-        merge(&mut under, mesh_config);
-        set(&mut values, &["meshConfig"], under);
+        let under = get(&values, &["meshConfig"]).cloned().unwrap_or(json!({}));
+        let mut both = json!({"meshConfig": under});
+        era.merge_values(&mut both, &json!({"meshConfig": mesh_config}));
+        merge(&mut values, &both);
     }
     let enabled = is_enabled(components.pilot.as_ref(), true);
     set(&mut values, &["pilot", "enabled"], json!(enabled));
@@ -185,7 +214,7 @@ fn user_values(merged: &Value, spec: &Value, components: &IstioComponentSpec) ->
     set(&mut values, &["pilot", "cni", "enabled"], json!(cni));
     for own in ["values", "unvalidatedValues"] {
         if let Some(own) = get(spec, &[own]) {
-            merge(&mut values, own);
+            era.merge_values(&mut values, own);
         }
     }
     values
@@ -405,19 +434,22 @@ impl Resolved {
             set(&mut original, &at("name"), json!(name));
         }
         set(&mut original, &at("labels"), json!(entry.label));
-        let service = entry.k8s.as_ref().and_then(|k8s| k8s.service.as_ref());
-        if let Some(ports) = service.and_then(|service| service.get("ports"))
-            && ports.as_array().is_some_and(|ports| !ports.is_empty())
-        {
-            set(&mut original, &at("ports"), ports.clone());
-        }
         let tag = entry.tag.as_ref().map(|tag| tag.0.as_str());
         set_images(&mut original, &root, entry.hub.as_deref(), tag);
         set_resources(&mut original, &root, entry.k8s.as_ref());
         set_scale(&mut original, &root, entry.k8s.as_ref());
         let mut defaults = json!({"meshConfig": {"enablePrometheusMerge": true}});
         set(&mut defaults, &root, kind.defaults().clone());
-        self.layers(original, &defaults)
+        let mut layers = self.layers(original, &defaults);
+        let service = entry.k8s.as_ref().and_then(|k8s| k8s.service.as_ref());
+        let own = service.and_then(|service| service.get("ports")?.as_array());
+        if let Some(own) = own.filter(|ports| !ports.is_empty()) {
+            let ports = get(&layers.merged, &at("ports")).and_then(Value::as_array);
+            let ports = self.list_merge.ports(ports.map_or(&[], Vec::as_slice), own);
+            set(&mut layers.original, &at("ports"), json!(ports));
+            set(&mut layers.merged, &at("ports"), json!(ports));
+        }
+        layers
     }
 
     fn layers(&self, original: Value, defaults: &Value) -> Layers {
@@ -425,7 +457,7 @@ impl Resolved {
         set(&mut merged, &["global"], GLOBAL.clone());
         merge(&mut merged, defaults);
         merge(&mut merged, &self.files);
-        merge(&mut merged, &original);
+        self.list_merge.merge_values(&mut merged, &original);
         Layers { original, merged }
     }
 

@@ -83,7 +83,7 @@ const LOGGING: &[Known] = known! {
 };
 
 const CNI: &[Known] = known! {
-    "affinity": Open, "Affinity of the pods.";
+    "affinity": Group(AFFINITY), "Affinity of the pods.";
     "ambient": Group(CNI_AMBIENT), "Redirection for ambient mode.";
     "chained": Flag, "Add to an existing CNI configuration; default true.";
     "cniBinDir": Text, "Directory of CNI programs on the node.";
@@ -111,12 +111,12 @@ const CNI: &[Known] = known! {
     "resource_quotas": Group(RESOURCE_QUOTA), "As resourceQuotas.";
     "resources": Group(RESOURCES), "Resources of the container.";
     "rollingMaxUnavailable": Number, "Pods missing during an update; default 1.";
-    "seLinuxOptions": Open, "SELinux options of the container.";
-    "seccompProfile": Open, "Seccomp profile of the container.";
+    "seLinuxOptions": Group(SE_LINUX_OPTIONS), "SELinux options of the container.";
+    "seccompProfile": Group(SECCOMP_PROFILE), "Seccomp profile of the container.";
     "tag": Scalar, "Tag of the image.";
     "terminationGracePeriodSeconds": Number, "Time to stop; default 30.";
     "tolerations": List, "Tolerations of the pods.";
-    "updateStrategy": Open, "Update strategy of the DaemonSet.";
+    "updateStrategy": Group(UPDATE_STRATEGY), "Update strategy of the DaemonSet.";
     "useAppArmorAnnotation": Flag, "AppArmor by annotation; default true.";
     "variant": Text, "Variant of the image, such as distroless.";
 };
@@ -151,6 +151,76 @@ const RESOURCE_QUOTA: &[Known] = known! {
     "pods": Number, "Most pods; default 5000.";
 };
 
+const AFFINITY: &[Known] = known! {
+    "nodeAffinity": Open, "Nodes to prefer or to need.";
+    "podAffinity": Open, "Pods to be close to.";
+    "podAntiAffinity": Open, "Pods to be away from.";
+};
+
+const AUTOSCALE_BEHAVIOR: &[Known] = known! {
+    "scaleDown": Open, "How fast pods go.";
+    "scaleUp": Open, "How fast pods come.";
+};
+
+const DISRUPTION_BUDGET: &[Known] = known! {
+    "maxUnavailable": Scalar, "Pods, or a part of them, that may be away; replaces minAvailable.";
+    "minAvailable": Scalar, "Pods, or a part of them, that must be there; default 1.";
+    "unhealthyPodEvictionPolicy": Text, "IfHealthyBudget or AlwaysAllow.";
+};
+
+const LIFECYCLE: &[Known] = known! {
+    "postStart": Open, "What runs after its start.";
+    "preStop": Open, "What runs before its end.";
+    "stopSignal": Text, "Signal that ends it.";
+};
+
+const READER_SERVICE_ACCOUNT: &[Known] = known! {
+    "name": Text, "Its name.";
+    "namespace": Text, "Its namespace; default is the control plane's.";
+};
+
+const SE_LINUX_OPTIONS: &[Known] = known! {
+    "level": Text, "Level.";
+    "role": Text, "Role.";
+    "type": Text, "Type.";
+    "user": Text, "User.";
+};
+
+const SECCOMP_PROFILE: &[Known] = known! {
+    "localhostProfile": Text, "File of the node, for the type Localhost.";
+    "type": Text, "RuntimeDefault, Localhost or Unconfined.";
+};
+
+const TOKEN: &[Known] = known! {
+    "aud": Text, "Its audience.";
+};
+
+const TRACER: &[Known] = known! {
+    "datadog": Group(TRACER_ADDRESS), "Datadog.";
+    "lightstep": Group(LIGHTSTEP), "Lightstep.";
+    "stackdriver": Open, "Refused; use meshConfig.extensionProviders.";
+    "zipkin": Group(TRACER_ADDRESS), "Zipkin, and what understands its messages.";
+};
+
+const TRACER_ADDRESS: &[Known] = known! {
+    "address": Text, "Host and port.";
+};
+
+const LIGHTSTEP: &[Known] = known! {
+    "accessToken": Text, "Its token.";
+    "address": Text, "Host and port.";
+};
+
+const UPDATE_STRATEGY: &[Known] = known! {
+    "rollingUpdate": Group(ROLLING_UPDATE), "How many pods at a time.";
+    "type": Text, "RollingUpdate or OnDelete.";
+};
+
+const ROLLING_UPDATE: &[Known] = known! {
+    "maxSurge": Scalar, "Pods, or a part of them, added during an update.";
+    "maxUnavailable": Scalar, "Pods, or a part of them, that may be away during an update.";
+};
+
 const RESOURCES: &[Known] = known! {
     "limits": Open, "Most it may use.";
     "requests": Open, "What is reserved.";
@@ -160,7 +230,7 @@ const GATEWAYS: &[Known] = known! {
     "enabled": Flag, "No effect.";
     "istio-egressgateway": Group(GATEWAY), "All egress gateways.";
     "istio-ingressgateway": Group(GATEWAY), "All ingress gateways.";
-    "seccompProfile": Open, "Seccomp profile of injected gateways.";
+    "seccompProfile": Group(SECCOMP_PROFILE), "Seccomp profile of injected gateways.";
     "securityContext": Open, "Security context of injected gateways.";
 };
 
@@ -254,14 +324,14 @@ const GLOBAL: &[Known] = known! {
     "priorityClassName": Text, "Priority class of control plane and gateways.";
     "proxy": Group(PROXY), "Proxies beside workloads.";
     "proxy_init": Group(PROXY_INIT), "The container that sets redirection up.";
-    "readerServiceAccount": Open, "Name and namespace of another reader account.";
+    "readerServiceAccount": Group(READER_SERVICE_ACCOUNT), "Another account to read with.";
     "remotePilotAddress": Text, "Address of a control plane elsewhere.";
     "resourceScope": Text, "Render all, cluster or namespace objects; default all.";
     "revision": Text, "As spec.revision.";
     "sds": Group(SDS), "Tokens of workloads.";
     "sts": Group(STS), "Token exchange.";
     "tag": Scalar, "Tag of the images; wins over spec.tag.";
-    "tracer": Open, "Addresses of tracers; use meshConfig.extensionProviders.";
+    "tracer": Group(TRACER), "Addresses of tracers; use meshConfig.extensionProviders.";
     "trustBundleName": Text, "Name of the ConfigMap with the root certificate.";
     "variant": Text, "Variant of the images, such as distroless.";
     "waypoint": Group(WAYPOINT), "Waypoint proxies.";
@@ -295,7 +365,7 @@ const PROXY: &[Known] = known! {
     "includeIPRanges": Text, "Destination ranges redirected; default *.";
     "includeInboundPorts": Text, "Inbound ports redirected; default *.";
     "includeOutboundPorts": Text, "Outbound ports redirected, whatever the address.";
-    "lifecycle": Open, "Lifecycle hooks of the container.";
+    "lifecycle": Group(LIFECYCLE), "Lifecycle hooks of the container.";
     "logLevel": Text, "Log level; default warning.";
     "outlierLogPath": Text, "File for ejections of endpoints.";
     "privileged": Flag, "Run privileged.";
@@ -303,7 +373,7 @@ const PROXY: &[Known] = known! {
     "readinessInitialDelaySeconds": Number, "Delay of the first check; default 0.";
     "readinessPeriodSeconds": Number, "Pause between checks; default 15.";
     "resources": Group(RESOURCES), "Resources of the container.";
-    "seccompProfile": Open, "Seccomp profile of the container.";
+    "seccompProfile": Group(SECCOMP_PROFILE), "Seccomp profile of the container.";
     "startupProbe": Group(STARTUP_PROBE), "Check while starting.";
     "statusPort": Number, "Port of health checks; default 15020.";
     "tracer": Text, "Tracer of old configurations; default none.";
@@ -322,7 +392,7 @@ const PROXY_INIT: &[Known] = known! {
 };
 
 const SDS: &[Known] = known! {
-    "token": Open, "Audience of the token: aud.";
+    "token": Group(TOKEN), "The token of proxies.";
 };
 
 const STS: &[Known] = known! {
@@ -330,7 +400,7 @@ const STS: &[Known] = known! {
 };
 
 const WAYPOINT: &[Known] = known! {
-    "affinity": Open, "Affinity of the pods.";
+    "affinity": Group(AFFINITY), "Affinity of the pods.";
     "nodeSelector": Open, "Node labels that the pods need.";
     "resources": Group(RESOURCES), "Resources of the container.";
     "toleration": List, "As tolerations.";
@@ -347,8 +417,8 @@ const ISTIOD_REMOTE: &[Known] = known! {
 };
 
 const PILOT: &[Known] = known! {
-    "affinity": Open, "Affinity of the pods.";
-    "autoscaleBehavior": Open, "How fast it scales.";
+    "affinity": Group(AFFINITY), "Affinity of the pods.";
+    "autoscaleBehavior": Group(AUTOSCALE_BEHAVIOR), "How fast it scales.";
     "autoscaleEnabled": Flag, "Make an autoscaler; default true.";
     "autoscaleMax": Number, "Most pods; default 5.";
     "autoscaleMin": Number, "Fewest pods; default 1.";
@@ -372,14 +442,14 @@ const PILOT: &[Known] = known! {
     "keepaliveMaxServerConnectionAge": Text, "Longest life of a proxy's stream; default 30m.";
     "memory": Group(UTILIZATION), "Memory use to aim for.";
     "nodeSelector": Open, "Node labels that the pods need.";
-    "pdb": Open, "Settings of the PodDisruptionBudget.";
+    "pdb": Group(DISRUPTION_BUDGET), "Settings of the PodDisruptionBudget.";
     "podAnnotations": Open, "Annotations of the pods.";
     "podLabels": Open, "Labels of the pods.";
     "replicaCount": Number, "Pods without an autoscaler; default 1.";
     "resources": Group(RESOURCES), "Resources of the container.";
     "rollingMaxSurge": Number, "Pods added during an update; default 100%.";
     "rollingMaxUnavailable": Number, "Pods missing during an update; default 25%.";
-    "seccompProfile": Open, "Seccomp profile of the container.";
+    "seccompProfile": Group(SECCOMP_PROFILE), "Seccomp profile of the container.";
     "serviceAccountAnnotations": Open, "Annotations of the ServiceAccount.";
     "serviceAnnotations": Open, "Annotations of the Service.";
     "sidecarInjectorWebhookAnnotations": Open, "Annotations of the injection webhook.";

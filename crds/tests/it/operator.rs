@@ -309,11 +309,11 @@ fn types_of_kubernetes_in_values() {
           sidecarInjectorWebhook: {neverInjectSelector: [{matchLabel: {}}]}
         "#,
         &[
+            "error spec.values.pilot.affinity.nodeAfinity: unknown value; did you mean nodeAffinity?; what is not checked belongs into spec.unvalidatedValues",
             "error spec.values.cni.updateStrategy.rollingUpdate.maxUnavailable: invalid type: sequence, expected IntOrString",
             "error spec.values.gateways.istio-ingressgateway.ports[0].nodePorts: unknown field",
             "error spec.values.global.proxy.lifecycle.preStop.exe: unknown field",
             "error spec.values.global.waypoint.tolerations[0].effects: unknown field",
-            "error spec.values.pilot.affinity.nodeAfinity: unknown field",
             "error spec.values.pilot.tolerations[0].key: invalid type: integer `1`, expected a string",
             "error spec.values.pilot.volumes[0].configMap.names: unknown field",
             "error spec.values.sidecarInjectorWebhook.neverInjectSelector[0].matchLabel: unknown field",

@@ -84,15 +84,20 @@ impl Cluster {
         (output.status.success() && answers).then_some(cluster)
     }
 
+    /// The most that one of its replicas needs: of the operator's, one works and the others wait.
     fn memory_of(&self, pod: &Pod) -> anyhow::Result<f64> {
-        let namespace = ["-n", pod.namespace, "pod", "-l", pod.selector];
-        let name = self.get(
-            &[
-                &namespace[..],
-                &["-o", "jsonpath={.items[0].metadata.name}"],
-            ]
-            .concat(),
-        )?;
+        let selection = ["-n", pod.namespace, "pod", "-l", pod.selector];
+        let names = ["-o", "jsonpath={.items[*].metadata.name}"];
+        let names = self.get(&[&selection[..], &names].concat())?;
+        let mut most = None;
+        for name in names.split_whitespace() {
+            let bytes = self.memory_of_one(pod, name)?;
+            most = Some(most.map_or(bytes, |most: f64| most.max(bytes)));
+        }
+        most.context("it has no pods")
+    }
+
+    fn memory_of_one(&self, pod: &Pod, name: &str) -> anyhow::Result<f64> {
         let path = format!(
             "/api/v1/namespaces/{}/pods/{name}:{}/proxy/metrics",
             pod.namespace, pod.port

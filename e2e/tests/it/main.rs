@@ -15,4 +15,5 @@ mod c_difficult_pods;
 mod c_rolling_restart;
 mod d_api_server_away;
 mod d_control_plane_away;
+mod e_adoption;
 mod e_lifecycle;

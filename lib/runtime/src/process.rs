@@ -1,6 +1,13 @@
-//! What a program says about its own process.
+//! What a program says about its own process, and how it ends.
 
 use std::fs;
+
+/// Lets the process end quietly when nobody reads what it prints (`command | head`), as command
+/// lines do. Rust programs ignore the signal and fail in the next write instead.
+pub fn end_with_reader() {
+    // SAFETY: sets the default action, which runs no code of ours.
+    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
+}
 
 /// Resident memory in bytes; absent where `/proc` is.
 pub fn resident_bytes() -> Option<u64> {

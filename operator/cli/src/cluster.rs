@@ -137,7 +137,9 @@ impl ClusterFlags {
 
     /// Whether a cluster is configured, so that a command can be expected to look at it.
     pub async fn is_configured(&self) -> bool {
-        self.kubeconfig.is_some() || self.context.is_some() || self.config().await.is_ok()
+        let named = std::env::var_os("KUBECONFIG").is_some_and(|path| !path.is_empty());
+        let asked = self.kubeconfig.is_some() || self.context.is_some();
+        named || asked || self.config().await.is_ok()
     }
 
     async fn config(&self) -> anyhow::Result<Config> {

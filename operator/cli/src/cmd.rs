@@ -1,5 +1,6 @@
 //! One module per command.
 
+mod adopt;
 mod completion;
 mod experimental;
 mod historic;
@@ -30,6 +31,8 @@ pub enum Command {
     Uninstall(uninstall::Flags),
     /// Say what applying an IstioOperator would change; exit code 2 if it would change something.
     Plan(plan::Flags),
+    /// Take over what istioctl, Helm or the operator of Istio installed.
+    Adopt(adopt::Flags),
     /// Check that everything is installed and ready.
     VerifyInstall(verify_install::Flags),
     /// Install, print and remove the operator.
@@ -64,6 +67,7 @@ impl Command {
             Self::Install(flags) | Self::Upgrade(flags) => flags.run(cluster).await,
             Self::Uninstall(flags) => flags.run(cluster).await,
             Self::Plan(flags) => flags.run(cluster).await,
+            Self::Adopt(flags) => flags.run(cluster).await,
             Self::VerifyInstall(flags) => flags.run(cluster).await,
             Self::Operator(command) => command.run(cluster).await,
             Self::Manifest(command) => command.run(cluster).await,

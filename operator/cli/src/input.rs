@@ -82,6 +82,7 @@ impl SpecFlags {
             let name = path.display().to_string();
             merge(&mut object, &operator_of(&read(path)?).context(name)?);
         }
+        let described = object["spec"]["revision"].clone();
         for setting in &self.set {
             let setting =
                 Setting::parse(setting).map_err(|error| exit::usage(format!("--set {error}")))?;
@@ -91,6 +92,14 @@ impl SpecFlags {
         }
         if let Some(revision) = &self.revision {
             set(&mut object, &["spec", "revision"], json!(revision));
+        }
+        // Another revision than the file's stands beside the file's own.
+        let revision = text(&object, &["spec", "revision"]).map(str::to_owned);
+        if let (Some(revision), Some(name)) = (revision, text(&object, &["metadata", "name"]))
+            && described != json!(revision)
+        {
+            let name = format!("{name}-{revision}");
+            set(&mut object, &["metadata", "name"], json!(name));
         }
         Ok(object)
     }
@@ -286,6 +295,15 @@ mod tests {
             owner(json!({"spec": {"revision": "canary"}})),
             "istio-system/installed-state-canary"
         );
+    }
+
+    #[test]
+    fn a_revision_by_flag_stands_beside_the_file() {
+        let (_folder, mut flags) = flags(&[DEMO], &[]);
+        let name = |flags: &SpecFlags| flags.object().expect("valid")["metadata"]["name"].clone();
+        assert_eq!(name(&flags), "mesh");
+        flags.revision = Some("canary".to_owned());
+        assert_eq!(name(&flags), "mesh-canary");
     }
 
     #[test]

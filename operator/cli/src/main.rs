@@ -7,6 +7,7 @@ mod cluster;
 mod cmd;
 mod exit;
 mod input;
+mod meshes;
 mod output;
 mod pods;
 mod set;
@@ -33,6 +34,7 @@ struct Program {
 }
 
 fn main() -> ExitCode {
+    ironsail_runtime::process::end_with_reader();
     let program = Program::command()
         .try_get_matches()
         .and_then(|matches| Program::from_arg_matches(&matches));

@@ -1,6 +1,6 @@
 //! Selectors of workloads, which an API server lets nobody change: pure.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use serde_json::{Map, Value, json};
@@ -27,6 +27,11 @@ impl fmt::Display for Reselection {
 /// How [`RECREATE`] names a workload.
 pub fn consent(object: &Manifest) -> String {
     format!("{}/{}", object.kind().kind, object.name())
+}
+
+/// The workloads that the text of [`RECREATE`] names.
+pub fn consents(text: &str) -> BTreeSet<String> {
+    text.split(',').map(|name| name.trim().to_owned()).collect()
 }
 
 /// What a desired workload asks for that its live one can't become.

@@ -63,7 +63,7 @@ impl Claimant<'_> {
         api(self.client, self.desired.kind(), self.desired.namespace())
     }
 
-    fn is_of_later_version(&self, live: &DynamicObject) -> bool {
+    pub(crate) fn is_of_later_version(&self, live: &DynamicObject) -> bool {
         self.desired.is_definition() && is_newer(live, &self.desired.body())
     }
 
@@ -131,7 +131,7 @@ impl Claimant<'_> {
     }
 
     /// Whether applying would change nothing but who holds the object.
-    async fn agrees(&self, live: &DynamicObject) -> Result<bool, kube::Error> {
+    pub(crate) async fn agrees(&self, live: &DynamicObject) -> Result<bool, kube::Error> {
         if selector::forbidden(self.desired, &live.data).is_some() {
             return Ok(false);
         }

@@ -84,6 +84,16 @@ fn the_operator_holds_what_it_grants() {
     }
 }
 
+/// Records of adopted Helm releases, where the control plane is.
+#[test]
+fn the_operator_may_hide_records_of_helm() {
+    let (_, watched) = held();
+    for verb in ["list", "update"] {
+        let right = (String::new(), "secrets".to_owned(), verb.to_owned());
+        assert!(contains(&watched, &right), "{verb}");
+    }
+}
+
 #[test]
 fn the_operator_may_write_every_kind_that_it_renders() {
     let (cluster, _) = held();
@@ -153,6 +163,28 @@ fn nothing_is_added_to_roles_of_users() {
     }
 }
 
+/// Where the role for granting in the cluster is left out.
+#[test]
+fn roles_of_one_namespace_need_no_rights_of_the_cluster() {
+    let context = Context::default();
+    let held = [grouped(&work_rules()), grouped(&namespace_rules(&context))].concat();
+    let scope = json!({"values": {"global": {"resourceScope": "namespace"}}});
+    for mut spec in specs() {
+        crate::value::merge(&mut spec, &scope);
+        let rendered = render(&spec, &context).expect("valid");
+        for object in &rendered.objects {
+            assert_ne!(object.kind().kind, "ClusterRole", "{}", object.key());
+            if object.kind().kind == "Role" {
+                let rules = object.body()["rules"].clone();
+                let rules: Vec<PolicyRule> = serde_json::from_value(rules).expect("rules");
+                for right in rules.iter().flat_map(rights) {
+                    assert!(contains(&held, &right), "{} grants {right:?}", object.key());
+                }
+            }
+        }
+    }
+}
+
 /// What the operator does itself takes no right to read Secrets, and none to everything.
 #[test]
 fn work_needs_neither_secrets_nor_wildcards() {
@@ -213,7 +245,6 @@ fn the_service_leads_to_the_pods() {
     let labels = &deployment["spec"]["template"]["metadata"]["labels"];
     for selector in [
         &service["spec"]["selector"],
-        &only("PodDisruptionBudget")["spec"]["selector"]["matchLabels"],
         &deployment["spec"]["selector"]["matchLabels"],
     ] {
         let mut pairs = selector.as_object().expect("labels").iter();

@@ -6,7 +6,6 @@ use k8s_openapi::api::core::v1::{
     Probe, ResourceRequirements, SeccompProfile, SecurityContext, Service, ServicePort,
     ServiceSpec, TopologySpreadConstraint,
 };
-use k8s_openapi::api::policy::v1::{PodDisruptionBudget, PodDisruptionBudgetSpec};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
@@ -44,19 +43,6 @@ pub(super) fn service() -> Service {
 
 fn selector() -> Labels {
     [("name".to_owned(), NAME.to_owned())].into()
-}
-
-/// One pod at a time may be moved.
-pub(super) fn disruption_budget() -> PodDisruptionBudget {
-    PodDisruptionBudget {
-        metadata: metadata(Some(NAME)),
-        spec: Some(PodDisruptionBudgetSpec {
-            max_unavailable: Some(IntOrString::Int(1)),
-            selector: Some(match_labels(selector())),
-            ..PodDisruptionBudgetSpec::default()
-        }),
-        ..PodDisruptionBudget::default()
-    }
 }
 
 /// On different machines, if there are several.

@@ -89,7 +89,12 @@ impl Agent<'_> {
     fn image(&self) -> String {
         let values = &self.values;
         let global = &values.global;
-        global.image(&values.image, &values.hub, &values.tag, &values.variant)
+        global.image(
+            (&values.image, "install-cni"),
+            &values.hub,
+            &values.tag,
+            &values.variant,
+        )
     }
 
     fn app_labels(&self) -> Labels {
@@ -235,8 +240,8 @@ fn config(agent: &Agent<'_>) -> BTreeMap<String, String> {
         "" => &values.global.tag,
         _ => &values.tag,
     };
-    let selectors = serde_yaml_ng::to_string(&ambient.enablement_selectors);
-    let selectors = selectors.expect("selectors become YAML");
+    let selectors = serde_json::to_value(&ambient.enablement_selectors);
+    let selectors = crate::yaml::to_string(&selectors.expect("selectors become JSON"));
     let flags = [
         ("AMBIENT_ENABLED", ambient.enabled),
         ("AMBIENT_DNS_CAPTURE", ambient.dns_capture),

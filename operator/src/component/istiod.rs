@@ -88,7 +88,12 @@ impl Pilot<'_> {
     pub fn image(&self) -> String {
         let values = &self.values;
         let global = &values.global;
-        global.image(&values.image, &values.hub, &values.tag, &values.variant)
+        global.image(
+            (&values.image, "pilot"),
+            &values.hub,
+            &values.tag,
+            &values.variant,
+        )
     }
 
     /// Whether the control plane is Ironsail's.
@@ -191,8 +196,9 @@ fn refuse_absent(pilot: &Pilot<'_>, sink: &mut Sink) {
             "kept in the ConfigMap, but the built-in injector executes no Go templates",
         );
     }
-    let templates = !values.global.omit_sidecar_injector_config_map && pilot.runs();
-    if templates && template::is_too_old(&image) {
+    let executes = !pilot.is_own() && pilot.runs();
+    let templates = !values.global.omit_sidecar_injector_config_map;
+    if executes && templates && template::is_too_old(&image) {
         sink.warning(
             "spec.tag",
             format!("pods can't be injected by {image}: the templates need istiod 1.25 or newer"),

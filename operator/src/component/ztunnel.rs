@@ -89,7 +89,12 @@ impl NodeProxy<'_> {
     fn image(&self) -> String {
         let values = &self.values;
         let shared = Global::default();
-        shared.image(&values.image, &values.hub, &values.tag, &values.variant)
+        shared.image(
+            (&values.image, NAME),
+            &values.hub,
+            &values.tag,
+            &values.variant,
+        )
     }
 
     fn own_labels(&self) -> Labels {

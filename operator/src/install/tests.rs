@@ -1,6 +1,8 @@
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use http::Method;
+use ironsail_mesh::label;
 use serde_json::{Value, json};
 
 use super::*;
@@ -18,17 +20,30 @@ fn owner() -> Owner {
 }
 
 fn fresh(spec: Value) -> Fresh {
-    Fresh::new(render(&spec, &Context::default()).expect("valid"), &spec)
+    let context = Context {
+        takes_default: true,
+        ..Context::default()
+    };
+    Fresh::new(render(&spec, &context).expect("valid"), &spec)
 }
 
 /// Installs while the controllers of the cluster work.
 async fn install(server: &FakeServer, spec: Value) -> Result<Vec<ObjectKey>, InstallError> {
-    let (client, owner, fresh) = (server.client(), owner(), fresh(spec));
+    install_for(server, owner(), spec).await
+}
+
+async fn install_for(
+    server: &FakeServer,
+    owner: Owner,
+    spec: Value,
+) -> Result<Vec<ObjectKey>, InstallError> {
+    let (client, fresh) = (server.client(), fresh(spec));
     let install = Install {
         client: &client,
         owner: &owner,
         fresh: &fresh,
         limit: Duration::from_secs(30),
+        recreate: &BTreeSet::new(),
     };
     let controllers = async {
         loop {
@@ -39,6 +54,19 @@ async fn install(server: &FakeServer, spec: Value) -> Result<Vec<ObjectKey>, Ins
     tokio::select! {
         done = install.run(|_| {}) => done,
         () = controllers => unreachable!("controllers never end"),
+    }
+}
+
+/// Another installation beside the first one.
+async fn install_canary(server: &FakeServer) -> Result<Vec<ObjectKey>, InstallError> {
+    let spec = json!({"profile": "minimal", "revision": "canary"});
+    install_for(server, canary(), spec).await
+}
+
+fn canary() -> Owner {
+    Owner {
+        name: "canary".into(),
+        ..owner()
     }
 }
 
@@ -129,6 +157,7 @@ async fn what_never_becomes_ready_is_named() {
         owner: &owner,
         fresh: &fresh,
         limit: Duration::from_secs(10),
+        recreate: &BTreeSet::new(),
     };
     let error = install.run(|_| {}).await.expect_err("nothing runs");
     let text = error.to_string();
@@ -213,11 +242,57 @@ async fn uninstalling_takes_what_its_scope_says() {
             .all(|victim| victim.kind.kind != "CustomResourceDefinition")
     );
     for victim in victims(Scope::Everything).await {
-        assert!(
-            uninstall::delete(&client, &victim).await.expect("deleted"),
+        let given_up = uninstall::delete(&client, &Scope::Everything, &victim).await;
+        assert_eq!(
+            given_up.expect("deleted"),
+            GivenUp::Deleted,
             "{}",
             victim.key
         );
     }
     assert_eq!(server.rendered(), Vec::<String>::new());
+}
+
+#[tokio::test(start_paused = true)]
+async fn installations_share_and_the_first_one_stays_the_default() {
+    let server = FakeServer::default();
+    let client = server.client();
+    let leads_to = || {
+        let tag = server.object("/mutatingwebhookconfigurations/istio-revision-tag-default");
+        tag["webhooks"][0]["clientConfig"]["service"]["name"].clone()
+    };
+    let holder =
+        |end: &str| server.object(end)["metadata"]["labels"][label::OWNING_RESOURCE].clone();
+    install(&server, json!({"profile": "minimal"}))
+        .await
+        .expect("installed");
+    install_canary(&server).await.expect("installed beside it");
+    assert_eq!(leads_to(), "istiod");
+    assert_eq!(
+        holder("/serviceaccounts/istio-reader-service-account"),
+        "mesh"
+    );
+    assert!(
+        changes(&server, json!({"profile": "minimal"}))
+            .await
+            .is_empty()
+    );
+    // The first one goes, and the second one keeps what both want.
+    let scope = Scope::Owner(owner());
+    let victims = scope.victims(&client).await.expect("answers");
+    for victim in &victims {
+        uninstall::delete(&client, &scope, victim)
+            .await
+            .expect("given up");
+    }
+    uninstall::forget(&client, &scope, &victims)
+        .await
+        .expect("forgotten");
+    assert!(!server.has("/deployments/istiod") && server.has("/deployments/istiod-canary"));
+    assert_eq!(
+        holder("/serviceaccounts/istio-reader-service-account"),
+        "canary"
+    );
+    install_canary(&server).await.expect("it is alone now");
+    assert_eq!(leads_to(), "istiod-canary");
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use ironsail_crds::operator::PlanStatus;
 
 use super::Plan;
+use super::diff::Diff;
 
 /// `Manual`: a changed spec waits for [`APPROVE`].
 pub const APPLY: &str = "operator.ironsail.dev/apply";
@@ -50,6 +51,36 @@ pub fn decide(
     }
 }
 
+/// What an install that was there before us means for a decision.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Former {
+    /// There was none.
+    Absent,
+    /// It is there, as it was found.
+    Kept,
+    /// It is being taken over.
+    InTransit,
+}
+
+/// Asks for approval where a plan would take away what was there before us, and lets an adoption
+/// end before another plan is accepted.
+pub fn guard(decision: Decision, former: Former, diff: &Diff, approved: bool) -> Decision {
+    if decision != Decision::Accept || approved {
+        return decision;
+    }
+    match former {
+        Former::Absent => decision,
+        Former::Kept | Former::InTransit if diff.takes_away() => Decision::AwaitApproval,
+        Former::Kept => decision,
+        Former::InTransit => Decision::UpgradeAvailable,
+    }
+}
+
+/// Whether the approval of a plan is there.
+pub fn is_approved(fresh: &Plan, annotations: &BTreeMap<String, String>) -> bool {
+    annotations.get(APPROVE) == Some(&fresh.hash)
+}
+
 /// Whether a plan needs no approval.
 pub fn is_accepted_unasked(
     accepted: Option<&Plan>,
@@ -69,7 +100,7 @@ pub fn is_void(
     destructive: &[String],
     annotations: &BTreeMap<String, String>,
 ) -> bool {
-    let approved = annotations.get(APPROVE) == Some(&fresh.hash);
+    let approved = is_approved(fresh, annotations);
     let Some(shown) = shown.filter(|shown| approved && shown.hash == fresh.hash) else {
         return false;
     };
@@ -92,6 +123,7 @@ mod tests {
             network: String::new(),
             components: Vec::new(),
             objects: Vec::new(),
+            adopted: None,
         }
     }
 

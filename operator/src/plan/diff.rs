@@ -3,12 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{Owner, Plan, hash};
 use crate::apply::selector;
 use crate::object::{Manifest, ObjectKey};
 use crate::observe::Seen;
+use crate::value::{get, text};
 
 /// Entries of a list for people; the rest is counted, and named by a digest.
 const MAX_LISTED: usize = 20;
@@ -21,6 +22,8 @@ pub struct Diff {
     pub deleted: Vec<ObjectKey>,
     /// Workloads whose selector changes so that they have to be made anew.
     pub reselected: Vec<ObjectKey>,
+    /// Services that lose a port, their type or their pods; they are among `changed` too.
+    pub narrowed: Vec<ObjectKey>,
 }
 
 /// Compares the plan in force, if there is one, with another.
@@ -38,12 +41,51 @@ pub fn diff(accepted: Option<&Plan>, fresh: &Plan) -> Diff {
             Some(before) if selector::forbidden(object, &before.body()).is_some() => {
                 diff.reselected.push(key.clone());
             }
-            Some(_) => diff.changed.push(key.clone()),
+            Some(before) => {
+                diff.changed.push(key.clone());
+                if is_narrowed(before, object) {
+                    diff.narrowed.push(key.clone());
+                }
+            }
         }
     }
     let gone = old.keys().filter(|key| !new.contains_key(key));
     diff.deleted = gone.cloned().collect();
     diff
+}
+
+/// Whether clients of a Service may lose it.
+fn is_narrowed(before: &Manifest, after: &Manifest) -> bool {
+    if before.kind().kind != "Service" {
+        return false;
+    }
+    let (before, after) = (before.body(), after.body());
+    if before.get("spec").is_none() {
+        return false;
+    }
+    let type_of = |body: &Value| text(body, &["spec", "type"]).map(str::to_owned);
+    let is_plain = |type_: &Option<String>| type_.as_deref().is_none_or(|t| t == "ClusterIP");
+    let pods = |body: &Value| get(body, &["spec", "selector"]).cloned();
+    let kept = ports(&after);
+    let old_type = type_of(&before);
+    (!is_plain(&old_type) && old_type != type_of(&after))
+        || pods(&before) != pods(&after)
+        || ports(&before).iter().any(|port| !kept.contains(port))
+}
+
+/// Numbers and protocols of a Service's ports.
+fn ports(body: &Value) -> Vec<(Option<i64>, String)> {
+    let ports = get(body, &["spec", "ports"]).and_then(Value::as_array);
+    let ports = ports.into_iter().flatten();
+    ports
+        .map(|port| {
+            let protocol = text(port, &["protocol"]).unwrap_or("TCP");
+            (
+                port.get("port").and_then(Value::as_i64),
+                protocol.to_owned(),
+            )
+        })
+        .collect()
 }
 
 impl Diff {
@@ -66,9 +108,18 @@ impl Diff {
         self
     }
 
-    /// What accepting deletes or makes anew, for people.
+    /// Whether somebody could miss what accepting takes: a Service or a part of it, a workload.
+    pub fn takes_away(&self) -> bool {
+        let missed = |key: &ObjectKey| ["Service", "Deployment", "DaemonSet"].contains(&&*key.kind);
+        !self.reselected.is_empty() || !self.narrowed.is_empty() || self.deleted.iter().any(missed)
+    }
+
+    /// What accepting deletes, makes anew or takes from clients, for people.
     pub fn destructive(&self) -> Vec<String> {
+        let narrowed = self.narrowed.iter();
+        let narrowed = narrowed.map(|key| format!("takes ports, type or pods from {key}"));
         let deleted = self.deleted.iter().map(|key| format!("deletes {key}"));
+        let deleted = narrowed.chain(deleted);
         let anew = self.reselected.iter();
         let anew =
             anew.map(|key| format!("changes the selector of {key}, which must be made anew"));
@@ -93,8 +144,6 @@ impl fmt::Display for Diff {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::Value;
-
     use super::*;
     use crate::plan::Fresh;
     use crate::render::{Context, render};
@@ -130,8 +179,12 @@ mod tests {
         let relabelled = diff(Some(&labelled("a")), &labelled("b"));
         assert_eq!(
             relabelled.destructive(),
-            ["changes the selector of Deployment istio-system/in, which must be made anew"]
+            [
+                "changes the selector of Deployment istio-system/in, which must be made anew",
+                "takes ports, type or pods from Service istio-system/in",
+            ]
         );
+        assert!(relabelled.takes_away());
         assert!(relabelled.deleted.is_empty() && !relabelled.changed.is_empty());
         let minimal = diff(Some(&labelled("a")), &plan(json!({"profile": "minimal"})));
         assert!(

@@ -10,10 +10,14 @@ use serde_json::{Value, json};
 
 use super::Owner;
 use super::fields::{FieldChange, differences};
+use crate::apply::selector::forbidden;
+use crate::apply::step::Claimant;
 use crate::apply::{api, content, dry_run, reason};
 use crate::namespace;
 use crate::object::{Manifest, ObjectKey};
 use crate::observe::look::look;
+use crate::revision::claim::{Claim, Standing};
+use crate::share;
 use crate::value::get;
 
 /// The effect of applying objects.
@@ -22,7 +26,7 @@ use crate::value::get;
 pub struct Effect {
     pub created: Vec<ObjectKey>,
     pub changed: Vec<Changed>,
-    /// What the owner has and no longer wants.
+    /// What the owner has and no longer wants, and nobody else does.
     pub deleted: Vec<ObjectKey>,
     /// What the API server would not take.
     pub refused: Vec<Refused>,
@@ -86,11 +90,12 @@ pub async fn effect(
     let mut namespaces = Namespaces::default();
     for object in desired {
         let there = namespaces.has(client, object.namespace()).await?;
-        add(client, object, there, &mut effect).await?;
+        add(client, owner, object, there, &mut effect).await?;
     }
     let seen = look(client).await?;
     let unwanted = seen.owned(owner).filter(|(key, object)| {
-        !object.deleting && !desired.iter().any(|wanted| wanted.key() == *key)
+        let shared = !object.shared_with.is_empty();
+        !object.deleting && !shared && !desired.iter().any(|wanted| wanted.key() == *key)
     });
     effect.deleted = unwanted.map(|(key, _)| key.clone()).collect();
     Ok(effect)
@@ -119,6 +124,7 @@ impl Namespaces {
 
 async fn add(
     client: &Client,
+    owner: &Owner,
     desired: &Manifest,
     there: bool,
     effect: &mut Effect,
@@ -133,6 +139,15 @@ async fn add(
         }
         false => None,
     };
+    if let Some(live) = &live
+        && let Some(left) = left_alone(client, owner, desired, live).await?
+    {
+        effect.refused.extend(left.map(|reason| Refused {
+            object: key,
+            reason,
+        }));
+        return Ok(());
+    }
     if let Some(live) = &live
         && let Some(fields) = reselected(desired, live)
     {
@@ -164,16 +179,51 @@ async fn add(
     Ok(())
 }
 
-/// How the selector of a workload differs, which no apply can change.
-fn reselected(desired: &Manifest, live: &DynamicObject) -> Option<Vec<FieldChange>> {
-    if desired.kind().group != "apps" {
-        return None;
+/// Whether an object is another owner's or the user's and stays as it is, and why that is not what
+/// is wanted, if it isn't.
+async fn left_alone(
+    client: &Client,
+    owner: &Owner,
+    desired: &Manifest,
+    live: &DynamicObject,
+) -> Result<Option<Option<String>>, kube::Error> {
+    let theirs = |by: Owner| {
+        Some(Some(format!(
+            "it belongs to {by}, which wants it otherwise"
+        )))
+    };
+    if let Some(claim) = Claim::of(desired) {
+        return Ok(match claim.stand(client, owner, &live.metadata).await? {
+            Standing::Holds | Standing::Outranks(_) => None,
+            Standing::Users | Standing::Yields(_) => Some(None),
+            Standing::Disputes(by) => theirs(by),
+        });
     }
+    let claimant = Claimant {
+        client,
+        desired,
+        serves: false,
+    };
+    if claimant.is_of_later_version(live) {
+        return Ok(Some(None));
+    }
+    let Some(by) = share::other_holder(client, owner, &live.metadata).await? else {
+        return Ok(None);
+    };
+    Ok(match claimant.agrees(live).await? {
+        true => Some(None),
+        false => theirs(by),
+    })
+}
+
+/// How the selector of a workload differs, where no apply can change it.
+fn reselected(desired: &Manifest, live: &DynamicObject) -> Option<Vec<FieldChange>> {
+    forbidden(desired, &live.data)?;
     let path = ["spec", "selector"];
     let body = desired.body();
     let (before, after) = (get(&live.data, &path)?, get(&body, &path)?);
     let whole = |selector: &Value| json!({"spec": {"selector": selector}});
-    (before != after).then(|| differences(&whole(before), &whole(after)))
+    Some(differences(&whole(before), &whole(after)))
 }
 
 fn changed(key: ObjectKey, live: &DynamicObject, would: &DynamicObject) -> Option<Changed> {

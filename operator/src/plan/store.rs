@@ -9,7 +9,7 @@ use flate2::write::GzEncoder;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
-use kube::api::{Api, Patch, PatchParams};
+use kube::api::{Api, DeleteParams, Patch, PatchParams};
 use kube::{Client, Resource as _};
 use sha2::{Digest, Sha256};
 use tracing::warn;
@@ -115,6 +115,55 @@ pub async fn save(
     reference: &OwnerReference,
     accepted: &Accepted,
 ) -> Result<(), StoreError> {
+    write(client, owner, Some(reference), accepted).await
+}
+
+/// Stores what the command line installs, for an owner that is no object; [`forget`] removes it.
+///
+/// # Errors
+/// The API server refuses it.
+pub async fn record(client: &Client, owner: &Owner, accepted: &Accepted) -> Result<(), StoreError> {
+    write(client, owner, None, accepted).await
+}
+
+/// Whether the command line installed something for an owner, and no IstioOperator has it since.
+///
+/// # Errors
+/// The API server doesn't answer.
+pub async fn is_installed(client: &Client, owner: &Owner) -> Result<bool, kube::Error> {
+    let api: Api<ConfigMap> = Api::namespaced(client.clone(), &owner.namespace);
+    match api.get_metadata_opt(&name(owner)).await {
+        Ok(found) => Ok(found.is_some_and(|map| is_unowned(&map.metadata))),
+        // Reading it is no right of the last steps.
+        Err(kube::Error::Api(answer)) if answer.code == 403 => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Removes what [`record`] stored.
+///
+/// # Errors
+/// The API server refuses it.
+pub async fn forget(client: &Client, owner: &Owner) -> Result<(), kube::Error> {
+    if !is_installed(client, owner).await? {
+        return Ok(());
+    }
+    let api: Api<ConfigMap> = Api::namespaced(client.clone(), &owner.namespace);
+    api.delete(&name(owner), &DeleteParams::background())
+        .await
+        .map(drop)
+}
+
+fn is_unowned(metadata: &ObjectMeta) -> bool {
+    metadata.owner_references.iter().flatten().next().is_none()
+}
+
+async fn write(
+    client: &Client,
+    owner: &Owner,
+    reference: Option<&OwnerReference>,
+    accepted: &Accepted,
+) -> Result<(), StoreError> {
     let name = name(owner);
     let map = encode(&name, owner, reference, accepted).map_err(StoreError::Encode)?;
     let api: Api<ConfigMap> = Api::namespaced(client.clone(), &owner.namespace);
@@ -129,7 +178,7 @@ pub async fn save(
 fn encode(
     name: &str,
     owner: &Owner,
-    reference: &OwnerReference,
+    reference: Option<&OwnerReference>,
     accepted: &Accepted,
 ) -> std::io::Result<ConfigMap> {
     let json = serde_json::to_vec(&accepted.plan)?;
@@ -142,8 +191,15 @@ fn encode(
         (ROLLED_OUT_KEY, accepted.rolled_out.to_string()),
         (REPLACED_KEY, accepted.replaced.to_string()),
     ];
-    let note = "What the operator keeps installed for an IstioOperator of this namespace. Written by \
-                the operator; another plan is accepted through the IstioOperator.";
+    let note = match reference {
+        Some(_) => {
+            "What the operator keeps installed for an IstioOperator of this namespace. Written by \
+             the operator; another plan is accepted through the IstioOperator."
+        }
+        None => {
+            "What the command line installed last. An IstioOperator of the same name takes it over."
+        }
+    };
     Ok(ConfigMap {
         metadata: ObjectMeta {
             name: Some(name.to_owned()),
@@ -156,7 +212,7 @@ fn encode(
                 "kubernetes.io/description".to_owned(),
                 note.to_owned(),
             )])),
-            owner_references: Some(vec![reference.clone()]),
+            owner_references: reference.map(|reference| vec![reference.clone()]),
             ..ObjectMeta::default()
         },
         data: Some(texts.map(|(key, text)| (key.to_owned(), text)).into()),
@@ -198,10 +254,12 @@ mod tests {
             namespace: "istio-system".into(),
             name: "mesh".into(),
         };
-        let map = encode("x", &owner, &OwnerReference::default(), &accepted).expect("encodes");
+        let map =
+            encode("x", &owner, Some(&OwnerReference::default()), &accepted).expect("encodes");
         let mut edited = accepted.clone();
         edited.plan.objects.pop();
-        let edited = encode("x", &owner, &OwnerReference::default(), &edited).expect("encodes");
+        let edited =
+            encode("x", &owner, Some(&OwnerReference::default()), &edited).expect("encodes");
         assert_eq!(
             decode(&edited),
             None,

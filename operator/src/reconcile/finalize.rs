@@ -1,5 +1,5 @@
-//! The end of an IstioOperator: all that it owns is deleted, definitions of kinds and the user's
-//! mesh configuration stay.
+//! The end of an IstioOperator: all that it owns is deleted, or left to others where the object
+//! says so; definitions of kinds and the user's mesh configuration stay.
 
 use std::time::Duration;
 
@@ -7,7 +7,9 @@ use ironsail_runtime::log::chain;
 use kube::api::{Api, DynamicObject, ListParams};
 use tracing::{info, warn};
 
-use super::{Next, Owner, ReconcileError, Reconciler, api_error};
+use super::{Next, Owner, ReconcileError, Reconciler, annotations, api_error};
+use crate::adopt::helm::{self, Finder};
+use crate::adopt::release;
 use crate::apply::{ApplyError, api};
 use crate::delete::{self, Remaining};
 use crate::events::operator_resource;
@@ -79,7 +81,7 @@ impl Reconciler {
             self.forget(owner).await;
             return Ok(None);
         }
-        let left = self.delete_owned(owner, waited < HAND_OVER).await;
+        let left = self.end_owned(object, owner, waited < HAND_OVER).await;
         match left {
             Ok(0) => {}
             Ok(_) if waited < LIMIT => return Ok(Some(POLL)),
@@ -102,9 +104,62 @@ impl Reconciler {
             warn!(error = %chain(&error), "The operator's account keeps its finalizer");
         }
         self.metrics.cr_deletions.inc();
-        info!(object = %owner, "Deleted everything that the object owned");
+        let orphans = release::orphans(&annotations(object));
+        info!(object = %owner, orphans, "Finished the deletion of an object");
         self.forget(owner).await;
         Ok(None)
+    }
+
+    /// Deletes what an object owns, or lets it go; returns how much is still there.
+    async fn end_owned(
+        &self,
+        object: &DynamicObject,
+        owner: &Owner,
+        patient: bool,
+    ) -> Result<usize, ReconcileError> {
+        match release::orphans(&annotations(object)) {
+            true => self.orphan_owned(object, owner).await,
+            false => self.delete_owned(owner, patient).await,
+        }
+    }
+
+    /// Leaves what an owner has to others.
+    async fn orphan_owned(
+        &self,
+        object: &DynamicObject,
+        owner: &Owner,
+    ) -> Result<usize, ReconcileError> {
+        let remains = delete::remains(&self.client, owner)
+            .await
+            .map_err(api_error("owned objects can't be listed"))?;
+        self.withdraw_all(owner, &remains.shared).await;
+        self.hand_over_all(&remains.kept).await;
+        // First, while objects still name their releases.
+        for release in release::former_releases(&remains.held) {
+            if let Err(error) = helm::set_finder(&self.client, &release, Finder::Helm).await {
+                warn!(%release, error = %chain(&error), "Records of a Helm release stay hidden");
+                let command = helm::command(&release, Finder::Helm);
+                let note = format!("Helm does not list the release {release}; run: {command}");
+                self.events.warning(object, "HelmRelease", note).await;
+            }
+        }
+        for object in &remains.held {
+            if self.heir(object).await?.is_none() {
+                release::object(&self.client, object).await?;
+            }
+        }
+        Ok(0)
+    }
+
+    /// Gives an object to somebody else who wants it.
+    async fn heir(&self, object: &Remaining) -> Result<Option<Owner>, ApplyError> {
+        let api = api(&self.client, object.kind, &object.key.namespace);
+        let heir = share::hand_over(&self.client, &api, &object.metadata).await;
+        let heir = heir.map_err(|error| ApplyError::new(&object.key, error))?;
+        if let Some(heir) = &heir {
+            info!(owned = %object.key, to = %heir, "Handed object over");
+        }
+        Ok(heir)
     }
 
     /// Deletes what an owner has, or hands it over; returns how much is still there.
@@ -148,10 +203,7 @@ impl Reconciler {
         if object.metadata.deletion_timestamp.is_some() {
             return Ok(false);
         }
-        let api = api(&self.client, object.kind, &object.key.namespace);
-        let heir = share::hand_over(&self.client, &api, &object.metadata).await;
-        if let Some(heir) = heir.map_err(|error| ApplyError::new(&object.key, error))? {
-            info!(owned = %object.key, to = %heir, "Handed object over");
+        if self.heir(object).await?.is_some() {
             return Ok(true);
         }
         let uid = object.metadata.uid.as_deref().unwrap_or_default();
@@ -248,7 +300,7 @@ impl Reconciler {
         let ending = all_end
             || object.metadata.deletion_timestamp.is_some()
             || matches!(here, Ok(namespace::State::Terminating(_)));
-        if ending && let Err(error) = self.delete_owned(&owner, false).await {
+        if ending && let Err(error) = self.end_owned(object, &owner, false).await {
             warn!(object = %owner, error = %chain(&error), "Deleting failed while the operator is removed");
         }
         self.release(&owner).await?;

@@ -1,15 +1,17 @@
 //! The end of objects that an IstioOperator no longer wants: deleted, or left to others that want
 //! them.
 
+use std::collections::HashSet;
+
 use kube::api::DynamicObject;
 use tracing::info;
 
 use super::{Owner, Reconciler};
-use crate::apply::{ApplyError, api};
-use crate::delete;
+use crate::apply::ApplyError;
+use crate::delete::{self, GivenUp};
 use crate::object::{Manifest, ObjectKey};
 use crate::observe::{Seen, SeenObject};
-use crate::share;
+use crate::plan::Plan;
 use crate::value::get;
 
 impl Reconciler {
@@ -18,11 +20,14 @@ impl Reconciler {
         &self,
         object: &DynamicObject,
         owner: &Owner,
-        revision: &str,
+        plan: &Plan,
         desired: &[Manifest],
         seen: &Seen,
     ) -> Result<(), ApplyError> {
-        let unwanted = |key: &ObjectKey| !desired.iter().any(|wanted| wanted.key() == key);
+        let revision = &plan.revision;
+        let left = plan.adopted.iter().flat_map(|adopted| &adopted.left);
+        let wanted: HashSet<_> = desired.iter().map(Manifest::key).chain(left).collect();
+        let unwanted = |key: &ObjectKey| !wanted.contains(key);
         let mut owned: Vec<_> = seen.owned(owner).collect();
         // Webhooks first: they would refuse pods of everybody while nobody answers them.
         owned.sort_by_key(|(key, _)| key.group != "admissionregistration.k8s.io");
@@ -33,7 +38,7 @@ impl Reconciler {
         }
         for (key, seen) in seen.shared(owner) {
             if unwanted(key) {
-                self.withdraw(owner, key, seen).await?;
+                delete::withdraw(self.client(), owner, key, seen).await?;
             }
         }
         Ok(())
@@ -73,33 +78,21 @@ impl Reconciler {
         key: &ObjectKey,
         seen: &SeenObject,
     ) -> Result<(), ApplyError> {
-        if let Some(heir) = share::hand_over_if_shared(&self.client, key, seen).await? {
-            info!(owned = %key, to = %heir, "Handed object over");
-            let note = format!("gave {key} to the IstioOperator {heir}, which wants it too");
-            self.events.normal(object, "HandedOver", note).await;
-        } else if delete::one(&self.client, seen.kind, key, &seen.uid).await? {
-            info!(owned = %key, "Pruned object");
-            let labels = [seen.kind.kind, revision];
-            self.metrics.pruned.with_label_values(&labels).inc();
-            let note = format!("deleted {key}, no longer wanted");
-            self.events.normal(object, "Pruned", note).await;
+        match delete::give_up(self.client(), key, seen).await? {
+            GivenUp::HandedOver(heir) => {
+                info!(owned = %key, to = %heir, "Handed object over");
+                let note = format!("gave {key} to the IstioOperator {heir}, which wants it too");
+                self.events.normal(object, "HandedOver", note).await;
+            }
+            GivenUp::Deleted => {
+                info!(owned = %key, "Pruned object");
+                let labels = [seen.kind.kind, revision];
+                self.metrics.pruned.with_label_values(&labels).inc();
+                let note = format!("deleted {key}, no longer wanted");
+                self.events.normal(object, "Pruned", note).await;
+            }
+            GivenUp::Gone => {}
         }
         Ok(())
-    }
-
-    async fn withdraw(
-        &self,
-        owner: &Owner,
-        key: &ObjectKey,
-        seen: &SeenObject,
-    ) -> Result<(), ApplyError> {
-        let fail = |error| ApplyError::new(key, error);
-        let api = api(&self.client, seen.kind, &key.namespace);
-        match api.get_metadata_opt(&key.name).await.map_err(fail)? {
-            Some(live) => share::withdraw(&api, &live.metadata, owner)
-                .await
-                .map_err(fail),
-            None => Ok(()),
-        }
     }
 }

@@ -706,6 +706,24 @@ async fn a_revision_in_use_is_not_removed_under_its_users() {
     assert!(!cluster.server.has("/services/istiod-canary"));
 }
 
+#[tokio::test(start_paused = true)]
+async fn gateways_of_a_revision_are_removed_while_it_is_in_use() {
+    let cluster = Cluster::new();
+    cluster.add_namespace("shop", json!({"istio.io/rev": "canary"}));
+    cluster.add("canary", canary());
+    let gateways = json!({"profile": "empty", "revision": "canary",
+        "components": {"ingressGateways": [{"name": "edge"}]}});
+    cluster.add("edge", gateways);
+    cluster.settle(&["canary", "edge"]).await;
+    assert!(cluster.condition("edge", "InUse").is_null());
+    cluster.delete("edge");
+    cluster.reconcile("edge").await;
+    cluster.reconcile("edge").await;
+    assert!(!cluster.server.has("/istiooperators/edge"));
+    assert!(!cluster.server.has("/deployments/edge"));
+    assert!(cluster.server.has("/deployments/istiod-canary"));
+}
+
 #[tokio::test]
 async fn a_removal_waits_for_users_only_so_long() {
     for (annotations, waited, removed) in [

@@ -4,12 +4,13 @@ use http::Method;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::finalize::FINALIZER;
 use super::*;
 use crate::bundle;
 use crate::keep::{Account, HOLD};
 use crate::plan::accept::{APPLY, APPROVE, UPGRADE_POLICY};
 use crate::testing::FakeServer;
+
+mod adoption;
 
 pub(super) const OPERATORS: &str =
     "/apis/install.istio.io/v1alpha1/namespaces/istio-system/istiooperators";

@@ -14,6 +14,7 @@ use tracing::{info, warn};
 
 use super::finalize::FINALIZER;
 use super::{Next, Owner, OwnerState, ReconcileError, Reconciler, annotations, api_error, waited};
+use crate::adopt::release;
 use crate::component::Component;
 use crate::events::operator_resource;
 use crate::finalizer;
@@ -122,7 +123,8 @@ impl Reconciler {
         since: Timestamp,
         state: &mut OwnerState,
     ) -> Result<Option<String>, ReconcileError> {
-        let decided = state.removal_began.is_some() || !has_revision(object);
+        let stays = release::orphans(&annotations(object));
+        let decided = state.removal_began.is_some() || !has_revision(object) || stays;
         if decided || !finalizer::holds(&object.metadata, FINALIZER) {
             return Ok(None);
         }

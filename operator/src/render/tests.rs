@@ -219,7 +219,12 @@ fn settings_of_the_control_plane() {
         container["resources"]["requests"],
         json!({"cpu": "1", "memory": "2048Mi"})
     );
-    assert_eq!(container["env"][0], json!({"name": "NEW", "value": "1"}));
+    let env = container["env"].as_array().expect("a list");
+    let cluster = env.iter().position(|own| own["name"] == "CLUSTER_ID");
+    assert_eq!(
+        env[cluster.expect("there") + 1],
+        json!({"name": "NEW", "value": "1"})
+    );
     assert_eq!(
         container["args"].as_array().and_then(|a| a.last()),
         Some(&json!("--x"))

@@ -76,13 +76,9 @@ fn directive(map: &Map<String, Value>) -> Option<&str> {
     map.get("$patch").and_then(Value::as_str)
 }
 
-/// Items of the patch replace or join those of the base. New items stand before the first item
-/// that only the base has, as kubectl and the API server do it.
+/// Items of the patch replace or join those of the base.
 fn merge_lists(base: Vec<Value>, patch: &[Value], key: &str) -> Vec<Value> {
-    if patch
-        .iter()
-        .any(|item| item.as_object().and_then(directive) == Some("replace"))
-    {
+    if patch.iter().any(|item| is_directed(item, "replace")) {
         let items = patch.iter().map(without_directives);
         return items
             .filter(|item| item.as_object().is_none_or(|map| !map.is_empty()))
@@ -90,34 +86,40 @@ fn merge_lists(base: Vec<Value>, patch: &[Value], key: &str) -> Vec<Value> {
     }
     let same = |a: &Value, b: &Value| a.get(key).is_some() && a.get(key) == b.get(key);
     let position = |item: &Value| base.iter().position(|other| same(other, item));
-    let mut merged = Vec::new();
-    for item in patch {
-        if item.as_object().and_then(directive) == Some("delete") {
-            continue;
-        }
-        let mut own = position(item)
-            .and_then(|at| base.get(at))
-            .cloned()
-            .unwrap_or_default();
+    let kept = patch.iter().filter(|item| !is_directed(item, "delete"));
+    let patched = kept.map(|item| {
+        let at = position(item);
+        let mut own = at.and_then(|at| base.get(at)).cloned().unwrap_or_default();
         strategic_merge(&mut own, item);
-        merged.push((position(item), own));
-    }
-    // Patched items keep the order of the base among each other.
-    merged.sort_by_key(|(at, _)| at.map_or(0, |at| at + 1));
+        (at, own)
+    });
     let rest = base
         .iter()
         .enumerate()
         .filter(|(_, old)| !patch.iter().any(|item| same(item, old)));
-    let mut result = Vec::with_capacity(base.len() + merged.len());
-    let mut merged = merged.into_iter().peekable();
-    for (at, old) in rest {
-        while let Some((_, item)) = merged.next_if(|(own, _)| own.is_none_or(|own| own < at)) {
-            result.push(item);
+    interleave(rest, patched.collect())
+}
+
+fn is_directed(item: &Value, wanted: &str) -> bool {
+    item.as_object().and_then(directive) == Some(wanted)
+}
+
+/// Both lists in one; each keeps its order. An item that only the base has stands before a patched one if it did so in
+/// the base; a new item waits for nothing. This is how kubectl and the API server do it.
+fn interleave<'a>(
+    rest: impl Iterator<Item = (usize, &'a Value)>,
+    patched: Vec<(Option<usize>, Value)>,
+) -> Vec<Value> {
+    let mut rest = rest.peekable();
+    let mut merged = Vec::new();
+    for (own, item) in patched {
+        while let Some((_, old)) = rest.next_if(|(at, _)| own.is_some_and(|own| *at < own)) {
+            merged.push(old.clone());
         }
-        result.push(old.clone());
+        merged.push(item);
     }
-    result.extend(merged.map(|(_, item)| item));
-    result
+    merged.extend(rest.map(|(_, old)| old.clone()));
+    merged
 }
 
 fn without_directives(value: &Value) -> Value {
@@ -155,10 +157,22 @@ mod tests {
             json!({"a": 3}),
         );
         check(
-            "named items merge, new ones come first",
+            "named items merge, a new one follows the one before it",
             json!({"env": [{"name": "A", "value": "1"}, {"name": "B", "value": "2"}]}),
             json!({"env": [{"name": "B", "value": "3"}, {"name": "C", "value": "4"}]}),
-            json!({"env": [{"name": "C", "value": "4"}, {"name": "A", "value": "1"}, {"name": "B", "value": "3"}]}),
+            json!({"env": [{"name": "A", "value": "1"}, {"name": "B", "value": "3"}, {"name": "C", "value": "4"}]}),
+        );
+        check(
+            "a new item at the beginning comes first",
+            json!({"env": [{"name": "A"}, {"name": "B"}]}),
+            json!({"env": [{"name": "C"}, {"name": "B"}]}),
+            json!({"env": [{"name": "C"}, {"name": "A"}, {"name": "B"}]}),
+        );
+        check(
+            "the order of the patch wins",
+            json!({"env": [{"name": "A"}, {"name": "B"}, {"name": "D"}]}),
+            json!({"env": [{"name": "B"}, {"name": "A"}]}),
+            json!({"env": [{"name": "B"}, {"name": "A"}, {"name": "D"}]}),
         );
         check(
             "items are deleted",

@@ -29,6 +29,7 @@ impl State {
             remove(&mut object, path);
         }
         lay(&mut object, body);
+        defaults(&mut object);
         if live.as_ref().is_some_and(|live| reselects(live, &object)) {
             self.clock = clock;
             let message = "spec.selector: Invalid value: field is immutable";
@@ -170,6 +171,7 @@ fn take_over(
     paths: &[Path],
     time: &str,
 ) {
+    let api_version = object["apiVersion"].clone();
     let entries = &mut object["metadata"]["managedFields"];
     if !entries.is_array() {
         *entries = json!([]);
@@ -178,9 +180,13 @@ fn take_over(
         return;
     };
     // Forcing takes every field from whoever edited it.
-    entries.retain(|entry| entry["manager"] != manager && entry["manager"] != "kubectl-edit");
+    entries.retain(|entry| {
+        let ours = entry["manager"] == manager && entry["operation"] == "Apply";
+        !ours && entry["manager"] != "kubectl-edit"
+    });
     let mut entry = json!({
         "manager": manager, "operation": "Apply", "time": time, "fieldsV1": fields(paths),
+        "apiVersion": api_version, "fieldsType": "FieldsV1",
     });
     if let Some(subresource) = subresource {
         entry["subresource"] = json!(subresource);
@@ -230,5 +236,22 @@ fn lay_webhooks(own: &mut Vec<Value>, new: &[Value]) {
             .unwrap_or(json!({}));
         lay(&mut merged, webhook);
         own.push(merged);
+    }
+}
+
+/// What an API server adds by itself.
+pub(super) fn defaults(object: &mut Value) {
+    match object["kind"].as_str() {
+        Some("Service") => {
+            object["spec"]
+                .as_object_mut()
+                .map(|spec| spec.entry("sessionAffinity").or_insert(json!("None")));
+        }
+        Some("Deployment") => {
+            let pod = object.pointer_mut("/spec/template/spec");
+            pod.and_then(Value::as_object_mut)
+                .map(|pod| pod.entry("restartPolicy").or_insert(json!("Always")));
+        }
+        _ => {}
     }
 }

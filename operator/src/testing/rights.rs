@@ -37,6 +37,7 @@ impl<'a> Attributes<'a> {
             (&Method::GET, _) => "get",
             (&Method::PATCH, _) => "patch",
             (&Method::POST, _) => "create",
+            (&Method::PUT, _) => "update",
             (&Method::DELETE, _) => "delete",
             (method, _) => panic!("{method} is not expected"),
         };

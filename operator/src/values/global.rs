@@ -173,8 +173,14 @@ impl Resources {
 }
 
 impl Global {
-    /// `hub/name:tag[-variant]`; a name with a slash is a whole reference.
-    pub fn image(&self, name: &str, hub: &str, tag: &str, variant: &str) -> String {
+    /// `hub/name:tag[-variant]`; a name with a slash is a whole reference, an empty one the default.
+    pub fn image(
+        &self,
+        (name, default): (&str, &str),
+        hub: &str,
+        tag: &str,
+        variant: &str,
+    ) -> String {
         if name.contains('/') {
             return name.to_owned();
         }
@@ -182,6 +188,7 @@ impl Global {
             let chosen = if own.is_empty() { shared } else { own };
             chosen.to_owned()
         };
+        let name = pick(name, default);
         let hub = pick(hub, &self.hub);
         let tag = pick(tag, &self.tag);
         match pick(variant, &self.variant).as_str() {
@@ -236,13 +243,14 @@ mod tests {
             tag: "1".into(),
             ..Global::default()
         };
-        assert_eq!(global.image("pilot", "", "", ""), "hub/pilot:1");
+        assert_eq!(global.image(("pilot", "pilot"), "", "", ""), "hub/pilot:1");
+        assert_eq!(global.image(("", "pilot"), "", "", ""), "hub/pilot:1");
         assert_eq!(
-            global.image("pilot", "own", "2", "debug"),
+            global.image(("pilot", "pilot"), "own", "2", "debug"),
             "own/pilot:2-debug"
         );
         assert_eq!(
-            global.image("r.example/x:3", "own", "2", ""),
+            global.image(("r.example/x:3", "pilot"), "own", "2", ""),
             "r.example/x:3"
         );
     }

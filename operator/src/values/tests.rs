@@ -71,6 +71,25 @@ fn precedence() {
     }
 }
 
+/// A block without anything in it, such as `components:` on a line of its own, takes nothing away.
+#[test]
+fn empty_blocks_say_nothing() {
+    let plain = resolved(json!({"profile": "demo"}));
+    for empty in [
+        json!({"components": null}),
+        json!({"values": null}),
+        json!({"values": {"global": null}}),
+        json!({"unvalidatedValues": {"global": null}}),
+        json!({"meshConfig": null, "hub": null, "revision": null}),
+    ] {
+        let mut spec = json!({"profile": "demo"});
+        merge(&mut spec, &empty);
+        let found = resolved(spec);
+        assert_eq!(found.values, plain.values, "{empty}");
+        assert_eq!(found.components, plain.components, "{empty}");
+    }
+}
+
 /// A profile's `pilot.x` beats the user's root `x`, the user's `pilot.x` beats both.
 #[test]
 fn the_pilot_block_wins_over_the_root() {

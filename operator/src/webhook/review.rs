@@ -155,6 +155,116 @@ mod tests {
         }
     }
 
+    /// What versions 1.5 to 1.21 had in values, as their users wrote it.
+    #[test]
+    fn values_of_all_times_are_accepted() {
+        let spec: Value = serde_yaml_ng::from_str(LEGACY).expect("YAML");
+        let opinion = judge_spec(None, spec);
+        assert_eq!(opinion.errors, []);
+        let found = paths(&opinion.warnings);
+        for path in [
+            "spec.values.galley",
+            "spec.values.istio_cni",
+            "spec.values.clusterResources",
+            "spec.values.gateways.istio-ingressgateway.zvpn",
+            "spec.values.gateways.istio-ingressgateway.sds",
+            "spec.values.global.outboundTrafficPolicy",
+            "spec.values.global.proxy.accessLogFile",
+            "spec.values.global.k8sIngress",
+            "spec.values.sidecarInjectorWebhook.objectSelector",
+            "spec.values.telemetry.v2.metadataExchange",
+        ] {
+            assert!(found.contains(&path), "{path} is not in {found:?}");
+        }
+    }
+
+    const LEGACY: &str = "
+values:
+  version: ''
+  clusterResources: true
+  galley: {enabled: false}
+  security: {enabled: false}
+  nodeagent: {enabled: false}
+  mixer: {policy: {enabled: false}, telemetry: {enabled: false}}
+  grafana: {enabled: false}
+  kiali: {enabled: false}
+  tracing: {enabled: false}
+  prometheus: {enabled: false}
+  istiocoredns: {enabled: false}
+  istio_cni: {enabled: false, chained: true}
+  pilot:
+    replicaCount: 1
+    resources: {requests: {cpu: 500m}}
+    env: {PILOT_TRACE_SAMPLING: '1'}
+    nodeSelector: {disk: ssd}
+    tolerations: [{operator: Exists}]
+    podAnnotations: {a: b}
+    rollingMaxSurge: 100%
+    rollingMaxUnavailable: 25%
+    cpu: {targetAverageUtilization: 80}
+  gateways:
+    istio-ingressgateway:
+      type: LoadBalancer
+      ports: [{name: http2, port: 80, targetPort: 8080}]
+      serviceAnnotations: {a: b}
+      loadBalancerIP: 1.2.3.4
+      loadBalancerSourceRanges: [10.0.0.0/8]
+      externalTrafficPolicy: Local
+      resources: {requests: {cpu: 100m}}
+      autoscaleEnabled: true
+      autoscaleMin: 1
+      autoscaleMax: 5
+      podAnnotations: {a: b}
+      secretVolumes: [{name: c, secretName: d, mountPath: /e}]
+      env: {X: 'y'}
+      nodeSelector: {disk: ssd}
+      zvpn: {enabled: true}
+      meshExpansionPorts: []
+      sds: {enabled: false}
+      debug: info
+      domain: ''
+      applicationPorts: ''
+  global:
+    arch: {amd64: 2}
+    mtls: {enabled: true, auto: true}
+    proxy: {accessLogFile: /dev/stdout, concurrency: 2}
+    outboundTrafficPolicy: {mode: ALLOW_ANY}
+    enableTracing: true
+    meshExpansion: {enabled: false}
+    k8sIngress: {enabled: false}
+    trustDomain: cluster.local
+    localityLbSetting: {enabled: true}
+    useMCP: false
+    oneNamespace: false
+    jwtPolicy: third-party-jwt
+    centralIstiod: false
+    defaultNodeSelector: {}
+    controlPlaneSecurityEnabled: true
+    disablePolicyChecks: true
+  telemetry:
+    v2:
+      metadataExchange: {wasmEnabled: false}
+      prometheus: {enabled: true, wasmEnabled: false}
+  sidecarInjectorWebhook:
+    objectSelector: {enabled: false}
+    injectLabel: istio-injection
+";
+
+    #[test]
+    fn an_overlay_makes_no_object_of_another_kind() {
+        let patch = |path: &str, value: &str| {
+            let overlay = json!({
+                "kind": "Deployment", "name": "istiod",
+                "patches": [{"path": path, "value": value}],
+            });
+            json!({"components": {"pilot": {"k8s": {"overlays": [overlay]}}}})
+        };
+        let at = "spec.components.pilot.k8s.overlays[0].patches[0]";
+        check_refused(None, patch("kind", "Pod"), &[at]);
+        check_refused(None, patch("apiVersion", "batch/v1"), &[at]);
+        check_refused(None, patch("spec.paused", "true"), &[]);
+    }
+
     #[test]
     fn what_was_wrong_before_stays_changeable() {
         let wrong = |more: Value| {

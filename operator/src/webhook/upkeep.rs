@@ -86,7 +86,7 @@ impl Upkeep {
         let name = &self.configuration;
         let api: Api<ValidatingWebhookConfiguration> = Api::all(self.client.clone());
         let found = api.get_opt(name).await;
-        let found = found.map_err(|source| self.failed(self.webhook(), "read", source))?;
+        let found = found.map_err(|source| failed(self.webhook(), "read", source))?;
         // Without one, nobody asks.
         let Some(configuration) = found else {
             return Ok(());
@@ -105,7 +105,7 @@ impl Upkeep {
         if let Some(patch) = self.trust(&configuration, authority.bundle()) {
             let params = PatchParams::apply(MANAGER).force();
             let patched = api.patch(name, &params, &Patch::Apply(&patch)).await;
-            patched.map_err(|source| self.failed(self.webhook(), "changed", source))?;
+            patched.map_err(|source| failed(self.webhook(), "changed", source))?;
             info!(webhook = %name, "Webhook configuration trusts this operator");
         }
         Ok(())
@@ -122,7 +122,7 @@ impl Upkeep {
         let name = format!("{}-webhook", self.configuration);
         let what = || format!("Secret {}/{name}", self.namespace);
         let found = api.get_opt(&name).await;
-        let found = found.map_err(|source| self.failed(what(), "read", source))?;
+        let found = found.map_err(|source| failed(what(), "read", source))?;
         let data = found.as_ref().and_then(|secret| secret.data.as_ref());
         let authority = match data.and_then(|data| Authority::read(data, now)) {
             Some(authority) if !authority.is_due(now) => return Ok(authority),
@@ -149,7 +149,7 @@ impl Upkeep {
                 api.patch(&name, &PatchParams::default(), &patch).await
             }
         };
-        written.map_err(|source| self.failed(what(), "written", source))?;
+        written.map_err(|source| failed(what(), "written", source))?;
         info!(secret = %name, "Webhook authority written");
         Ok(authority)
     }
@@ -195,13 +195,13 @@ impl Upkeep {
     fn webhook(&self) -> String {
         format!("ValidatingWebhookConfiguration {}", self.configuration)
     }
+}
 
-    fn failed(&self, what: String, done: &'static str, source: kube::Error) -> UpkeepError {
-        UpkeepError::Api {
-            what,
-            done,
-            source: Box::new(source),
-        }
+fn failed(what: String, done: &'static str, source: kube::Error) -> UpkeepError {
+    UpkeepError::Api {
+        what,
+        done,
+        source: Box::new(source),
     }
 }
 

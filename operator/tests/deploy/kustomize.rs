@@ -52,7 +52,12 @@ fn components_change_what_they_say() {
     };
     let built = build(
         &kubectl,
-        &["watch-all-namespaces", "single-replica", "namespace-scope"],
+        &[
+            "watch-all-namespaces",
+            "single-replica",
+            "namespace-scope",
+            "disruption-budget",
+        ],
     );
     let deployment = &only(&built, "Deployment").expect("there")["spec"];
     assert_eq!(deployment["replicas"], 1);
@@ -61,8 +66,10 @@ fn components_change_what_they_say() {
     let watched = env.iter().find(|entry| entry["name"] == "WATCH_NAMESPACE");
     assert_eq!(watched.expect("there").get("value"), Some(&Value::from("")));
     assert_eq!(env.len(), 9, "{env:?}");
-    assert!(only(&built, "PodDisruptionBudget").is_none());
-    assert_eq!(built.len(), manifest().len() - 3);
+    let budget = only(&built, "PodDisruptionBudget").expect("there");
+    let selected = &budget["spec"]["selector"]["matchLabels"];
+    assert_eq!(selected, &deployment["selector"]["matchLabels"]);
+    assert_eq!(built.len(), manifest().len() - 2 + 1);
 }
 
 #[test]

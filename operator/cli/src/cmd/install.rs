@@ -1,11 +1,14 @@
 //! `install` and `upgrade`: what the operator does for an IstioOperator, once and from here.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use anyhow::bail;
 use clap::Args;
 use ironsail_mesh::VERSION;
-use ironsail_operator::install::{Install, is_reconciled};
+use ironsail_operator::apply::selector::{RECREATE, consents};
+use ironsail_operator::install::Install;
+use ironsail_operator::plan::store;
 use ironsail_operator::plan::{Fresh, Owner};
 use ironsail_operator::value::text;
 use kube::Client;
@@ -15,6 +18,7 @@ use super::{plan, verify_install};
 use crate::cluster::{ClusterFlags, parse_duration};
 use crate::exit::Code;
 use crate::input::{self, ImageFlags, SpecFlags, Validation};
+use crate::meshes::operators;
 use crate::output::ask::confirm;
 use crate::output::progress::Progress;
 use crate::output::style::Style;
@@ -57,7 +61,7 @@ impl Flags {
         let fresh = plan::fresh(&object, &context, validation)?;
         let owner = input::owner(&object, cluster);
         if !self.force {
-            leave_to_operator(&client, &owner).await?;
+            leave_to_operator(&client, &owner, &fresh).await?;
         }
         if self.dry_run {
             let effect = plan::effect_of(&client, &owner, &fresh).await?;
@@ -68,7 +72,9 @@ impl Flags {
         if !self.skip_confirmation {
             confirm(&question(&object))?;
         }
-        self.install(&client, &owner, &fresh).await?;
+        let recreate = text(&object, &["metadata", "annotations", RECREATE]);
+        let recreate = consents(recreate.unwrap_or_default());
+        self.install(&client, &owner, &fresh, &recreate).await?;
         match self.verify {
             true => {
                 verify_install::check(&client, &fresh.plan.desired(&owner, &fresh.definitions))
@@ -78,12 +84,19 @@ impl Flags {
         }
     }
 
-    async fn install(&self, client: &Client, owner: &Owner, fresh: &Fresh) -> anyhow::Result<()> {
+    async fn install(
+        &self,
+        client: &Client,
+        owner: &Owner,
+        fresh: &Fresh,
+        recreate: &BTreeSet<String>,
+    ) -> anyhow::Result<()> {
         let install = Install {
             client,
             owner,
             fresh,
             limit: self.readiness_timeout,
+            recreate,
         };
         let mut progress = Progress::of_stdout();
         let outcome = install.run(|rollout| progress.show(rollout)).await;
@@ -98,12 +111,19 @@ impl Flags {
 }
 
 /// An operator would undo or repeat what is done here.
-async fn leave_to_operator(client: &Client, owner: &Owner) -> anyhow::Result<()> {
-    if is_reconciled(client, owner).await? {
-        bail!(
-            "IstioOperator {owner} is in the cluster, and its operator does this: use kubectl apply, \
-             or --force to go on"
-        );
+async fn leave_to_operator(client: &Client, owner: &Owner, fresh: &Fresh) -> anyhow::Result<()> {
+    for operator in operators(client).await? {
+        let accepted = store::load(client, &operator).await?;
+        let same = accepted.is_some_and(|accepted| {
+            let (theirs, ours) = (&accepted.plan, &fresh.plan);
+            theirs.revision == ours.revision && theirs.istio_namespace == ours.istio_namespace
+        });
+        if same || operator == *owner {
+            bail!(
+                "IstioOperator {operator} is in the cluster, and its operator does this: use kubectl \
+                 apply, or --force to go on"
+            );
+        }
     }
     Ok(())
 }
@@ -149,6 +169,8 @@ async fn warn_of_versions(client: &Client, fresh: &Fresh) -> anyhow::Result<()> 
 
 #[cfg(test)]
 mod tests {
+    use ironsail_operator::Context;
+    use ironsail_operator::plan::store::Accepted;
     use ironsail_operator::testing::FakeServer;
     use serde_json::json;
 
@@ -157,11 +179,16 @@ mod tests {
     #[tokio::test]
     async fn an_operators_mesh_is_left_to_it() {
         let server = FakeServer::default();
-        let owner = Owner {
+        let client = server.client();
+        let owner = |name: &str| Owner {
             namespace: "istio-system".into(),
-            name: "mesh".into(),
+            name: name.into(),
         };
-        leave_to_operator(&server.client(), &owner)
+        let fresh = |revision: &str| {
+            let object = json!({"kind": "IstioOperator", "spec": {"revision": revision}});
+            plan::fresh(&object, &Context::default(), Validation::Enforce).expect("valid")
+        };
+        leave_to_operator(&client, &owner("mesh"), &fresh(""))
             .await
             .expect("nobody's");
         let object = json!({"apiVersion": "install.istio.io/v1alpha1", "kind": "IstioOperator",
@@ -170,10 +197,28 @@ mod tests {
             "/apis/install.istio.io/v1alpha1/namespaces/istio-system/istiooperators",
             object,
         );
-        let error = leave_to_operator(&server.client(), &owner)
+        let error = leave_to_operator(&client, &owner("mesh"), &fresh(""))
             .await
             .expect_err("the operator's");
         assert!(error.to_string().contains("kubectl apply"), "{error}");
+        leave_to_operator(&client, &owner("other"), &fresh(""))
+            .await
+            .expect("not installed yet");
+        let accepted = Accepted {
+            plan: fresh("").plan,
+            rolled_out: true,
+            replaced: false,
+        };
+        store::record(&client, &owner("mesh"), &accepted)
+            .await
+            .expect("stored");
+        let error = leave_to_operator(&client, &owner("other"), &fresh(""))
+            .await
+            .expect_err("the same revision");
+        assert!(error.to_string().contains("istio-system/mesh"), "{error}");
+        leave_to_operator(&client, &owner("other"), &fresh("canary"))
+            .await
+            .expect("another revision");
     }
 
     #[test]

@@ -3,18 +3,20 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use clap::{Args, Subcommand};
 use ironsail_operator::bundle;
 use ironsail_operator::events::operator_resource;
+use ironsail_operator::plan::Owner;
 use ironsail_operator::setup::{Setup, apply_operator};
-use kube::api::{Api, DeleteParams, DynamicObject, ListParams};
-use kube::{Client, ResourceExt as _};
+use kube::Client;
+use kube::api::{Api, DeleteParams, DynamicObject};
 use tokio::time::{Instant, sleep};
 
 use crate::cluster::{ClusterFlags, parse_duration};
 use crate::exit::Code;
 use crate::input::{ImageFlags, SpecFlags};
+use crate::meshes::operators;
 use crate::output::ask::confirm;
 use crate::output::style::Style;
 use crate::output::{Format, stream};
@@ -190,8 +192,8 @@ impl DumpFlags {
 impl RemoveFlags {
     async fn run(&self, cluster: &ClusterFlags) -> anyhow::Result<()> {
         let client = cluster.connect().await?;
-        let meshes = meshes(&client).await?;
-        let names: Vec<String> = meshes.iter().map(title).collect();
+        let meshes = operators(&client).await?;
+        let names: Vec<String> = meshes.iter().map(ToString::to_string).collect();
         match (names.is_empty(), self.purge) {
             (true, _) => {}
             (false, true) => println!("These meshes will be removed:\n  {}", names.join("\n  ")),
@@ -220,58 +222,28 @@ impl RemoveFlags {
     }
 
     /// Deletes all IstioOperators, and waits until their operator has finished.
-    async fn remove_meshes(
-        &self,
-        client: &Client,
-        found: Vec<DynamicObject>,
-    ) -> anyhow::Result<()> {
+    async fn remove_meshes(&self, client: &Client, found: Vec<Owner>) -> anyhow::Result<()> {
         for mesh in &found {
-            let namespace = mesh.namespace().unwrap_or_default();
             let api: Api<DynamicObject> =
-                Api::namespaced_with(client.clone(), &namespace, &operator_resource());
-            match api
-                .delete(&mesh.name_any(), &DeleteParams::background())
-                .await
-            {
+                Api::namespaced_with(client.clone(), &mesh.namespace, &operator_resource());
+            match api.delete(&mesh.name, &DeleteParams::background()).await {
                 Ok(_) => {}
                 Err(kube::Error::Api(answer)) if answer.code == 404 => {}
-                Err(error) => return Err(error).with_context(|| title(mesh)),
+                Err(error) => return Err(error).with_context(|| mesh.to_string()),
             }
         }
         let begin = Instant::now();
-        loop {
-            let left = meshes(client).await?;
-            let Some(first) = left.first() else {
-                return Ok(());
-            };
+        while let Some(first) = operators(client).await?.first() {
             if begin.elapsed() >= self.timeout {
-                anyhow::bail!(
-                    "IstioOperator {} is not removed after {:?}",
-                    title(first),
+                bail!(
+                    "IstioOperator {first} is not removed after {:?}",
                     self.timeout
                 );
             }
             sleep(PAUSE).await;
         }
+        Ok(())
     }
-}
-
-/// All IstioOperators; none where the cluster doesn't have the kind.
-async fn meshes(client: &Client) -> anyhow::Result<Vec<DynamicObject>> {
-    let api: Api<DynamicObject> = Api::all_with(client.clone(), &operator_resource());
-    match api.list(&ListParams::default()).await {
-        Ok(list) => Ok(list.items),
-        Err(kube::Error::Api(answer)) if answer.code == 404 => Ok(Vec::new()),
-        Err(error) => Err(error).context("IstioOperators can't be listed"),
-    }
-}
-
-fn title(mesh: &DynamicObject) -> String {
-    format!(
-        "{}/{}",
-        mesh.namespace().unwrap_or_default(),
-        mesh.name_any()
-    )
 }
 
 #[cfg(test)]

@@ -1,8 +1,9 @@
 //! `plan`: what applying an IstioOperator would do, before anybody does it.
 
 use clap::Args;
+use ironsail_operator::adopt::contact::{Contact, Stranger};
 use ironsail_operator::plan::live::{Effect, effect};
-use ironsail_operator::plan::{Fresh, Owner, Plan};
+use ironsail_operator::plan::{Fresh, Owner, Plan, store};
 use ironsail_operator::{Context, bundle};
 use k8s_openapi::api::apps::v1::Deployment;
 use kube::{Api, Client};
@@ -42,6 +43,15 @@ impl Flags {
         let context = context(&self.images, client.as_ref()).await?;
         let fresh = fresh(&object, &context, Validation::Enforce)?;
         let owner = input::owner(&object, cluster);
+        if let Some(client) = &client
+            && let Some(adopted) = adopted(client, &owner, &object, &fresh.plan).await?
+        {
+            match self.output {
+                Some(format) => print!("{}", format.write(&document(&adopted, &owner, None))?),
+                None => print!("{}", adoption_text(&adopted, &owner)),
+            }
+            return Ok(Code::Ok);
+        }
         let effect = match &client {
             Some(client) => Some(effect_of(client, &owner, &fresh).await?),
             None => None,
@@ -112,6 +122,48 @@ fn environment(deployment: &Deployment, name: &str) -> Option<String> {
 pub async fn effect_of(client: &Client, owner: &Owner, fresh: &Fresh) -> anyhow::Result<Effect> {
     let desired = fresh.plan.desired(owner, &fresh.definitions);
     Ok(effect(client, owner, &desired).await?)
+}
+
+/// The plan of what is there, if applying the object would take that over.
+async fn adopted(
+    client: &Client,
+    owner: &Owner,
+    object: &Value,
+    fresh: &Plan,
+) -> anyhow::Result<Option<Plan>> {
+    if store::load(client, owner).await?.is_some() {
+        return Ok(None);
+    }
+    let annotations = &object["metadata"]["annotations"];
+    let annotations = serde_json::from_value(annotations.clone()).unwrap_or_default();
+    let stranger = Stranger {
+        client,
+        owner,
+        annotations: &annotations,
+    };
+    Ok(match stranger.meet(fresh).await? {
+        Contact::Adopted(plan) => Some(plan),
+        Contact::Nothing | Contact::Found(_) => None,
+    })
+}
+
+fn adoption_text(plan: &Plan, owner: &Owner) -> String {
+    let mut text = format!(
+        "{owner} takes over {} objects of version {} as they are; nothing but labels and annotations of \
+         their metadata would change.\n",
+        plan.objects.len(),
+        plan.renderer
+    );
+    let adopted = plan.adopted.clone().unwrap_or_default();
+    for release in &adopted.releases {
+        text.push_str(&format!("  from the Helm release {release}\n"));
+    }
+    for key in &adopted.left {
+        text.push_str(&format!(
+            "  {key} is left alone: it grants what its writer may not do\n"
+        ));
+    }
+    text
 }
 
 fn document(plan: &Plan, owner: &Owner, effect: Option<&Effect>) -> Value {
@@ -209,14 +261,16 @@ pub fn effect_text(effect: &Effect, style: Style) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
     use std::time::Duration;
 
+    use ironsail_operator::adopt::ADOPT;
     use ironsail_operator::events::Events;
     use ironsail_operator::install::Install;
     use ironsail_operator::keep::Keeper;
     use ironsail_operator::metrics::Metrics;
     use ironsail_operator::reconcile::{Config, Reconciler};
-    use ironsail_operator::testing::FakeServer;
+    use ironsail_operator::testing::{FakeServer, Installer};
 
     use super::*;
 
@@ -262,6 +316,41 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn an_adoption_is_an_empty_plan() {
+        let server = FakeServer::default();
+        let stock = Context {
+            hub: "docker.io/istio".into(),
+            tag: "1.24.1".into(),
+            ..Context::default()
+        };
+        let mut rendered = ironsail_operator::render(&json!({"profile": "minimal"}), &stock);
+        let objects = rendered.as_mut().map(|rendered| &mut rendered.objects);
+        let objects = objects.expect("valid");
+        objects.retain(|object| !object.is_definition());
+        server.install_by(&Installer::helm("istio-system", "istiod"), objects);
+        let client = server.client();
+        let mut object = object(json!({"profile": "minimal"}));
+        let context = Context::default();
+        let fresh = fresh(&object, &context, Validation::Enforce).expect("valid");
+        let owner = input::owner(&object, &ClusterFlags::default());
+        let plan = adopted(&client, &owner, &object, &fresh.plan).await;
+        assert_eq!(plan.expect("answers"), None, "only on request");
+        object["metadata"]["annotations"] = json!({ADOPT: "true"});
+        let plan = adopted(&client, &owner, &object, &fresh.plan).await;
+        let text = adoption_text(&plan.expect("answers").expect("adopted"), &owner);
+        let count = objects.len();
+        assert_eq!(
+            text,
+            format!(
+                "istio-system/mesh takes over {count} objects of version 1.32.0 as they are; nothing but \
+                 labels and annotations of their metadata would change.\n  from the Helm release \
+                 istio-system/istiod\n"
+            )
+        );
+        assert_eq!(server.take_writes(), []);
+    }
+
+    #[tokio::test]
     async fn a_first_plan_creates_everything() {
         let server = FakeServer::default();
         let (fresh, owner, effect) = planned(&server, json!({"profile": "minimal"})).await;
@@ -300,6 +389,7 @@ mod tests {
             owner: &owner,
             fresh: &fresh,
             limit: Duration::from_secs(60),
+            recreate: &BTreeSet::new(),
         };
         tokio::select! {
             done = install.run(|_| {}) => drop(done.expect("installed")),

@@ -5,9 +5,10 @@ use std::path::PathBuf;
 
 use anyhow::bail;
 use clap::Args;
-use ironsail_operator::install::is_reconciled;
+use ironsail_operator::delete::GivenUp;
 use ironsail_operator::plan::Owner;
-use ironsail_operator::uninstall::{Scope, Victim, delete};
+use ironsail_operator::share::is_reconciled;
+use ironsail_operator::uninstall::{Scope, Victim, delete, forget};
 use kube::Client;
 
 use crate::cluster::ClusterFlags;
@@ -76,10 +77,21 @@ impl Flags {
         }
         let style = Style::of_stdout();
         for victim in &victims {
-            if delete(&client, victim).await? {
-                println!("{}", style.good(&format!("{} removed", victim.key)));
+            match delete(&client, &scope, victim).await? {
+                GivenUp::Deleted => println!("{}", style.good(&format!("{} removed", victim.key))),
+                GivenUp::HandedOver(heir) => {
+                    println!(
+                        "{}",
+                        style.good(&format!(
+                            "{} left to {heir}, which wants it too",
+                            victim.key
+                        ))
+                    );
+                }
+                GivenUp::Gone => {}
             }
         }
+        forget(&client, &scope, &victims).await?;
         println!("{}", style.good("Uninstall complete"));
         Ok(Code::Ok)
     }

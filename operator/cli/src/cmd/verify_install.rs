@@ -2,18 +2,17 @@
 
 use anyhow::bail;
 use clap::Args;
+use ironsail_operator::Context;
 use ironsail_operator::object::Manifest;
-use ironsail_operator::plan::Owner;
 use ironsail_operator::plan::store;
 use ironsail_operator::verify::{Verdict, verify};
-use ironsail_operator::{Context, events};
-use kube::api::{Api, DynamicObject, ListParams};
-use kube::{Client, ResourceExt as _};
+use kube::Client;
 
 use super::plan;
 use crate::cluster::ClusterFlags;
 use crate::exit::Code;
 use crate::input::{self, ImageFlags, SpecFlags, Validation};
+use crate::meshes::operators;
 use crate::output::style::Style;
 
 #[derive(Args)]
@@ -27,35 +26,29 @@ pub struct Flags {
 impl Flags {
     pub async fn run(self, cluster: &ClusterFlags) -> anyhow::Result<Code> {
         let client = cluster.connect().await?;
+        let object = self.spec.object()?;
+        let owner = input::owner(&object, cluster);
         let described = !self.spec.filename.is_empty() || !self.spec.set.is_empty();
         if !described {
-            let installed = self.accepted(&client).await?;
+            let mut installed = self.accepted(&client).await?;
+            if store::is_installed(&client, &owner).await?
+                && let Some(recorded) = store::load(&client, &owner).await?
+            {
+                installed.extend(recorded.plan.desired(&owner, &[]));
+            }
             if !installed.is_empty() {
                 return check(&client, &installed).await;
             }
         }
-        let object = self.spec.object()?;
         let context: Context = plan::context(&self.images, Some(&client)).await?;
         let fresh = plan::fresh(&object, &context, Validation::Enforce)?;
-        let owner = input::owner(&object, cluster);
         check(&client, &fresh.plan.desired(&owner, &fresh.definitions)).await
     }
 
     /// Objects of the plans that operators of the cluster accepted.
     async fn accepted(&self, client: &Client) -> anyhow::Result<Vec<Manifest>> {
-        let api: Api<DynamicObject> = Api::all_with(client.clone(), &events::operator_resource());
-        let operators = match api.list(&ListParams::default()).await {
-            Ok(list) => list.items,
-            // The cluster doesn't have the kind.
-            Err(kube::Error::Api(answer)) if answer.code == 404 => Vec::new(),
-            Err(error) => return Err(error.into()),
-        };
         let mut objects = Vec::new();
-        for operator in operators {
-            let owner = Owner {
-                namespace: operator.namespace().unwrap_or_default(),
-                name: operator.name_any(),
-            };
+        for owner in operators(client).await? {
             let Some(accepted) = store::load(client, &owner).await? else {
                 bail!("IstioOperator {owner} has no accepted plan yet");
             };

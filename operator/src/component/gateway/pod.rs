@@ -154,7 +154,12 @@ fn container(gateway: &GatewayInstance<'_>) -> Container {
     let global = &gateway.global;
     let variant = &global.proxy.variant;
     Container {
-        image: Some(global.image(&global.proxy.image, &values.hub, &values.tag, variant)),
+        image: Some(global.image(
+            (&global.proxy.image, "proxyv2"),
+            &values.hub,
+            &values.tag,
+            variant,
+        )),
         args: Some(arguments(gateway)),
         readiness_probe: Some(Probe {
             failure_threshold: Some(30),

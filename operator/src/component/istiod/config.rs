@@ -100,7 +100,7 @@ fn gateway_class(pilot: &Pilot<'_>, class: &str, kinds: &Map<String, Value>, sin
 }
 
 fn yaml(value: &Value) -> String {
-    serde_yaml_ng::to_string(&sorted(value)).expect("a JSON document can be written as YAML")
+    crate::yaml::to_string(&sorted(value))
 }
 
 fn mesh_data(pilot: &Pilot<'_>) -> Vec<(&'static str, String)> {
@@ -233,8 +233,7 @@ fn injection_config(pilot: &Pilot<'_>) -> String {
         document["templates"] = json!(with_shipped(&injector.templates));
         ""
     };
-    let text = serde_yaml_ng::to_string(&document).expect("a JSON document can be written as YAML");
-    format!("{comment}{text}")
+    format!("{comment}{}", crate::yaml::to_string(&document))
 }
 
 /// The shipped templates and the user's; the user's replace those of the same name.

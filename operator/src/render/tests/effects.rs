@@ -47,6 +47,11 @@ fn pilot(values: Value) -> Value {
     json!({"pilot": values})
 }
 
+fn merged(mut values: Value, more: Value) -> Value {
+    crate::value::merge(&mut values, &more);
+    values
+}
+
 const IMAGE: &str = "/spec/template/spec/containers/0/image";
 const PULL: &str = "/spec/template/spec/containers/0/imagePullPolicy";
 
@@ -64,6 +69,10 @@ fn images() {
         (global(json!({"proxy": {"variant": "debug"}})), INGRESS, IMAGE, json!("docker.io/istio/proxyv2:1.32.0-debug")),
         (global(json!({"proxy": {"image": "r.example/x:1"}})), INGRESS, IMAGE, json!("r.example/x:1")),
         (pilot(json!({"image": "r.example/x:1"})), ISTIOD, IMAGE, json!("r.example/x:1")),
+        (merged(global(json!({"hub": "h"})), pilot(json!({"image": ""}))), ISTIOD, IMAGE, json!("h/pilot:1.32.0")),
+        (global(json!({"hub": "h", "proxy": {"image": ""}})), INGRESS, IMAGE, json!("h/proxyv2:1.32.0")),
+        (merged(global(json!({"hub": "h"})), json!({"cni": {"image": ""}})), CNI, IMAGE, json!("h/install-cni:1.32.0")),
+        (merged(global(json!({"hub": "h"})), json!({"ztunnel": {"image": ""}})), ZTUNNEL, IMAGE, json!("h/ztunnel:1.32.0")),
         (pilot(json!({"hub": "p", "tag": "3", "variant": "v"})), ISTIOD, IMAGE, json!("p/pilot:3-v")),
         (json!({"cni": {"hub": "c", "tag": "3", "image": "i", "variant": "v"}}), CNI, IMAGE, json!("c/i:3-v")),
         (json!({"ztunnel": {"hub": "z", "tag": "3", "image": "i"}}), ZTUNNEL, IMAGE, json!("z/i:3")),

@@ -88,4 +88,5 @@ fn old_control_planes_are_warned_of() {
         let found = warnings(json!({"hub": "docker.io/istio", "tag": tag}));
         assert_eq!(found.contains("1.25 or newer"), warned, "{tag}: {found}");
     }
+    assert_eq!(warnings(json!({"tag": "1.24.6"})), "");
 }
