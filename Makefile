@@ -16,6 +16,14 @@ NODE := $(CACHE)/bin/ironsail-node
 IMAGES := $(CACHE)/images
 PROGRAMS := -p ironsail-operator -p ironsail-cli -p ironsail-controlplane -p ironsail-proxy -p ironsail-apps -p ironsail-e2e
 
+# REPRODUCIBLE=1: programs that do not tell where they were built. Flags of the configuration are added to those of the repository.
+CARGO_HOME ?= $(HOME)/.cargo
+NEUTRAL := --config 'target.$(TARGET).rustflags=["--remap-path-prefix=$(CURDIR)=/src","--remap-path-prefix=$(CARGO_HOME)=/cargo","--remap-path-prefix=$(CARGO_TARGET_DIR)=/target"]'
+ifdef REPRODUCIBLE
+export SOURCE_DATE_EPOCH ?= 0
+export CFLAGS += -ffile-prefix-map=$(CURDIR)=/src -ffile-prefix-map=$(CARGO_HOME)=/cargo -ffile-prefix-map=$(CARGO_TARGET_DIR)=/target
+endif
+
 # What building needs, and what the one-node Kubernetes needs.
 BUILD_PACKAGES := mold gcc libc6-dev cmake make
 NODE_PACKAGES := jq containerd runc containernetworking-plugins nftables conntrack iproute2 util-linux ca-certificates
@@ -54,12 +62,34 @@ bench-tools:
 test-tools:
 	@$(call install,nftables iproute2)
 
+# Helm and promtool, unpacked into the cache: neither is a service here.
+HELM := helm.sh/helm/v3/cmd/helm@v3.19.0
+
+.PHONY: deploy-tools
+deploy-tools:
+	@mkdir -p $(CACHE)/bin
+	[ -x $(CACHE)/bin/helm ] || GOBIN=$(CACHE)/bin go install $(HELM)
+	if [ ! -x $(CACHE)/bin/promtool ]; then
+	  unpacked=$$(mktemp -d)
+	  trap 'rm -rf "$$unpacked"' EXIT
+	  (cd "$$unpacked" && apt-get download -qq prometheus && dpkg -x prometheus_*.deb .)
+	  install "$$unpacked/usr/bin/promtool" $(CACHE)/bin/
+	fi
+
+.PHONY: deploy-test
+deploy-test: tools deploy-tools ## chart, kustomize base and monitoring, with helm, kubectl and promtool
+	REQUIRE_TOOLS=1 cargo test -p ironsail-operator --test deploy
+
+.PHONY: manifests
+manifests: tools ## write what below deploy is made from the operator
+	cargo run -q -p ironsail-operator -- dump --write deploy
+
 .PHONY: build
 build: tools ## release builds of all programs
-	cargo build --release $(PROGRAMS)
+	cargo build --release $(PROGRAMS) $(if $(REPRODUCIBLE),$(NEUTRAL))
 
 .PHONY: images
-images: build ## image archives of all programs in the cache
+images: build ## image archives of all programs in the cache, and what is in them
 	$(RELEASE)/images build --from $(RELEASE) --out $(IMAGES) --tag $(TAG)
 
 .PHONY: node
@@ -95,7 +125,7 @@ e2e: images $(if $(KUBECONFIG),,node) ## tests on a real Kubernetes ($$KUBECONFI
 	cargo test --workspace --test e2e -- --test-threads=1 --nocapture
 
 .PHONY: test
-test: lint unit e2e ## what continuous integration runs
+test: lint unit e2e deploy-test ## what continuous integration runs
 
 .PHONY: bench
 bench: tools bench-tools ## CPU, memory and times beside Envoy and nginx, in ratios of one run

@@ -2,7 +2,6 @@
 
 mod configuration;
 mod inject;
-mod review;
 mod validate;
 
 use std::sync::Arc;

@@ -4,7 +4,7 @@
 //! and registry tools push.
 
 use std::fs;
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
@@ -122,12 +122,21 @@ impl Image {
         Ok(path)
     }
 
-    fn layer(&self, from: &Path) -> anyhow::Result<Vec<u8>> {
+    /// SHA-256 of the program.
+    ///
+    /// # Errors
+    /// It is not built.
+    pub fn digest(&self, from: &Path) -> anyhow::Result<String> {
+        Ok(hex(&Sha256::digest(self.program(from)?)))
+    }
+
+    fn program(&self, from: &Path) -> anyhow::Result<Vec<u8>> {
         let binary = from.join(self.binary);
-        let mut content = Vec::new();
-        fs::File::open(&binary)
-            .with_context(|| format!("{} is not built", binary.display()))?
-            .read_to_end(&mut content)?;
+        fs::read(&binary).with_context(|| format!("{} is not built", binary.display()))
+    }
+
+    fn layer(&self, from: &Path) -> anyhow::Result<Vec<u8>> {
+        let content = self.program(from)?;
         let mut archive = Archive::new(Vec::new());
         for directory in [
             "etc/",
@@ -209,19 +218,26 @@ fn hex(bytes: &[u8]) -> String {
 mod tests {
     use super::*;
 
+    /// Files of another time, mode and place are the same input.
     #[test]
     fn the_same_input_gives_the_same_bytes() {
-        let from = tempfile::tempdir().expect("a directory");
+        use std::os::unix::fs::PermissionsExt;
         let image = &IMAGES[2];
-        fs::write(from.path().join(image.binary), b"binary").expect("written");
-        let write = || {
+        let write = |mode: u32, modified: u64| {
+            let from = tempfile::tempdir().expect("a directory");
+            let binary = from.path().join(image.binary);
+            fs::write(&binary, b"binary").expect("written");
+            let file = fs::File::open(&binary).expect("readable");
+            let time = std::time::UNIX_EPOCH + std::time::Duration::from_secs(modified);
+            file.set_modified(time).expect("set");
+            fs::set_permissions(&binary, fs::Permissions::from_mode(mode)).expect("set");
             let out = tempfile::tempdir().expect("a directory");
             let path = image
                 .write(from.path(), out.path(), &image.reference("hub/", "1"))
                 .expect("an archive");
             fs::read(path).expect("readable")
         };
-        assert_eq!(write(), write());
+        assert_eq!(write(0o700, 1), write(0o644, 1_000_000));
     }
 
     #[test]

@@ -10,6 +10,7 @@ pub mod kubectl;
 pub mod mesh;
 pub mod namespace;
 pub mod resource;
+pub mod sbom;
 pub mod traffic;
 pub mod wait;
 

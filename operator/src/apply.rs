@@ -8,19 +8,25 @@
 pub mod fingerprint;
 pub mod follow;
 pub mod memory;
+mod newer;
+pub mod selector;
 mod step;
+
+use std::collections::BTreeSet;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Client;
 use kube::api::{Api, DynamicObject, Patch, PatchParams};
 use serde_json::Value;
 
+use crate::delete;
 use crate::object::{Kind, Manifest, ObjectKey};
 use crate::plan::Owner;
 use crate::share;
 use crate::value::set;
 use fingerprint::{Fingerprint, changed_by, is_applied_by};
 use memory::{Left, Memory};
+use selector::Reselection;
 use step::{Claimant, Step};
 
 /// Field manager of everything the operator applies.
@@ -44,6 +50,10 @@ pub enum Outcome {
     /// Another IstioOperator holds it and wants it otherwise; nothing was written.
     Taken {
         by: Owner,
+    },
+    /// It would have to be deleted and made anew, which nobody allowed; nothing was written.
+    Immutable {
+        change: Reselection,
     },
     /// Something that is not an IstioOperator's does the same already; nothing was written.
     Overlaps {
@@ -102,6 +112,8 @@ pub struct Applier<'a> {
     pub memory: &'a mut Memory,
     /// Whether the control plane serves, so that it may take over from another one.
     pub serves: bool,
+    /// Workloads that may be deleted and made anew, as [`selector::consent`] names them.
+    pub recreate: &'a BTreeSet<String>,
 }
 
 impl Applier<'_> {
@@ -134,6 +146,15 @@ impl Applier<'_> {
             Step::Leave(outcome, live) => (outcome, *live),
             Step::Create { ca_bundle } => {
                 let created = create(&api, desired, ca_bundle).await;
+                (Outcome::Created, created.map_err(fail)?)
+            }
+            Step::Apply(live) if let Some(change) = forbidden(desired, &live) => {
+                if !self.recreate.contains(&selector::consent(desired)) {
+                    return Ok(Outcome::Immutable { change });
+                }
+                let uid = live.metadata.uid.as_deref().unwrap_or_default();
+                delete::one(self.client, desired.kind(), &key, uid).await?;
+                let created = create(&api, desired, None).await;
                 (Outcome::Created, created.map_err(fail)?)
             }
             Step::Apply(live) => {
@@ -191,6 +212,11 @@ impl Applier<'_> {
         let applied = send(api, desired, &live, false).await?;
         Ok((Outcome::Updated { by }, Some(applied)))
     }
+}
+
+/// A change of a selector that the API server would refuse.
+fn forbidden(desired: &Manifest, live: &DynamicObject) -> Option<Reselection> {
+    selector::forbidden(desired, &live.data)
 }
 
 /// Applies what is not there yet. Webhooks that would be refused until their control plane has

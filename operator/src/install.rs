@@ -1,6 +1,7 @@
 //! Installing without a running operator: the operator's own rollout, once, until everything is
 //! ready.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use kube::Client;
@@ -81,6 +82,7 @@ impl Install<'_> {
         let desired = plan.desired(self.owner, &self.fresh.definitions);
         self.ensure_namespace().await?;
         let (mut memory, mut patience) = (Memory::default(), Patience::default());
+        let recreate = BTreeSet::new();
         let mut failures = 0;
         loop {
             let seen = self.look().await?;
@@ -91,6 +93,7 @@ impl Install<'_> {
                 patience: &mut patience,
                 limit: self.limit,
                 in_order: true,
+                recreate: &recreate,
             };
             let rollout = rolling.run(&plan.components, &desired).await;
             tell(&rollout);

@@ -31,12 +31,14 @@ pub mod settings;
 pub mod setup;
 pub mod share;
 pub mod status;
+pub mod tag;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 pub mod uninstall;
 pub mod value;
 pub mod values;
 pub mod verify;
+pub mod webhook;
 pub mod yaml;
 
 pub use render::{Context, Rendered, render, render_object};

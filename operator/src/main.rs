@@ -30,7 +30,7 @@ enum Action {
     /// Print what would be applied for an IstioOperator.
     Render(RenderFlags),
     /// Print the manifest that installs the operator.
-    Dump(ImageFlags),
+    Dump(DumpFlags),
     /// Print the version.
     Version(VersionFlags),
 }
@@ -59,6 +59,15 @@ impl ImageFlags {
 }
 
 #[derive(Args)]
+struct DumpFlags {
+    /// Write it, and what else is made from the same objects, below this directory.
+    #[arg(long)]
+    write: Option<PathBuf>,
+    #[command(flatten)]
+    images: ImageFlags,
+}
+
+#[derive(Args)]
 struct ServerFlags {
     /// Address to serve metrics and probes on.
     #[arg(long, default_value = "0.0.0.0")]
@@ -66,6 +75,12 @@ struct ServerFlags {
     /// Port to serve metrics and probes on.
     #[arg(long, default_value_t = bundle::PORT)]
     monitoring_port: u16,
+    /// Port to serve the admission webhook on; 0 serves none.
+    #[arg(long, default_value_t = bundle::WEBHOOK_PORT)]
+    webhook_port: u16,
+    /// Name of the ValidatingWebhookConfiguration that calls this operator.
+    #[arg(long, env = "WEBHOOK_CONFIGURATION", default_value = bundle::NAME)]
+    webhook_configuration: String,
     /// IstioOperators that are reconciled at the same time.
     #[arg(long, default_value_t = 4)]
     max_concurrent_reconciles: u16,
@@ -132,6 +147,8 @@ impl ServerFlags {
             service_account: given(self.service_account),
             lease_namespace: given(self.leader_election_namespace),
             renew_deadline: self.renew_deadline,
+            webhook: (self.webhook_port != 0).then(|| format!("0.0.0.0:{}", self.webhook_port)),
+            webhook_configuration: self.webhook_configuration,
         }
     }
 }
@@ -162,10 +179,7 @@ fn main() -> ExitCode {
     let outcome = match Command::parse().action {
         Action::Server(flags) => serve(*flags),
         Action::Render(flags) => render(flags),
-        Action::Dump(images) => {
-            print!("{}", bundle::manifest(&images.context()));
-            Ok(())
-        }
+        Action::Dump(flags) => dump(flags),
         Action::Version(flags) => Format::from_flags(flags.short, &flags.output)
             .map(|format| version::print("operator", format))
             .map_err(|message| anyhow!(message)),
@@ -189,6 +203,22 @@ fn serve(flags: ServerFlags) -> anyhow::Result<()> {
         .enable_all()
         .build()?;
     runtime.block_on(server::run(flags.settings()))?;
+    Ok(())
+}
+
+fn dump(flags: DumpFlags) -> anyhow::Result<()> {
+    let context = flags.images.context();
+    let Some(directory) = flags.write else {
+        print!("{}", bundle::manifest(&context));
+        return Ok(());
+    };
+    for (path, text) in bundle::files(&context) {
+        let path = directory.join(path);
+        if let Some(parent) = path.parent() {
+            std::fs::create_dir_all(parent).with_context(|| parent.display().to_string())?;
+        }
+        std::fs::write(&path, text).with_context(|| path.display().to_string())?;
+    }
     Ok(())
 }
 

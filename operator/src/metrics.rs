@@ -1,19 +1,33 @@
 //! Metrics under the names of the peer's last operator.
 
+use std::collections::HashMap;
+
+use ironsail_crds::operator::{IstioOperatorStatus, Status};
 use ironsail_mesh::VERSION;
+use prometheus::core::Collector as _;
+use prometheus::proto::MetricFamily;
 use prometheus::{
     Encoder as _, IntCounter, IntCounterVec, IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
+use crate::plan::Owner;
+
 const PREFIX: &str = "istio_install_operator_";
+/// Labels of what is about one IstioOperator; `namespace` and `name` would be taken for the pod's.
+const NAMESPACE: &str = "resource_namespace";
+const NAME: &str = "resource";
 
 /// All metrics of the operator; clones count together.
 #[derive(Clone)]
 pub struct Metrics {
     registry: Registry,
     pub reconcile_requests: IntCounter,
+    /// Reconciliations that failed and are retried.
+    pub reconcile_errors: IntCounter,
     /// Errors of the watch of IstioOperators.
     pub get_cr_errors: IntCounter,
+    /// Profiles that could not be merged with a spec.
+    pub cr_merge_failures: IntCounter,
     pub cr_deletions: IntCounter,
     pub cr_validation_errors: IntCounter,
     /// By component.
@@ -21,6 +35,10 @@ pub struct Metrics {
     pub render_errors: IntCounter,
     /// Overlays and settings that had no effect.
     pub patch_errors: IntCounter,
+    /// Settings of older versions that were found in specs.
+    pub legacy_paths: IntCounter,
+    /// How often what is remembered of an object was dropped.
+    pub cache_flushes: IntCounter,
     /// By kind and revision.
     pub owned: IntGaugeVec,
     /// By kind and revision, like the following.
@@ -28,6 +46,10 @@ pub struct Metrics {
     pub updated: IntCounterVec,
     pub deleted: IntCounterVec,
     pub pruned: IntCounterVec,
+    /// By namespace, name and condition; only the leader has them, and the following.
+    conditions: IntGaugeVec,
+    /// By namespace, name and component.
+    components: IntGaugeVec,
 }
 
 impl Default for Metrics {
@@ -55,6 +77,16 @@ impl Metrics {
                 "get_cr_error_total",
                 "Errors of the watch of IstioOperator objects.",
             ),
+            reconcile_errors: counter(
+                &registry,
+                "reconcile_error_total",
+                "Reconciliations that failed and are retried.",
+            ),
+            cr_merge_failures: counter(
+                &registry,
+                "cr_merge_failure_total",
+                "IstioOperator objects whose profile could not be merged.",
+            ),
             cr_deletions: counter(
                 &registry,
                 "cr_deletion_total",
@@ -81,6 +113,28 @@ impl Metrics {
                 "manifest_patch_error_total",
                 "Settings and overlays of components that had no effect.",
             ),
+            legacy_paths: counter(
+                &registry,
+                "legacy_path_translation_total",
+                "Settings of older versions that were found.",
+            ),
+            cache_flushes: counter(
+                &registry,
+                "cache_flush_total",
+                "How often what is remembered of an IstioOperator object was dropped.",
+            ),
+            conditions: gauge(
+                &registry,
+                "cr_condition",
+                "Whether a condition of an IstioOperator object holds.",
+                &[NAMESPACE, NAME, "condition"],
+            ),
+            components: gauge(
+                &registry,
+                "cr_component_healthy",
+                "Whether a component of an IstioOperator object is installed and ready.",
+                &[NAMESPACE, NAME, "component"],
+            ),
             owned: gauge(
                 &registry,
                 "owned_resource_total",
@@ -96,6 +150,48 @@ impl Metrics {
             pruned: resources("resource_prune_total", "Objects deleted because unwanted."),
             registry,
         }
+    }
+
+    /// Shows the state of an object.
+    pub fn show(&self, owner: &Owner, status: &IstioOperatorStatus) {
+        let set = |gauge: &IntGaugeVec, of: &str, holds: bool| {
+            let labels = [&*owner.namespace, &*owner.name, of];
+            gauge.with_label_values(&labels).set(i64::from(holds));
+        };
+        for condition in &status.conditions {
+            let holds = condition.status == "True";
+            set(&self.conditions, &condition.type_, holds);
+        }
+        for (component, state) in &status.component_status {
+            let healthy = state.status == Status::Healthy;
+            set(&self.components, component, healthy);
+        }
+    }
+
+    /// Forgets the state of an object.
+    pub fn hide(&self, owner: &Owner) {
+        for gauge in [&self.conditions, &self.components] {
+            let families = gauge.collect();
+            for metric in families.iter().flat_map(MetricFamily::get_metric) {
+                let labels: HashMap<&str, &str> = metric
+                    .get_label()
+                    .iter()
+                    .map(|label| (label.name(), label.value()))
+                    .collect();
+                if labels.get(NAMESPACE) == Some(&&*owner.namespace)
+                    && labels.get(NAME) == Some(&&*owner.name)
+                {
+                    // Nobody else removes it.
+                    let _ = gauge.remove(&labels);
+                }
+            }
+        }
+    }
+
+    /// Forgets the state of all objects: another process leads.
+    pub fn hide_all(&self) {
+        self.conditions.reset();
+        self.components.reset();
     }
 
     /// All metrics in the text format of Prometheus.
@@ -141,21 +237,75 @@ fn gauge(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> IntGau
 mod tests {
     use super::*;
 
+    /// Names of the peer's last operator.
+    const NAMES: [&str; 16] = [
+        "version",
+        "reconcile_request_total",
+        "get_cr_error_total",
+        "cr_merge_failure_total",
+        "cr_deletion_total",
+        "cr_validation_error_total",
+        "render_manifest_total",
+        "owned_resource_total",
+        "resource_creation_total",
+        "resource_update_total",
+        "resource_deletion_total",
+        "resource_prune_total",
+        "manifest_patch_error_total",
+        "manifest_render_error_total",
+        "legacy_path_translation_total",
+        "cache_flush_total",
+    ];
+
     #[test]
     fn names_are_those_of_the_peer() {
         let metrics = Metrics::new();
-        metrics.reconcile_requests.inc();
-        metrics
-            .created
-            .with_label_values(&["Service", "default"])
-            .inc();
+        let labels = ["Service", "default"];
+        for family in [
+            &metrics.created,
+            &metrics.updated,
+            &metrics.deleted,
+            &metrics.pruned,
+        ] {
+            family.with_label_values(&labels).inc();
+        }
+        metrics.owned.with_label_values(&labels).set(1);
+        metrics.rendered.with_label_values(&["Pilot"]).inc();
         let text = metrics.text();
+        for name in NAMES {
+            assert!(
+                text.contains(&format!("# TYPE {PREFIX}{name} ")),
+                "{name} is not in\n{text}"
+            );
+        }
         for line in [
-            "istio_install_operator_reconcile_request_total 1",
             "istio_install_operator_resource_creation_total{kind=\"Service\",revision=\"default\"} 1",
             &format!("istio_install_operator_version{{version=\"{VERSION}\"}} 1"),
         ] {
             assert!(text.contains(line), "{line} is not in\n{text}");
         }
+    }
+
+    #[test]
+    fn conditions_are_shown_while_an_object_is_there() {
+        use crate::status::{Observed, derive};
+        let metrics = Metrics::new();
+        let now = k8s_openapi::jiff::Timestamp::UNIX_EPOCH;
+        let status = derive(None, &Observed::default(), now);
+        let owner = |name: &str| Owner {
+            namespace: "istio-system".to_owned(),
+            name: name.to_owned(),
+        };
+        metrics.show(&owner("a"), &status);
+        metrics.show(&owner("b"), &status);
+        let line = |name: &str| {
+            format!(
+                "{PREFIX}cr_condition{{condition=\"Ready\",resource=\"{name}\",resource_namespace=\"istio-system\"}} 1"
+            )
+        };
+        assert!(metrics.text().contains(&line("a")));
+        metrics.hide(&owner("a"));
+        assert!(!metrics.text().contains(&line("a")));
+        assert!(metrics.text().contains(&line("b")));
     }
 }

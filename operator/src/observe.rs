@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use ironsail_mesh::label;
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use serde_json::{Value, json};
 
 use crate::apply::fingerprint::Fingerprint;
 use crate::object::{Kind, ObjectKey};
@@ -92,6 +93,16 @@ impl Seen {
             .iter()
             .filter(|(_, object)| object.owner.as_ref() == Some(owner));
         owned.filter(|(_, object)| object.kind.prune)
+    }
+
+    /// The selector of a workload, as it stands in its object.
+    pub fn selector(&self, key: &ObjectKey) -> Option<Value> {
+        let deployments = self.deployments.get(key).and_then(|d| d.spec.as_ref());
+        let daemon_sets = self.daemon_sets.get(key).and_then(|d| d.spec.as_ref());
+        let selector = deployments
+            .map(|spec| &spec.selector)
+            .or(daemon_sets.map(|spec| &spec.selector));
+        selector.map(|selector| json!({"spec": {"selector": selector}}))
     }
 
     /// Objects that others hold and an owner wants too.

@@ -121,9 +121,13 @@ impl Plan {
             .chain(&self.objects)
             .cloned()
             .map(|mut object| {
+                let version = match object.is_definition() {
+                    true => ironsail_mesh::VERSION,
+                    false => &self.renderer,
+                };
                 object.add_labels([
                     (label::MANAGED, MANAGED),
-                    (label::OPERATOR_VERSION, &self.renderer),
+                    (label::OPERATOR_VERSION, version),
                     (label::COMPONENT, object.component.as_str()),
                     (label::REVISION, &self.revision),
                     (label::OWNING_RESOURCE, &owner.name),

@@ -4,12 +4,12 @@ mod finalize;
 mod prune;
 mod usage;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
 use ironsail_crds::Diagnostic;
-use ironsail_crds::operator::{IstioOperatorStatus, Status};
+use ironsail_crds::operator::{IstioOperatorStatus, Status, legacy};
 use ironsail_runtime::log::chain;
 use ironsail_runtime::retry::Backoff;
 use k8s_openapi::jiff::Timestamp;
@@ -22,6 +22,7 @@ use tokio::time::Instant;
 use tracing::{info, warn};
 
 use crate::apply::memory::Memory;
+use crate::apply::selector::RECREATE;
 use crate::apply::{Outcome, reason};
 use crate::component::Component;
 use crate::events::{Events, operator_resource};
@@ -30,7 +31,7 @@ use crate::metrics::Metrics;
 use crate::namespace;
 use crate::object::Manifest;
 use crate::observe::Seen;
-use crate::plan::accept::{Decision, decide};
+use crate::plan::accept::{Decision, decide, is_accepted_unasked, is_void};
 use crate::plan::diff::diff;
 use crate::plan::store::{self, Accepted, StoreError};
 use crate::plan::{Fresh, Owner};
@@ -44,9 +45,12 @@ use crate::status::{ComponentState, Observed, derive, paused};
 const STATUS_MANAGER: &str = "istio-operator-status";
 /// `true`: the operator leaves the object alone, until it is deleted.
 const IGNORE: &str = "install.istio.io/ignoreReconcile";
+/// Where findings about merging are.
+const PROFILE: &str = "spec.profile";
 /// Wake-up while something is not ready, for what no watch tells.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
-/// Wake-up while another IstioOperator holds what this one wants otherwise.
+/// Wake-up while somebody has to decide: about what another IstioOperator holds, or what would have
+/// to be made anew.
 const TAKEN: Duration = Duration::from_secs(30);
 /// Wake-up when everything is as desired.
 const RESYNC: Duration = Duration::from_secs(600);
@@ -209,7 +213,10 @@ impl Reconciler {
     }
 
     async fn forget(&self, owner: &Owner) {
-        self.owners.lock().await.remove(owner);
+        if self.owners.lock().await.remove(owner).is_some() {
+            self.metrics.cache_flushes.inc();
+        }
+        self.metrics.hide(owner);
     }
 
     /// Brings everything of one object closer to what it asks for, and reports.
@@ -228,6 +235,7 @@ impl Reconciler {
         match outcome.unwrap_or(Err(ReconcileError::Timeout)) {
             Ok(next) => next,
             Err(error) => {
+                self.metrics.reconcile_errors.inc();
                 let delay = state.backoff.next_delay();
                 warn!(object = %owner, error = %chain(&error), retry_after = ?delay, "Reconciliation failed");
                 Some(delay)
@@ -271,7 +279,7 @@ impl Reconciler {
         let context = self.context().await?;
         let fresh = self.render(object, &context, &mut observed);
         let rollout = match self
-            .accept(object, owner, fresh.as_ref(), state, &mut observed)
+            .accept(object, owner, fresh.as_ref(), seen, state, &mut observed)
             .await
         {
             Ok(()) => {
@@ -327,6 +335,8 @@ impl Reconciler {
                     .iter()
                     .filter(|w| w.path.contains(".k8s."));
                 self.metrics.patch_errors.inc_by(ineffective.count() as u64);
+                let legacy = rendered.warnings.iter().filter(|w| legacy::is_about(w));
+                self.metrics.legacy_paths.inc_by(legacy.count() as u64);
                 let fresh = Fresh::new(rendered, &spec(object));
                 observed.findings = fresh.warnings.clone();
                 Some(fresh)
@@ -334,6 +344,9 @@ impl Reconciler {
             Err(findings) => {
                 self.metrics.cr_validation_errors.inc();
                 self.metrics.render_errors.inc();
+                if findings.iter().any(|found| found.path == PROFILE) {
+                    self.metrics.cr_merge_failures.inc();
+                }
                 observed.findings = findings;
                 None
             }
@@ -346,6 +359,7 @@ impl Reconciler {
         object: &DynamicObject,
         owner: &Owner,
         fresh: Option<&Fresh>,
+        seen: &Seen,
         state: &mut OwnerState,
         observed: &mut Observed,
     ) -> Result<(), ReconcileError> {
@@ -354,9 +368,19 @@ impl Reconciler {
         }
         let Some(fresh) = fresh else { return Ok(()) };
         let old = state.accepted.as_ref().map(|accepted| &accepted.plan);
-        let decision = decide(old, &fresh.plan, &annotations(object));
+        let mut decision = decide(old, &fresh.plan, &annotations(object));
+        if decision != Decision::Same {
+            let diff = diff(old, &fresh.plan).from_live(&fresh.plan, owner, seen);
+            let shown = reported(object, state).and_then(|status| status.plan);
+            let (plan, destructive) = (&fresh.plan, diff.destructive());
+            observed.void = is_void(shown.as_ref(), plan, &destructive, &annotations(object))
+                && !is_accepted_unasked(old, plan, &annotations(object));
+            observed.diff = Some(diff);
+        }
+        if observed.void {
+            decision = Decision::AwaitApproval;
+        }
         observed.decision = Some((decision, fresh.plan.hash.clone()));
-        observed.diff = (decision != Decision::Same).then(|| diff(old, &fresh.plan));
         if decision != Decision::Accept {
             return Ok(());
         }
@@ -431,6 +455,7 @@ impl Reconciler {
         observed.accepted = plan.hash.clone();
         self.prune_autoscalers(object, owner, &plan.revision, &desired, seen)
             .await?;
+        let recreate = recreate(object);
         let mut rolling = Rolling {
             client: &self.client,
             seen,
@@ -438,6 +463,7 @@ impl Reconciler {
             patience: &mut state.patience,
             limit: self.config.wait,
             in_order: !accepted.rolled_out,
+            recreate: &recreate,
         };
         let rollout = rolling.run(&plan.components, &desired).await;
         observed.components = rollout.components.clone();
@@ -486,7 +512,10 @@ impl Reconciler {
             let labels = [change.object.kind().kind, revision];
             match &change.outcome {
                 // Told by the status, as long as it lasts.
-                Outcome::Unchanged | Outcome::Taken { .. } | Outcome::Overlaps { .. } => {}
+                Outcome::Unchanged
+                | Outcome::Taken { .. }
+                | Outcome::Immutable { .. }
+                | Outcome::Overlaps { .. } => {}
                 Outcome::Created => self.metrics.created.with_label_values(&labels).inc(),
                 Outcome::Updated { by } => {
                     self.metrics.updated.with_label_values(&labels).inc();
@@ -564,6 +593,7 @@ impl Reconciler {
     ) -> Result<(), ReconcileError> {
         let previous = reported(object, state);
         let status = derive(previous.as_ref(), observed, Timestamp::now());
+        self.metrics.show(owner, &status);
         let written = self.write_status(object, owner, previous.clone(), &status);
         if written.await? {
             self.tell_status(object, previous.as_ref(), &status, observed)
@@ -678,8 +708,8 @@ impl Reconciler {
         } else {
             LOOK_AGAIN
         };
-        let taken = observed.components.iter().any(|c| !c.taken.is_empty());
-        let taken = taken.then_some(TAKEN);
+        let undecided = |c: &ComponentState| !c.taken.is_empty() || !c.immutable.is_empty();
+        let taken = observed.components.iter().any(undecided).then_some(TAKEN);
         let held = observed.kept.is_some().then_some(usage::FRESH);
         postponed
             .chain(held)
@@ -688,6 +718,12 @@ impl Reconciler {
             .min()
             .unwrap_or(soon)
     }
+}
+
+/// Workloads that may be deleted and made anew.
+fn recreate(object: &DynamicObject) -> BTreeSet<String> {
+    let text = annotations(object).remove(RECREATE).unwrap_or_default();
+    text.split(',').map(|name| name.trim().to_owned()).collect()
 }
 
 /// What was reported last: remembered, or as the object shows it.

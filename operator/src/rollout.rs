@@ -4,15 +4,17 @@
 //! Nothing waits here: a wave whose predecessors are not ready is held, and the next
 //! reconciliation looks again.
 
+mod service;
 mod turn;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
 use kube::Client;
 use tokio::time::Instant;
 
 use crate::apply::memory::Memory;
+use crate::apply::selector::{self, RECREATE, Reselection};
 use crate::apply::{Applier, Outcome};
 use crate::component::Component;
 use crate::health::{self, Health};
@@ -91,6 +93,8 @@ pub struct Rolling<'a> {
     pub limit: Duration,
     /// Whether waves wait for each other; not when everything was ready once.
     pub in_order: bool,
+    /// Workloads that may be deleted and made anew.
+    pub recreate: &'a BTreeSet<String>,
 }
 
 /// Whether an object was written in this run.
@@ -118,6 +122,16 @@ fn taken(object: &Manifest, by: &Owner) -> String {
     let own = share::rendered_for(object).map(|own| own.to_string());
     let own = own.unwrap_or_default();
     format!("{key} belongs to the IstioOperator {by}, and {own} wants it otherwise")
+}
+
+/// Says what nobody allowed.
+fn immutable(object: &Manifest, change: &Reselection) -> String {
+    let consent = selector::consent(object);
+    format!(
+        "the selector of {} can't be changed {change}; with the annotation {RECREATE}={consent} it \
+         is deleted and made anew",
+        object.key()
+    )
 }
 
 impl Rolling<'_> {
@@ -180,10 +194,12 @@ impl Rolling<'_> {
         turn: &mut Turn<'_>,
     ) -> Vec<String> {
         let mut later = Vec::new();
+        let mut fixed = BTreeSet::new();
         let mut applier = Applier {
             client: self.client,
             memory: self.memory,
             serves: serves(self.seen, desired),
+            recreate: self.recreate,
         };
         for object in desired
             .iter()
@@ -200,6 +216,21 @@ impl Rolling<'_> {
                 later.push(format!("{} waits for {awaited}", object.key()));
                 continue;
             }
+            // The pods that it would select will not come.
+            if fixed.contains(&(object.namespace(), object.name())) {
+                continue;
+            }
+            match service::awaits(object, desired, self.seen, &applier).await {
+                Ok(None) => {}
+                Ok(Some(awaited)) => {
+                    later.push(format!("{} waits for {awaited}", object.key()));
+                    continue;
+                }
+                Err(error) => {
+                    state.errors.push(error.to_string());
+                    continue;
+                }
+            }
             let outcome = applier.ensure(object, seen).await;
             if let Ok(outcome) = &outcome
                 && turn.took(object, outcome)
@@ -209,6 +240,10 @@ impl Rolling<'_> {
             match outcome {
                 Ok(Outcome::Unchanged) => {}
                 Ok(Outcome::Taken { by }) => state.taken.push(taken(object, &by)),
+                Ok(Outcome::Immutable { change }) => {
+                    fixed.insert((object.namespace(), object.name()));
+                    state.immutable.push(immutable(object, &change));
+                }
                 Ok(Outcome::Overlaps { with }) => {
                     state.taken.push(format!(
                         "{} would inject pods that {with} injects already",

@@ -6,7 +6,7 @@ use std::time::Duration;
 use http::StatusCode;
 use ironsail_kube::client::{ClientError, connect};
 use ironsail_kube::election::{Election, Timing};
-use ironsail_runtime::admin::{Router, Server, text, typed};
+use ironsail_runtime::admin::{Limits, Router, Server, text, typed};
 use ironsail_runtime::log::chain;
 use ironsail_runtime::readiness::{Condition, Readiness};
 use ironsail_runtime::signal::{Shutdown, Signals};
@@ -19,6 +19,7 @@ use crate::events::Events;
 use crate::keep::{Account, Keeper};
 use crate::metrics::Metrics;
 use crate::reconcile::{Config, Reconciler};
+use crate::webhook;
 
 /// How the process runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,6 +39,10 @@ pub struct Settings {
     pub lease_namespace: Option<String>,
     /// A leader that could not renew for this long stops leading; the Lease holds twice as long.
     pub renew_deadline: Duration,
+    /// Address of the admission webhook; without one it is not served.
+    pub webhook: Option<String>,
+    /// Name of the webhook's configuration.
+    pub webhook_configuration: String,
 }
 
 impl Settings {
@@ -49,6 +54,8 @@ impl Settings {
     }
 }
 
+/// Bound of an admission review: an API server takes objects of 3 MB, and a change carries two.
+const MAX_REVIEW_BYTES: usize = 8 << 20;
 /// Bound of the last work before the end; the pod is killed after 60 s.
 const FAREWELL: Duration = Duration::from_secs(40);
 
@@ -65,6 +72,8 @@ pub enum ServerError {
     },
     #[error(transparent)]
     Client(#[from] ClientError),
+    #[error("TLS can't be set up")]
+    Tls(#[source] rustls::Error),
 }
 
 /// Runs until a signal asks to end.
@@ -78,8 +87,9 @@ pub async fn run(settings: Settings) -> Result<(), ServerError> {
     let metrics = Metrics::new();
     let readiness = Readiness::new();
     let connected = readiness.condition("connected to the API server");
-    serve(&settings, &metrics, readiness, shutdown.clone()).await?;
+    serve(&settings, &metrics, readiness.clone(), shutdown.clone()).await?;
     let client = connect().await?;
+    serve_webhook(&settings, &client, &readiness, &shutdown).await?;
     let events = Events::new(client.clone(), settings.pod.clone());
     let reconcile = settings.reconcile.clone();
     let keeper = Keeper::new(client.clone(), settings.account());
@@ -121,14 +131,46 @@ async fn serve(
         })
         .get("/healthz", |_| async { text(StatusCode::OK, "ok") })
         .readiness("/readyz", readiness);
-    let address = &settings.listen;
-    let listener = TcpListener::bind(address)
-        .await
-        .map_err(|source| ServerError::Listen {
-            address: address.clone(),
-            source,
-        })?;
+    let listener = listen(&settings.listen).await?;
     tokio::spawn(Server::new(router).serve(listener, shutdown));
+    Ok(())
+}
+
+async fn listen(address: &str) -> Result<TcpListener, ServerError> {
+    let listener = TcpListener::bind(address).await;
+    listener.map_err(|source| ServerError::Listen {
+        address: address.to_owned(),
+        source,
+    })
+}
+
+/// Serves the admission webhook, leading or not, where the operator runs in a pod.
+async fn serve_webhook(
+    settings: &Settings,
+    client: &kube::Client,
+    readiness: &Readiness,
+    shutdown: &Shutdown,
+) -> Result<(), ServerError> {
+    let (Some(address), Some(namespace)) = (&settings.webhook, &settings.namespace) else {
+        return Ok(());
+    };
+    let serving = Arc::new(webhook::Serving::default());
+    let server = Server::new(webhook::router(settings.reconcile.render.clone()))
+        .with_limits(Limits {
+            max_body: MAX_REVIEW_BYTES,
+            ..Limits::default()
+        })
+        .with_tls(serving.config().map_err(ServerError::Tls)?);
+    let listener = listen(address).await?;
+    tokio::spawn(server.serve(listener, shutdown.clone()));
+    let upkeep = webhook::Upkeep {
+        client: client.clone(),
+        namespace: namespace.clone(),
+        configuration: settings.webhook_configuration.clone(),
+        serving,
+    };
+    let certified = readiness.condition("admission webhook has a certificate");
+    tokio::spawn(upkeep.run(certified, shutdown.clone()));
     Ok(())
 }
 
@@ -174,7 +216,8 @@ async fn lead(reconciler: Arc<Reconciler>, concurrency: u16, term: Shutdown) {
         warn!(error = %chain(&error), "The operator's account may keep its finalizer for nothing");
     }
     let synced = Readiness::new().condition("caches are filled");
-    controller::run(reconciler, concurrency, synced, term).await;
+    controller::run(Arc::clone(&reconciler), concurrency, synced, term).await;
+    reconciler.metrics().hide_all();
 }
 
 /// Lets everything go when the operator is being removed. Every replica does it: whoever led may

@@ -35,6 +35,8 @@ pub struct ComponentState {
     pub incomplete: bool,
     /// Objects that another IstioOperator holds and wants otherwise.
     pub taken: Vec<String>,
+    /// Workloads that somebody has to allow to be made anew.
+    pub immutable: Vec<String>,
 }
 
 impl ComponentState {
@@ -48,11 +50,13 @@ impl ComponentState {
             held: false,
             incomplete: false,
             taken: Vec::new(),
+            immutable: Vec::new(),
         }
     }
 
     fn status(&self, upgrading: bool) -> Status {
-        if !self.errors.is_empty() || self.failed.is_some() || !self.taken.is_empty() {
+        let undecided = !self.taken.is_empty() || !self.immutable.is_empty();
+        if !self.errors.is_empty() || self.failed.is_some() || undecided {
             Status::Error
         } else if upgrading && (self.waiting.is_some() || self.held) {
             Status::Updating
@@ -68,7 +72,7 @@ impl ComponentState {
         let texts: Vec<&str> = errors
             .chain(self.failed.as_deref())
             .chain(self.waiting.as_deref())
-            .chain(self.taken.iter().map(String::as_str))
+            .chain(self.taken.iter().chain(&self.immutable).map(String::as_str))
             .collect();
         cut(&texts.join("; "))
     }
@@ -95,6 +99,8 @@ pub struct Observed {
     pub failure: Option<String>,
     /// Objects that somebody else changes again and again.
     pub contested: Vec<String>,
+    /// Whether the approval of the fresh rendering is void.
+    pub void: bool,
     /// Who uses the revision, if it was asked.
     pub usage: Option<Usage>,
     /// Why an object that is being deleted is not removed yet.
@@ -146,6 +152,7 @@ impl Observed {
     pub fn action(&self) -> &'static str {
         match self.kept {
             Some(_) => "RevisionInUse",
+            None if self.void => "ApprovalVoid",
             None => "ApprovalRequired",
         }
     }
@@ -168,10 +175,22 @@ impl Observed {
             .map(|(component, message)| format!("{}: {message}", component.component))
             .collect();
         match (texts.is_empty(), self.awaiting_approval()) {
-            (true, Some(hash)) => approval(hash),
+            (true, Some(hash)) => awaited(self, hash),
             _ => cut(&texts.join("; ")),
         }
     }
+}
+
+/// What a waiting plan waits for.
+fn awaited(observed: &Observed, hash: &str) -> String {
+    if !observed.void {
+        return approval(hash);
+    }
+    let approve = crate::plan::accept::APPROVE;
+    format!(
+        "the approval of plan {hash} is void, because what it would delete or make anew changed: \
+         look at status.plan.destructive, then remove the annotation {approve} and set it again"
+    )
 }
 
 fn approval(hash: &str) -> String {
@@ -261,6 +280,7 @@ fn plan(observed: &Observed) -> Option<PlanStatus> {
         accepted: observed.accepted.clone(),
         summary: diff.map(Diff::to_string).unwrap_or_default(),
         destructive: diff.map(Diff::destructive).unwrap_or_default(),
+        void: observed.void,
     })
 }
 
@@ -360,7 +380,10 @@ fn stalled(observed: &Observed) -> New {
         return new("Stalled", true, "InvalidSpec", text);
     }
     match observed.awaiting_approval() {
-        Some(hash) => new("Stalled", true, "ApprovalRequired", approval(hash)),
+        Some(hash) => {
+            let text = awaited(observed, hash);
+            new("Stalled", true, observed.action(), text)
+        }
         None => new("Stalled", false, "Working", ""),
     }
 }

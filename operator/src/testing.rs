@@ -266,6 +266,28 @@ impl FakeServer {
         state.objects.insert(path, object);
     }
 
+    /// Writes an object where its kind belongs.
+    #[track_caller]
+    pub fn install(&self, object: Value) {
+        let collection = match Kind::of(&object) {
+            Some(kind) => {
+                let prefix = if kind.group.is_empty() {
+                    "/api"
+                } else {
+                    "/apis"
+                };
+                let namespace = object["metadata"]["namespace"].as_str();
+                let namespace = namespace.map_or_else(String::new, |n| format!("/namespaces/{n}"));
+                format!("{prefix}/{}{namespace}/{}", kind.api_version(), kind.plural)
+            }
+            None => {
+                assert_eq!(object["kind"], "Namespace", "other kinds are rendered");
+                "/api/v1/namespaces".to_owned()
+            }
+        };
+        self.put(&collection, object);
+    }
+
     /// Plays the controllers: all workloads run.
     pub fn make_ready(&self) {
         self.make_ready_if(|_| true);
@@ -425,13 +447,15 @@ impl State {
     }
 
     fn create(&mut self, place: &Place, body: Value) -> Answer {
-        let name = body["metadata"]["name"]
-            .as_str()
-            .unwrap_or_default()
-            .to_owned();
-        self.objects
-            .insert(format!("{}/{name}", place.path), body.clone());
-        Ok(body)
+        let name = body["metadata"]["name"].as_str().unwrap_or_default();
+        let path = format!("{}/{name}", place.path);
+        if self.objects.contains_key(&path) {
+            return refuse(StatusCode::CONFLICT, format!("{name} already exists"));
+        }
+        let mut object = body;
+        object["metadata"]["resourceVersion"] = json!(self.tick().to_string());
+        self.objects.insert(path, object.clone());
+        Ok(object)
     }
 
     fn merge(&mut self, place: &Place, body: &Value) -> Answer {

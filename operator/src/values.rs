@@ -254,6 +254,11 @@ fn files(values: &Value, findings: &mut Vec<Diagnostic>) -> Value {
     files
 }
 
+/// What the defaults of a minor version such as `1.28` are, where they changed since.
+pub fn compatibility(version: &str) -> Option<&'static Value> {
+    get(&COMPATIBILITY, &[version])
+}
+
 fn overlay_file(
     table: &Value,
     path: &str,

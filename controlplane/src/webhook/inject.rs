@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 use ironsail_inject::{Outcome, Params, inject};
+use ironsail_kube::admission::{self, Review, Verdict};
 use ironsail_runtime::admin::{Request, Response};
 use tracing::{debug, info, warn};
 
 use super::Webhooks;
-use super::review::{self, Review, Verdict};
 
 /// How `/` is written inside a part of the path.
 const SLASH: &str = "--slash--";
@@ -19,14 +19,14 @@ const ALIASES: [(&str, &str); 2] = [
 ];
 
 pub async fn serve(webhooks: Webhooks, request: Request) -> Response {
-    let review = match review::parse(&request) {
+    let review = match admission::parse(&request) {
         Ok(review) => review,
         Err(response) => return *response,
     };
     webhooks.metrics.injections.inc();
     let env = variables(request.uri().path());
     let verdict = decide(&webhooks, &review, &env);
-    review::answer(&review, verdict)
+    admission::answer(&review, verdict)
 }
 
 fn decide(webhooks: &Webhooks, review: &Review, env: &BTreeMap<String, String>) -> Verdict {

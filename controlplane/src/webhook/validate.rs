@@ -1,20 +1,20 @@
 //! `/validate`: mesh resources on their way into the cluster.
 
 use ironsail_analysis::{GroupVersionKind, admit};
+use ironsail_kube::admission::{self, Verdict};
 use ironsail_runtime::admin::{Request, Response};
 use tracing::debug;
 
 use super::Webhooks;
-use super::review::{self, Verdict};
 
 pub async fn serve(webhooks: Webhooks, request: Request) -> Response {
-    let review = match review::parse(&request) {
+    let review = match admission::parse(&request) {
         Ok(review) => review,
         Err(response) => return *response,
     };
     let asked = &review.request;
     if !matches!(asked.operation.as_str(), "CREATE" | "UPDATE") {
-        return review::answer(&review, Verdict::default());
+        return admission::answer(&review, Verdict::default());
     }
     let verdict = admit(
         GroupVersionKind {
@@ -43,7 +43,7 @@ pub async fn serve(webhooks: Webhooks, request: Request) -> Response {
     let answer = Verdict {
         refusal,
         warnings: verdict.warning_texts(),
-        patch: None,
+        ..Verdict::default()
     };
-    review::answer(&review, answer)
+    admission::answer(&review, answer)
 }

@@ -1,6 +1,11 @@
 //! Fields that older versions had. Stored objects still carry them: they are read, named in a
 //! warning and have no effect.
 
+use crate::diagnostic::Diagnostic;
+
+/// Begins what is said about a field that is gone.
+pub(crate) const NO_EFFECT: &str = "has no effect: ";
+
 /// A field that is gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Removed {
@@ -182,6 +187,16 @@ pub const VALUES: &[Removed] = removed! {
     "telemetry.v2.stackdriver.outboundAccessLogging": "use a Telemetry object";
     "telemetry.v2.stackdriver.topology": UNUSED;
 };
+
+/// Whether a finding names a field that is gone.
+#[must_use]
+pub fn is_about(finding: &Diagnostic) -> bool {
+    finding.message.starts_with(NO_EFFECT)
+        && match finding.path.strip_prefix("spec.values.") {
+            Some(keys) => removed_value(&keys.split('.').collect::<Vec<_>>()).is_some(),
+            None => FIELDS.iter().any(|entry| entry.path == finding.path),
+        }
+}
 
 /// The entry of a path of keys below `spec.values`, or of one of its parents.
 #[must_use]

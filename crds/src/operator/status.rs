@@ -36,6 +36,9 @@ wire! {
         pub summary: String,
         /// What accepting would delete or make anew.
         pub destructive: Vec<String>,
+        /// Whether the approval of this plan is void: what it would delete or make anew changed
+        /// after it was shown.
+        pub void: bool,
     }
 
     /// State of a component.

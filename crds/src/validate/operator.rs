@@ -79,7 +79,7 @@ fn unknown(unknown: Unknown<'_>) -> Option<Diagnostic> {
 }
 
 fn no_effect(path: &str, removed: &Removed) -> Diagnostic {
-    Diagnostic::warning(path, format!("has no effect: {}", removed.instead))
+    Diagnostic::warning(path, format!("{}{}", legacy::NO_EFFECT, removed.instead))
 }
 
 fn removed_fields(object: &Value, out: &mut Findings) {

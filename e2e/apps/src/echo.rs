@@ -1,7 +1,7 @@
 //! The echo server: tells what it received, calls on, delays, fails on request.
 //!
 //! Paths: `/` and anything else echoes; `/status/<code>`; `/delay/<milliseconds>`; `/call?url=<url>` calls on and
-//! wraps the answer; gRPC health check on `/grpc.health.v1.Health/Check`.
+//! wraps the answer; gRPC health service, `Check` and `Watch`.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -58,6 +58,7 @@ async fn answer(
 ) -> Response<Body> {
     let path = request.uri().path().to_owned();
     let mut response = match path.split('/').nth(1).unwrap_or_default() {
+        "grpc.health.v1.Health" if path.ends_with("/Watch") => watch(),
         "grpc.health.v1.Health" => health(),
         "status" => status(&path),
         "delay" => {
@@ -148,14 +149,33 @@ pub fn json_response(value: &serde_json::Value) -> Response<Body> {
     response
 }
 
+/// Length-prefixed HealthCheckResponse { status: SERVING }.
+const SERVING: Bytes = Bytes::from_static(&[0, 0, 0, 0, 2, 0x08, 0x01]);
+
 /// `SERVING`, as message, with the status in trailers.
 fn health() -> Response<Body> {
     let mut trailers = HeaderMap::new();
     trailers.insert("grpc-status", HeaderValue::from_static("0"));
-    // Length-prefixed HealthCheckResponse { status: SERVING }.
-    let message = Bytes::from_static(&[0, 0, 0, 0, 2, 0x08, 0x01]);
-    let frames = [Ok(Frame::data(message)), Ok(Frame::trailers(trailers))];
-    let mut response = Response::new(StreamBody::new(futures::stream::iter(frames)).boxed());
+    let frames = [Ok(Frame::data(SERVING)), Ok(Frame::trailers(trailers))];
+    grpc(futures::stream::iter(frames))
+}
+
+/// `SERVING` every second, until the client goes away. The protocol wants it only once; this shows that the stream lives.
+fn watch() -> Response<Body> {
+    let ticks = tokio::time::interval(Duration::from_secs(1));
+    grpc(futures::stream::unfold(ticks, |mut ticks| async move {
+        ticks.tick().await;
+        Some((Ok(Frame::data(SERVING)), ticks))
+    }))
+}
+
+fn grpc(
+    frames: impl futures::Stream<Item = Result<Frame<Bytes>, std::convert::Infallible>>
+    + Send
+    + Sync
+    + 'static,
+) -> Response<Body> {
+    let mut response = Response::new(StreamBody::new(frames).boxed());
     response.headers_mut().insert(
         http::header::CONTENT_TYPE,
         HeaderValue::from_static("application/grpc"),

@@ -6,6 +6,7 @@ mod admission;
 mod bookinfo;
 mod client;
 mod echo;
+mod hold;
 mod load;
 mod server;
 mod tcp;
@@ -56,6 +57,8 @@ enum Command {
     Get(client::Options),
     /// Requests at a fixed rate; prints one JSON summary.
     Load(load::Options),
+    /// Keeps a gRPC stream and a TCP connection in use; prints one JSON summary.
+    Hold(hold::Options),
     /// Waits until killed.
     Sleep,
 }
@@ -89,6 +92,7 @@ async fn run(command: Command) -> anyhow::Result<()> {
             Ok(())
         }
         Command::Get(options) => client::run(options).await,
+        Command::Hold(options) => hold::run(options).await,
         Command::Load(options) => load::run(options).await,
         Command::Sleep => server::until_signal(std::future::pending()).await,
     }

@@ -1,9 +1,10 @@
-//! Writes the image archives: `images build --from <release directory> --out <directory> --tag <tag>`.
+//! Writes the image archives and what is in them, at the root of the workspace: `images build --from <release directory> --out <directory> --tag <tag>`.
 
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 use ironsail_e2e::image::IMAGES;
+use ironsail_e2e::sbom::Packages;
 
 /// Hub when none is given: what the manifests in `deploy` name.
 const LOCAL_HUB: &str = "ironsail";
@@ -17,7 +18,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Writes one archive per image and prints its path and reference.
+    /// Writes one archive and one bill of materials per image, and prints path and reference.
     Build {
         /// Directory of the release binaries.
         #[arg(long)]
@@ -40,9 +41,13 @@ fn main() -> anyhow::Result<()> {
     } = Cli::parse().command;
     let hub = if hub.is_empty() { LOCAL_HUB } else { &hub };
     std::fs::create_dir_all(&out)?;
+    let packages = Packages::of_workspace(&std::env::current_dir()?)?;
     for image in IMAGES {
         let reference = image.reference(hub, &tag);
         let path = image.write(&from, &out, &reference)?;
+        let bill = packages.document(image.binary, &reference, &image.digest(&from)?)?;
+        let bill = format!("{}\n", serde_json::to_string_pretty(&bill)?);
+        std::fs::write(out.join(format!("{}.cdx.json", image.name)), bill)?;
         println!("{} {reference}", path.display());
     }
     Ok(())

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use ironsail_e2e::namespace::{App, Namespace};
-use ironsail_e2e::{kubectl, mesh, wait};
+use ironsail_e2e::{kubectl, mesh, traffic, wait};
 use serde_json::Value;
 
 const AWAY: Duration = Duration::from_secs(60);
@@ -114,5 +114,19 @@ fn a_minute_without_an_api_server_costs_no_request_and_no_restart() -> anyhow::R
     })?;
     println!("{summary}");
     assert_eq!(summary["failed"], 0, "{summary}");
-    Ok(())
+    // What is new is injected, known to the proxies, and has a name.
+    namespace.deploy(&App {
+        name: "later",
+        ..App::default()
+    })?;
+    wait::until("the new service answers", Duration::from_secs(60), || {
+        let answer = traffic::get(
+            &namespace.name,
+            "deployment/echo",
+            "http://later:8080/",
+            &[],
+        )?;
+        ensure!(answer.status == 200, "{answer:?}");
+        Ok(())
+    })
 }

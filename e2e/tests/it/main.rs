@@ -10,6 +10,7 @@ mod b_old_resources;
 mod b_operator_changes;
 mod b_other_writers;
 mod b_status;
+mod c_canary;
 mod c_difficult_pods;
 mod c_rolling_restart;
 mod d_api_server_away;

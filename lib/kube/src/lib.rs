@@ -1,4 +1,6 @@
-//! What the operator and the control plane share as clients of Kubernetes: the connection and leader election.
+//! What the operator and the control plane share as parts of Kubernetes: the client, leader election, and how admission
+//! webhooks are asked and answer.
 
+pub mod admission;
 pub mod client;
 pub mod election;

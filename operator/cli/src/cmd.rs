@@ -1,12 +1,14 @@
 //! One module per command.
 
 mod completion;
+mod experimental;
 mod historic;
 mod install;
 mod manifest;
 mod operator;
 mod plan;
 mod profile;
+mod tag;
 mod uninstall;
 mod verify_install;
 mod version;
@@ -39,6 +41,12 @@ pub enum Command {
     /// Print and compare profiles.
     #[command(subcommand)]
     Profile(profile::Command),
+    /// Names that stand for revisions.
+    #[command(subcommand)]
+    Tag(tag::Command),
+    /// Commands that may change.
+    #[command(subcommand, visible_aliases = ["x", "exp"])]
+    Experimental(experimental::Command),
     /// Print the versions of this program, the control plane and the proxies.
     Version(version::Flags),
     /// Print a completion script for a shell.
@@ -60,6 +68,8 @@ impl Command {
             Self::Operator(command) => command.run(cluster).await,
             Self::Manifest(command) => command.run(cluster).await,
             Self::Profile(command) => command.run(),
+            Self::Tag(command) => command.run(cluster).await,
+            Self::Experimental(command) => command.run(cluster).await,
             Self::Version(flags) => flags.run(cluster).await,
             Self::Completion(flags) => flags.run(),
             Self::Historic(words) => Err(historic::refuse(&words)),

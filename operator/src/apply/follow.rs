@@ -3,7 +3,7 @@
 use kube::api::DynamicObject;
 use serde_json::{Value, json};
 
-use super::MANAGER;
+use super::{MANAGER, selector};
 use crate::value::{get, set};
 
 /// Takes over from the live object what others decide.
@@ -12,13 +12,19 @@ use crate::value::{get, set};
 ///   `Fail` once it can answer.
 /// - the bundle of webhooks that were created with one, as long as the field is still ours: giving
 ///   it up would leave them without any until the control plane writes it again.
+/// - the selector of a workload, which nobody can change, if its pods can match it beside their own
+///   labels.
 /// - `replicas` of a Deployment that no longer has a number of its own, as long as the field is
 ///   still ours: giving it up without a new owner would reset it to 1.
 pub fn adopt(body: &mut Value, live: &DynamicObject) {
     match body.get("kind").and_then(Value::as_str) {
         Some("ValidatingWebhookConfiguration") => failure_policies(body, live),
         Some("MutatingWebhookConfiguration") => ca_bundles(body, live),
-        Some("Deployment") => replicas(body, live),
+        Some("Deployment") => {
+            selector::keep(body, &live.data);
+            replicas(body, live);
+        }
+        Some("DaemonSet") => selector::keep(body, &live.data),
         _ => {}
     }
 }

@@ -3,8 +3,10 @@
 use kube::Client;
 use kube::api::{Api, DynamicObject};
 use serde_json::Value;
+use tracing::info;
 
-use super::{Outcome, api, content, send_body};
+use super::newer::is_newer;
+use super::{Outcome, api, content, selector, send_body};
 use crate::object::Manifest;
 use crate::plan::Owner;
 use crate::revision::claim::{self, Claim, DEACTIVATED_BY, Standing};
@@ -40,6 +42,13 @@ impl Claimant<'_> {
         if !self.is_due().await? {
             return Ok(Step::Later(Outcome::Unchanged));
         }
+        let live = match live {
+            Some(live) if self.is_of_later_version(&live) => {
+                info!(owned = %self.desired.key(), "Definition of a later version stays");
+                return Ok(Step::Leave(Outcome::Unchanged, Box::new(live)));
+            }
+            live => live,
+        };
         let claim = Claim::of(self.desired);
         match (share::rendered_for(self.desired), live, claim) {
             (_, None, Some(claim)) => self.create(claim).await,
@@ -52,6 +61,10 @@ impl Claimant<'_> {
 
     fn api(&self) -> Api<DynamicObject> {
         api(self.client, self.desired.kind(), self.desired.namespace())
+    }
+
+    fn is_of_later_version(&self, live: &DynamicObject) -> bool {
+        self.desired.is_definition() && is_newer(live, &self.desired.body())
     }
 
     /// What is deactivated for another configuration waits for that one.
@@ -120,6 +133,9 @@ impl Claimant<'_> {
 
     /// Whether applying would change nothing but who holds the object.
     async fn agrees(&self, live: &DynamicObject) -> Result<bool, kube::Error> {
+        if selector::forbidden(self.desired, &live.data).is_some() {
+            return Ok(false);
+        }
         let body = share::anonymous(self.desired.body().into_owned());
         let would = send_body(&self.api(), self.desired.name(), body, Some(live), true).await?;
         let shared = |object: &DynamicObject| {

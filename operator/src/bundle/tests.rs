@@ -1,23 +1,29 @@
 use std::path::PathBuf;
 
+use k8s_openapi::api::rbac::v1::PolicyRule;
+use serde_json::{Value, json};
+
+use super::rights::{granted, rights, specs};
 use super::*;
 use crate::object::Manifest;
+use crate::render::render;
 
 fn documents() -> Vec<Value> {
     super::documents(&Context::default())
 }
 
 #[test]
-fn the_committed_manifest_is_current() {
-    let path =
+fn the_committed_files_are_current() {
+    let deploy =
         PathBuf::from(std::env::var_os("CARGO_MANIFEST_DIR").expect("cargo names the crate"))
-            .join("../deploy/operator.yaml");
-    let committed = std::fs::read_to_string(&path).expect("deploy/operator.yaml");
-    let current = manifest(&Context::default());
-    assert!(
-        committed == current,
-        "run `cargo run -p ironsail-operator -- dump > deploy/operator.yaml`"
-    );
+            .join("../deploy");
+    for (path, current) in files(&Context::default()) {
+        let committed = std::fs::read_to_string(deploy.join(path)).expect(path);
+        assert!(
+            committed == current,
+            "{path}: run `cargo run -p ironsail-operator -- dump --write deploy`"
+        );
+    }
 }
 
 /// Client-side apply keeps each object in one of its own annotations, which is bounded.
@@ -35,8 +41,11 @@ fn held() -> (Vec<PolicyRule>, Vec<PolicyRule>) {
     let rules = |kind: &str, namespace: Value| -> Vec<PolicyRule> {
         let wanted = |d: &&Value| d["kind"] == kind && d["metadata"]["namespace"] == namespace;
         let documents = documents();
-        let role = documents.iter().find(wanted).expect("a role");
-        serde_json::from_value(role["rules"].clone()).expect("rules")
+        let roles = documents.iter().filter(wanted);
+        let rules = roles.map(|role| serde_json::from_value(role["rules"].clone()));
+        rules
+            .flat_map(|rules: Result<Vec<PolicyRule>, _>| rules.expect("rules"))
+            .collect()
     };
     let cluster = rules("ClusterRole", Value::Null);
     let watched = [cluster.clone(), rules("Role", json!(WATCHED))].concat();
@@ -124,13 +133,105 @@ fn wildcards_are_only_where_rendered_roles_have_them() {
     );
 }
 
+fn only(kind: &str) -> Value {
+    let mut found: Vec<Value> = documents();
+    found.retain(|document| document["kind"] == kind);
+    assert_eq!(found.len(), 1, "{kind}");
+    found.swap_remove(0)
+}
+
+/// `kubectl auth can-i` sums up roles: whoever has `edit` in a namespace must not be able to ask
+/// for a mesh, because that is nearly the operator's own rights.
+#[test]
+fn nothing_is_added_to_roles_of_users() {
+    for document in documents() {
+        let labels = document["metadata"]["labels"].as_object();
+        let mut keys = labels.into_iter().flat_map(|labels| labels.keys());
+        let aggregates = |key: &String| key.starts_with("rbac.authorization.k8s.io/");
+        assert!(!keys.any(aggregates), "{}", document["metadata"]);
+        assert_eq!(document.get("aggregationRule"), None);
+    }
+}
+
+/// What the operator does itself takes no right to read Secrets, and none to everything.
+#[test]
+fn work_needs_neither_secrets_nor_wildcards() {
+    for (group, resource, verb) in super::rights::work_rules() {
+        assert_ne!(resource, "secrets");
+        assert!(![&group, &resource, &verb].contains(&&"*".to_owned()));
+    }
+}
+
+#[test]
+fn own_secrets_are_reached_by_name_only() {
+    let documents = documents();
+    let home = |d: &&Value| d["kind"] == "Role" && d["metadata"]["namespace"] == NAME;
+    let role = documents.iter().find(home).expect("there");
+    let rules: Vec<PolicyRule> = serde_json::from_value(role["rules"].clone()).expect("rules");
+    for rule in rules {
+        let secrets = rule
+            .resources
+            .iter()
+            .flatten()
+            .any(|name| name == "secrets");
+        let reads = rule.verbs != ["create"];
+        assert!(
+            !(secrets && reads) || rule.resource_names.is_some(),
+            "{rule:?}"
+        );
+    }
+}
+
+#[test]
+fn the_webhook_never_holds_anything_up() {
+    let configuration = only("ValidatingWebhookConfiguration");
+    let webhook = &configuration["webhooks"][0];
+    assert_eq!(webhook["failurePolicy"], "Ignore");
+    assert_eq!(webhook["sideEffects"], "None");
+    assert_eq!(webhook["clientConfig"].get("caBundle"), None);
+    assert!(
+        webhook["timeoutSeconds"]
+            .as_i64()
+            .is_some_and(|seconds| seconds <= 5)
+    );
+    // Status is a resource of its own.
+    assert_eq!(webhook["rules"][0]["resources"], json!(["istiooperators"]));
+    assert_eq!(documents()[0], configuration, "deleted first");
+}
+
+#[test]
+fn the_service_leads_to_the_pods() {
+    let (service, deployment) = (only("Service"), only("Deployment"));
+    let container = &deployment["spec"]["template"]["spec"]["containers"][0];
+    let names = |list: &Value, field: &str| -> Vec<String> {
+        let list = list.as_array().into_iter().flatten();
+        list.filter_map(|port| Some(port[field].as_str()?.to_owned()))
+            .collect()
+    };
+    let ports = names(&container["ports"], "name");
+    assert_eq!(names(&service["spec"]["ports"], "targetPort"), ports);
+    let labels = &deployment["spec"]["template"]["metadata"]["labels"];
+    for selector in [
+        &service["spec"]["selector"],
+        &only("PodDisruptionBudget")["spec"]["selector"]["matchLabels"],
+        &deployment["spec"]["selector"]["matchLabels"],
+    ] {
+        let mut pairs = selector.as_object().expect("labels").iter();
+        assert!(pairs.all(|(key, value)| labels[key] == *value));
+    }
+}
+
+#[test]
+fn the_namespace_is_restricted() {
+    let documents = documents();
+    let home = |d: &&Value| d["kind"] == "Namespace" && d["metadata"]["name"] == NAME;
+    let labels = &documents.iter().find(home).expect("there")["metadata"]["labels"];
+    assert_eq!(labels["pod-security.kubernetes.io/enforce"], "restricted");
+}
+
 #[test]
 fn the_pod_is_restricted() {
-    let documents = documents();
-    let deployment = documents
-        .iter()
-        .find(|d| d["kind"] == "Deployment")
-        .expect("there");
+    let deployment = only("Deployment");
     let pod = &deployment["spec"]["template"]["spec"];
     assert_eq!(
         pod["securityContext"]["seccompProfile"]["type"],

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use ironsail_crds::operator::PlanStatus;
+
 use super::Plan;
 
 /// `Manual`: a changed spec waits for [`APPROVE`].
@@ -46,6 +48,34 @@ pub fn decide(
         }
         _ => Decision::Accept,
     }
+}
+
+/// Whether a plan needs no approval.
+pub fn is_accepted_unasked(
+    accepted: Option<&Plan>,
+    fresh: &Plan,
+    annotations: &BTreeMap<String, String>,
+) -> bool {
+    let mut annotations = annotations.clone();
+    annotations.remove(APPROVE);
+    decide(accepted, fresh, &annotations) == Decision::Accept
+}
+
+/// Whether the approval of a plan doesn't count, because what was shown for it, and what it would
+/// delete or make anew, is no longer the same. It counts again once it was taken away.
+pub fn is_void(
+    shown: Option<&PlanStatus>,
+    fresh: &Plan,
+    destructive: &[String],
+    annotations: &BTreeMap<String, String>,
+) -> bool {
+    let approved = annotations.get(APPROVE) == Some(&fresh.hash);
+    let Some(shown) = shown.filter(|shown| approved && shown.hash == fresh.hash) else {
+        return false;
+    };
+    // A plan in force shows no difference.
+    let was_shown = !shown.summary.is_empty();
+    shown.void || (was_shown && shown.destructive != destructive)
 }
 
 #[cfg(test)]
@@ -179,6 +209,40 @@ mod tests {
                 *expected,
                 "{name}"
             );
+        }
+    }
+
+    #[test]
+    fn approvals_of_something_else_are_void() {
+        let shown = |destructive: &str, void: bool| PlanStatus {
+            hash: "b".into(),
+            summary: "0 created, 0 changed, 1 deleted".into(),
+            destructive: vec![destructive.into()],
+            void,
+            ..PlanStatus::default()
+        };
+        let other = PlanStatus {
+            hash: "a".into(),
+            ..shown("deletes x", false)
+        };
+        let in_force = PlanStatus {
+            hash: "b".into(),
+            ..PlanStatus::default()
+        };
+        for (name, shown, approved, expected) in [
+            ("never shown", None, "b", false),
+            ("as shown", Some(shown("deletes x", false)), "b", false),
+            ("changed", Some(shown("deletes y", false)), "b", true),
+            ("not approved", Some(shown("deletes y", false)), "a", false),
+            ("void before", Some(shown("deletes x", true)), "b", true),
+            ("taken away", Some(shown("deletes x", true)), "", false),
+            ("another plan was shown", Some(other), "b", false),
+            ("in force", Some(in_force), "b", false),
+        ] {
+            let annotations = [(APPROVE.to_owned(), approved.to_owned())].into();
+            let now = ["deletes x".to_owned()];
+            let void = is_void(shown.as_ref(), &plan("b", "t"), &now, &annotations);
+            assert_eq!(void, expected, "{name}");
         }
     }
 }

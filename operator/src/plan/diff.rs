@@ -1,15 +1,16 @@
 //! How one plan differs from another: pure, from what they say about objects.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use serde_json::Value;
+use serde_json::json;
 
-use super::Plan;
+use super::{Owner, Plan, hash};
+use crate::apply::selector;
 use crate::object::{Manifest, ObjectKey};
-use crate::value::get;
+use crate::observe::Seen;
 
-/// Entries of a list for people; the rest is counted.
+/// Entries of a list for people; the rest is counted, and named by a digest.
 const MAX_LISTED: usize = 20;
 
 /// What accepting a plan changes.
@@ -18,7 +19,7 @@ pub struct Diff {
     pub created: Vec<ObjectKey>,
     pub changed: Vec<ObjectKey>,
     pub deleted: Vec<ObjectKey>,
-    /// Workloads whose selector changes, which an API server refuses: they have to be made anew.
+    /// Workloads whose selector changes so that they have to be made anew.
     pub reselected: Vec<ObjectKey>,
 }
 
@@ -34,7 +35,7 @@ pub fn diff(accepted: Option<&Plan>, fresh: &Plan) -> Diff {
         match old.get(key) {
             None => diff.created.push(key.clone()),
             Some(before) if before.hash() == object.hash() => {}
-            Some(before) if selector(before) != selector(object) => {
+            Some(before) if selector::forbidden(object, &before.body()).is_some() => {
                 diff.reselected.push(key.clone());
             }
             Some(_) => diff.changed.push(key.clone()),
@@ -45,16 +46,26 @@ pub fn diff(accepted: Option<&Plan>, fresh: &Plan) -> Diff {
     diff
 }
 
-/// The selector of a workload, which can't change.
-fn selector(object: &Manifest) -> Option<Value> {
-    let is_workload = object.kind().group == "apps";
-    let body = object.body();
-    is_workload
-        .then(|| get(&body, &["spec", "selector"]).cloned())
-        .flatten()
-}
-
 impl Diff {
+    /// What accepting would take away from what is there, instead of from what was accepted.
+    #[must_use]
+    pub fn from_live(mut self, fresh: &Plan, owner: &Owner, seen: &Seen) -> Self {
+        let wanted: BTreeSet<&ObjectKey> = fresh.objects.iter().map(Manifest::key).collect();
+        let owned = seen.owned(owner);
+        let lost = owned.filter(|(key, object)| {
+            // What others want too is handed over.
+            !object.deleting && object.shared_with.is_empty() && !wanted.contains(key)
+        });
+        self.deleted = lost.map(|(key, _)| key.clone()).collect();
+        let reselected = fresh.objects.iter().filter(|object| {
+            let live = seen.selector(object.key());
+            live.is_some_and(|live| selector::forbidden(object, &live).is_some())
+        });
+        self.reselected = reselected.map(|object| object.key().clone()).collect();
+        self.changed.retain(|key| !self.reselected.contains(key));
+        self
+    }
+
     /// What accepting deletes or makes anew, for people.
     pub fn destructive(&self) -> Vec<String> {
         let deleted = self.deleted.iter().map(|key| format!("deletes {key}"));
@@ -63,9 +74,9 @@ impl Diff {
             anew.map(|key| format!("changes the selector of {key}, which must be made anew"));
         let mut all: Vec<String> = anew.chain(deleted).collect();
         if all.len() > MAX_LISTED {
-            let more = all.len() - MAX_LISTED;
-            all.truncate(MAX_LISTED);
-            all.push(format!("and {more} more"));
+            let rest = all.split_off(MAX_LISTED);
+            let digest = hash(&json!(rest));
+            all.push(format!("and {} more ({digest})", rest.len()));
         }
         all
     }
@@ -82,7 +93,7 @@ impl fmt::Display for Diff {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::Value;
 
     use super::*;
     use crate::plan::Fresh;
@@ -135,6 +146,7 @@ mod tests {
         );
         let listed = empty.destructive();
         assert_eq!(listed.len(), MAX_LISTED + 1);
-        assert!(listed.last().is_some_and(|last| last.ends_with(" more")));
+        let last = listed.last().expect("there");
+        assert!(last.starts_with("and ") && last.ends_with(')'), "{last}");
     }
 }

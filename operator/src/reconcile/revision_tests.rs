@@ -967,3 +967,157 @@ async fn gateways_wait_for_the_control_plane_of_another_owner() {
     cluster.reconcile("edge").await;
     assert_eq!(cluster.upgraded("2"), ["in-a"]);
 }
+
+fn gateway(labels: Value) -> Value {
+    json!({"components": {"ingressGateways": [{"name": "in", "label": labels}]}})
+}
+
+#[tokio::test]
+async fn labels_that_are_added_keep_the_selector() {
+    let mut cluster = Cluster::new();
+    cluster.add("mesh", gateway(json!({"istio": "a"})));
+    cluster.settle(&["mesh"]).await;
+    let before = cluster.server.object("/deployments/in");
+    cluster.change("mesh", |iop| {
+        iop["spec"] = gateway(json!({"istio": "a", "team": "x"}))
+    });
+    cluster.reconcile("mesh").await;
+    cluster.make_one_ready("istiod");
+    for _ in 0..3 {
+        cluster.reconcile("mesh").await;
+        let selector = cluster.server.object("/services/in")["spec"]["selector"].clone();
+        assert!(selector["team"].is_null(), "no pod has the new label yet");
+    }
+    let message = cluster.status("mesh")["message"].clone();
+    let expected = "Service istio-system/in waits for Deployment in";
+    assert!(
+        message.as_str().is_some_and(|m| m.contains(expected)),
+        "{message}"
+    );
+    cluster.settle(&["mesh"]).await;
+    assert_eq!(cluster.status("mesh")["status"], "HEALTHY");
+    let after = cluster.server.object("/deployments/in");
+    assert_eq!(after["spec"]["selector"], before["spec"]["selector"]);
+    assert_eq!(after["metadata"]["uid"], before["metadata"]["uid"]);
+    let pods = &after["spec"]["template"]["metadata"]["labels"];
+    assert_eq!((&pods["team"], &pods["istio"]), (&json!("x"), &json!("a")));
+    assert_eq!(
+        cluster.server.object("/services/in")["spec"]["selector"]["team"],
+        "x"
+    );
+    cluster.check_quiet(&["mesh"]).await;
+}
+
+#[tokio::test]
+async fn a_workload_is_made_anew_only_with_consent() {
+    let mut cluster = Cluster::new();
+    cluster.add("mesh", gateway(json!({"istio": "a"})));
+    cluster.settle(&["mesh"]).await;
+    let mut new = gateway(json!({"istio": "b"}));
+    new["components"]["egressGateways"] = json!([{"name": "out", "enabled": true}]);
+    cluster.change("mesh", |iop| iop["spec"] = new);
+    cluster.settle(&["mesh"]).await;
+    let status = cluster.status("mesh");
+    assert_eq!(
+        status["componentStatus"]["IngressGateways"]["status"],
+        "ERROR"
+    );
+    let message = status["componentStatus"]["IngressGateways"]["error"]
+        .as_str()
+        .unwrap_or_default();
+    assert_eq!(
+        message,
+        "the selector of Deployment istio-system/in can't be changed from \
+         app=istio-ingressgateway, istio=a to app=istio-ingressgateway, istio=b; with the \
+         annotation operator.ironsail.dev/recreate=Deployment/in it is deleted and made anew"
+    );
+    assert_eq!(
+        status["componentStatus"]["EgressGateways"]["status"],
+        "HEALTHY"
+    );
+    assert!(cluster.server.has("/deployments/out"), "others go on");
+    assert_eq!(
+        cluster.server.object("/services/in")["spec"]["selector"]["istio"],
+        "a"
+    );
+    assert_eq!(
+        cluster.server.object("/deployments/in")["spec"]["selector"]["matchLabels"]["istio"],
+        "a"
+    );
+    assert_eq!(cluster.reconcile("mesh").await, Some(TAKEN));
+    cluster.check_quiet(&["mesh"]).await;
+    cluster.annotate(
+        "mesh",
+        json!({crate::apply::selector::RECREATE: "Deployment/other,Deployment/in"}),
+    );
+    cluster.settle(&["mesh"]).await;
+    assert_eq!(cluster.status("mesh")["status"], "HEALTHY");
+    assert_eq!(
+        cluster.server.object("/deployments/in")["spec"]["selector"]["matchLabels"]["istio"],
+        "b"
+    );
+    assert_eq!(
+        cluster.server.object("/services/in")["spec"]["selector"]["istio"],
+        "b"
+    );
+    cluster.check_quiet(&["mesh"]).await;
+}
+
+/// Somebody approves what he was shown, and nothing else.
+#[tokio::test]
+async fn an_approval_is_void_once_more_would_be_lost() {
+    use crate::plan::accept::{APPLY, APPROVE};
+    let cluster = Cluster::new();
+    super::tests::install_operator(&cluster.server);
+    cluster.add("mesh", json!({"profile": "minimal"}));
+    cluster.add("canary", canary());
+    cluster.settle(&["mesh", "canary"]).await;
+    let manual = json!({APPLY: "Manual"});
+    cluster.change("mesh", |iop| {
+        iop["metadata"]["annotations"] = manual.clone();
+        iop["spec"]["values"] = json!({"global": {"enableReaderRBAC": false}});
+    });
+    cluster.reconcile("mesh").await;
+    let lost = json!("deletes ServiceAccount istio-system/istio-reader-service-account");
+    let plan = || cluster.status("mesh")["plan"].clone();
+    let lists = |plan: &Value| {
+        let mut list = plan["destructive"].as_array().into_iter().flatten();
+        list.any(|entry| *entry == lost)
+    };
+    let shown = plan();
+    assert!(!lists(&shown), "the other revision would get it: {shown}");
+    cluster.delete("canary");
+    while cluster.server.has("/istiooperators/canary") {
+        cluster.reconcile("canary").await;
+    }
+    let approved = json!({APPLY: "Manual", APPROVE: shown["hash"]});
+    cluster.annotate("mesh", approved.clone());
+    for _ in 0..3 {
+        cluster.reconcile("mesh").await;
+        let status = cluster.status("mesh");
+        assert_eq!(status["status"], "ACTION_REQUIRED");
+        let message = status["message"].as_str().unwrap_or_default();
+        assert!(message.contains("is void"), "{message}");
+        assert_eq!(
+            cluster.condition("mesh", "Stalled")["reason"],
+            "ApprovalVoid"
+        );
+    }
+    assert_eq!(plan()["hash"], shown["hash"]);
+    assert!(lists(&plan()));
+    assert!(cluster.server.has(READER));
+    cluster.annotate("mesh", manual);
+    cluster.reconcile("mesh").await;
+    let message = cluster.status("mesh")["message"].clone();
+    assert!(
+        message
+            .as_str()
+            .is_some_and(|m| m.contains("waits for the annotation")),
+        "{message}"
+    );
+    cluster.annotate("mesh", approved);
+    cluster.settle(&["mesh"]).await;
+    assert_eq!(cluster.status("mesh")["status"], "HEALTHY");
+    assert!(!cluster.server.has(READER));
+    assert!(plan().get("void").is_none());
+}

@@ -141,40 +141,31 @@ pub(super) fn operator(server: &FakeServer, config: Config) -> Reconciler {
 /// Installs the operator as its manifest does, and lets it do only what that allows.
 pub(super) fn install_operator(server: &FakeServer) {
     for document in bundle::documents(&Context::default()) {
-        let name = document["metadata"]["name"].as_str().expect("a name");
-        let namespace = document["metadata"]["namespace"].as_str();
-        let kinds = [
-            ("Namespace", "/api/v1/namespaces"),
-            ("ServiceAccount", "/api/v1/namespaces/{}/serviceaccounts"),
-            ("Service", "/api/v1/namespaces/{}/services"),
-            ("Deployment", "/apis/apps/v1/namespaces/{}/deployments"),
-            (
-                "ClusterRole",
-                "/apis/rbac.authorization.k8s.io/v1/clusterroles",
-            ),
-            (
-                "ClusterRoleBinding",
-                "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings",
-            ),
-            (
-                "Role",
-                "/apis/rbac.authorization.k8s.io/v1/namespaces/{}/roles",
-            ),
-            (
-                "RoleBinding",
-                "/apis/rbac.authorization.k8s.io/v1/namespaces/{}/rolebindings",
-            ),
-            (
-                "CustomResourceDefinition",
-                "/apis/apiextensions.k8s.io/v1/customresourcedefinitions",
-            ),
-        ];
-        let kind = kinds.iter().find(|(kind, _)| document["kind"] == **kind);
-        let (_, collection) = kind.unwrap_or_else(|| panic!("{name} is of a known kind"));
-        let collection = collection.replace("{}", namespace.unwrap_or_default());
-        server.put(&collection, document);
+        server.install(document);
     }
     server.enforce_rights(bundle::NAME, bundle::NAME);
+}
+
+/// Without the rights to grant: an administrator has installed what is of the cluster.
+#[tokio::test]
+async fn a_mesh_of_one_namespace_needs_no_rights_to_grant() {
+    let scope = json!({"global": {"resourceScope": "namespace"}});
+    let mesh = Mesh::new(json!({"profile": "minimal", "values": scope}));
+    install_operator(&mesh.server);
+    mesh.server
+        .remove("/clusterrolebindings/istio-operator-grants");
+    mesh.settle().await;
+    assert_eq!(mesh.status(), "HEALTHY", "{}", mesh.message());
+    assert!(mesh.server.has("/roles/istiod"));
+    assert!(
+        !mesh
+            .server
+            .has("/clusterroles/istiod-clusterrole-istio-system")
+    );
+    mesh.change(|iop| iop["metadata"]["deletionTimestamp"] = json!(Timestamp::now().to_string()));
+    mesh.reconcile().await;
+    assert_eq!(mesh.reconcile().await, None, "deleted");
+    assert!(!mesh.server.has("/roles/istiod"));
 }
 
 /// `kubectl delete -f deploy/operator.yaml`, and what the cluster's controllers do then.
@@ -276,6 +267,54 @@ async fn node_agents_come_before_what_needs_them() {
     assert_eq!(mesh.component("Ztunnel"), "HEALTHY");
     mesh.reconcile().await;
     assert_eq!(paths(&mesh.server), Vec::<String>::new());
+}
+
+/// A definition of the cluster, as an installer of a version left it.
+fn define(server: &FakeServer, version: &str) {
+    let text = crate::component::base::CRDS[0].1;
+    let mut definition: Value = serde_yaml_ng::from_str(text).expect("YAML");
+    definition["metadata"]["labels"] = json!({"operator.istio.io/version": version});
+    definition["spec"]["names"]["shortNames"] = json!(["left"]);
+    definition["status"] = json!({
+        "conditions": [{"type": "Established", "status": "True"}], "storedVersions": ["v1alpha3"],
+    });
+    server.install(definition);
+}
+
+#[tokio::test]
+async fn definitions_are_upgraded_and_never_downgraded() {
+    let path = format!(
+        "/customresourcedefinitions/{}",
+        crate::component::base::CRDS[0].0
+    );
+    for (version, stays) in [
+        ("9.9.9", true),
+        ("1.9.0", false),
+        (ironsail_mesh::VERSION, false),
+    ] {
+        let mesh = Mesh::new(json!({"profile": "minimal"}));
+        define(&mesh.server, version);
+        mesh.settle().await;
+        let definition = mesh.server.object(&path);
+        let names = &definition["spec"]["names"]["shortNames"];
+        assert_eq!(*names == json!(["left"]), stays, "{version}: {names}");
+        assert_eq!(mesh.status(), "HEALTHY", "{version}");
+        mesh.reconcile().await;
+        assert_eq!(paths(&mesh.server), Vec::<String>::new(), "{version}");
+    }
+}
+
+/// Definitions follow the operator, so their version is not that of an older plan.
+#[tokio::test]
+async fn definitions_say_which_operator_wrote_them() {
+    let mesh = Mesh::new(json!({"profile": "minimal"}));
+    mesh.settle().await;
+    let path = format!(
+        "/customresourcedefinitions/{}",
+        crate::component::base::CRDS[0].0
+    );
+    let labels = &mesh.server.object(&path)["metadata"]["labels"];
+    assert_eq!(labels["operator.istio.io/version"], ironsail_mesh::VERSION);
 }
 
 /// EndpointSlices that a controller makes for a Service have copies of its labels.

@@ -29,6 +29,11 @@ impl State {
             remove(&mut object, path);
         }
         lay(&mut object, body);
+        if live.as_ref().is_some_and(|live| reselects(live, &object)) {
+            self.clock = clock;
+            let message = "spec.selector: Invalid value: field is immutable";
+            return refuse(StatusCode::UNPROCESSABLE_ENTITY, message);
+        }
         if object["kind"] == "CustomResourceDefinition" {
             object["status"] = json!({"conditions": [{"type": "Established", "status": "True"}]});
         }
@@ -67,6 +72,12 @@ fn fresh(place: &Place, body: &Value) -> Value {
             "name": place.name, "uid": format!("uid-{}", place.path), "generation": 1, "managedFields": [],
         },
     })
+}
+
+/// Whether the selector of a workload changes.
+fn reselects(live: &Value, object: &Value) -> bool {
+    let workload = live["apiVersion"] == "apps/v1";
+    workload && live["spec"]["selector"] != object["spec"]["selector"]
 }
 
 /// What bumps the generation.

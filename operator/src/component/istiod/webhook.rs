@@ -139,7 +139,7 @@ fn injector(
 
 /// Lets a configuration match nothing: a tag `default` has the same entries, and two of them would
 /// inject a pod twice.
-fn deactivate(configuration: &mut MutatingWebhookConfiguration) {
+pub fn deactivate(configuration: &mut MutatingWebhookConfiguration) {
     let never =
         match_labels([("istio.io/deactivated".to_owned(), "never-match".to_owned())].into());
     for webhook in configuration.webhooks.iter_mut().flatten() {
@@ -339,4 +339,20 @@ pub fn validating_webhook(
         object_selector: (selector != LabelSelector::default()).then_some(selector),
         ..ValidatingWebhook::default()
     }
+}
+
+/// The webhooks of a tag: they call whom another webhook calls, for what names the tag.
+pub fn tag_webhooks(
+    canonical: &MutatingWebhook,
+    tag: &str,
+    by_default: bool,
+) -> Vec<MutatingWebhook> {
+    let selections = selections(tag, tag == revision::DEFAULT, by_default).into_iter();
+    let webhooks = selections.map(|selection| MutatingWebhook {
+        name: format!("{}sidecar-injector.istio.io", selection.prefix),
+        namespace_selector: Some(expressions(selection.namespaces)),
+        object_selector: Some(expressions(selection.objects)),
+        ..canonical.clone()
+    });
+    webhooks.collect()
 }

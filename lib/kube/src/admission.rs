@@ -27,12 +27,18 @@ pub struct ReviewRequest {
     pub kind: GroupVersionKind,
     #[serde(default)]
     pub resource: GroupVersionResource,
+    /// Empty where the API server makes the name.
+    #[serde(default)]
+    pub name: String,
     #[serde(default)]
     pub namespace: String,
     #[serde(default)]
     pub operation: String,
     #[serde(default)]
     pub object: Value,
+    /// What is there; null unless something is changed or deleted.
+    #[serde(default)]
+    pub old_object: Value,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -60,8 +66,18 @@ fn v1() -> String {
 pub struct Verdict {
     /// Why it is refused.
     pub refusal: Option<String>,
+    /// The fields that are refused, for clients that show each.
+    pub causes: Vec<Cause>,
     pub warnings: Vec<String>,
     pub patch: Option<Value>,
+}
+
+/// What is wrong with one field.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cause {
+    /// Such as `spec.components.pilot`.
+    pub field: String,
+    pub message: String,
 }
 
 impl Verdict {
@@ -92,8 +108,8 @@ pub fn answer(review: &Review, verdict: Verdict) -> Response {
         "uid": review.request.uid,
         "allowed": verdict.refusal.is_none(),
     });
-    if let Some(message) = verdict.refusal {
-        response["status"] = json!({"code": 400, "reason": "BadRequest", "message": message});
+    if let Some(message) = &verdict.refusal {
+        response["status"] = status(&review.request, message, &verdict.causes);
     }
     if !verdict.warnings.is_empty() {
         let cut = |text: &String| text.chars().take(MAX_WARNING_CHARS).collect::<String>();
@@ -109,6 +125,23 @@ pub fn answer(review: &Review, verdict: Verdict) -> Response {
         "response": response,
     });
     json(StatusCode::OK, body.to_string())
+}
+
+/// A bad request, or an invalid object where its fields are known.
+fn status(request: &ReviewRequest, message: &str, causes: &[Cause]) -> Value {
+    if causes.is_empty() {
+        return json!({"code": 400, "reason": "BadRequest", "message": message});
+    }
+    let causes = causes.iter().map(|cause| {
+        json!({"reason": "FieldValueInvalid", "field": cause.field, "message": cause.message})
+    });
+    json!({
+        "code": 422, "reason": "Invalid", "message": message,
+        "details": {
+            "group": request.kind.group, "kind": request.kind.kind, "name": request.name,
+            "causes": causes.collect::<Vec<_>>(),
+        },
+    })
 }
 
 #[cfg(test)]
@@ -135,6 +168,22 @@ mod tests {
         assert_eq!(json["response"]["allowed"], false);
         assert_eq!(json["response"]["uid"], "1");
         assert_eq!(json["response"]["status"]["message"], "no");
+    }
+
+    #[tokio::test]
+    async fn refused_fields_are_named() {
+        let cause = Cause {
+            field: "spec.a".to_owned(),
+            message: "unknown field".to_owned(),
+        };
+        let verdict = Verdict {
+            causes: vec![cause],
+            ..Verdict::refused("no")
+        };
+        let json = body(answer(&review(), verdict)).await;
+        let status = &json["response"]["status"];
+        assert_eq!(status["reason"], "Invalid");
+        assert_eq!(status["details"]["causes"][0]["field"], "spec.a");
     }
 
     #[tokio::test]
