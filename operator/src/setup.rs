@@ -140,7 +140,7 @@ impl Setup {
     pub fn manifest(&self) -> String {
         let documents = self.documents();
         let texts = documents.iter().map(|document| {
-            let text = serde_yaml_ng::to_string(document).expect("a document becomes YAML");
+            let text = crate::yaml::to_string(document);
             format!("---\n{text}")
         });
         texts.collect()
@@ -356,6 +356,15 @@ mod tests {
             .filter(|document| !document.is_null())
             .collect();
         assert_eq!(Setup::default().documents(), expected);
+    }
+
+    #[test]
+    fn a_namespace_that_reads_like_a_boolean_stays_text() {
+        let setup = Setup {
+            watched: vec!["on".into()],
+            ..Setup::default()
+        };
+        assert!(setup.manifest().contains("value: \"on\"\n"));
     }
 
     #[test]

@@ -8,6 +8,7 @@ pub mod table;
 
 use anyhow::Context as _;
 use clap::ValueEnum;
+use ironsail_operator::yaml;
 use serde::Serialize;
 
 /// Forms for programs, flag `--output`.
@@ -27,7 +28,9 @@ impl Format {
             Self::Json => serde_json::to_string_pretty(value)
                 .map(|text| text + "\n")
                 .context("JSON"),
-            Self::Yaml => serde_yaml_ng::to_string(value).context("YAML"),
+            Self::Yaml => serde_json::to_value(value)
+                .map(|document| yaml::to_string(&document))
+                .context("YAML"),
         }
     }
 }
