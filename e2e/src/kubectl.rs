@@ -96,10 +96,18 @@ fn output(arguments: &[&str], input: Option<&str>) -> anyhow::Result<Output> {
         .stderr(Stdio::piped())
         .spawn()
         .context("kubectl does not start")?;
-    if let (Some(input), Some(mut stdin)) = (input, child.stdin.take()) {
-        stdin.write_all(input.as_bytes())?;
-    }
-    Ok(child.wait_with_output()?)
+    let stdin = child.stdin.take();
+    std::thread::scope(|scope| {
+        // Beside reading: a program that prints while it reads would wait for us, and we for it.
+        let written = scope.spawn(move || match (input, stdin) {
+            (Some(input), Some(mut stdin)) => stdin.write_all(input.as_bytes()),
+            _ => Ok(()),
+        });
+        let output = child.wait_with_output()?;
+        // One that ends early says why itself.
+        let _ = written.join();
+        Ok(output)
+    })
 }
 
 fn finish(arguments: &[&str], output: Output) -> anyhow::Result<String> {

@@ -12,7 +12,7 @@ const GATEWAY: &str = "canary-gateway";
 const TAG: &str = "prod";
 
 /// Seconds of load and of the long streams; `IRONSAIL_CANARY_SECONDS` makes it longer.
-const SECONDS: u64 = 150;
+const SECONDS: u64 = 120;
 
 fn seconds() -> u64 {
     let given = std::env::var("IRONSAIL_CANARY_SECONDS").ok();

@@ -71,7 +71,7 @@ fn objects(spec: &Value, annotations: &Value) -> anyhow::Result<Vec<Value>> {
     Ok(objects)
 }
 
-/// Pods of the mesh and of an application, and how often they restarted; Deployments, and their generation.
+/// Pods of the mesh and of an application, and how often they restarted; templates of Deployments; ports of Services.
 fn footprint(namespace: &str) -> anyhow::Result<BTreeMap<String, Value>> {
     let mut found = BTreeMap::new();
     for namespace in [mesh::SYSTEM, namespace] {
@@ -93,7 +93,8 @@ fn footprint(namespace: &str) -> anyhow::Result<BTreeMap<String, Value>> {
                 key,
                 json!([
                     metadata["uid"],
-                    metadata["generation"],
+                    // Not the generation: annotations of Deployments count there too.
+                    item["spec"]["template"],
                     restarts,
                     item["spec"]["ports"]
                 ]),
@@ -211,6 +212,18 @@ impl Releases {
 
 impl Drop for Releases {
     fn drop(&mut self) {
+        // What an adoption that was not given back has hidden.
+        let hidden = [
+            "-n",
+            mesh::SYSTEM,
+            "delete",
+            "secret",
+            "-l",
+            "owner=ironsail",
+        ];
+        if let Err(error) = kubectl::run(&hidden) {
+            eprintln!("records of releases stay: {error:#}");
+        }
         for name in &self.names {
             if let Err(error) =
                 tool::run("helm", &["uninstall", name, "-n", mesh::SYSTEM, "--wait"])
