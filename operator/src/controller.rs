@@ -8,11 +8,13 @@ use std::time::Duration;
 
 use futures::channel::mpsc::{UnboundedSender, unbounded};
 use futures::{Stream, StreamExt as _, TryStreamExt as _};
+use ironsail_mesh::label;
 use ironsail_runtime::log::chain;
 use ironsail_runtime::readiness::Condition;
 use ironsail_runtime::signal::Shutdown;
 use k8s_openapi::Resource as _;
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment};
+use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Client;
 use kube::api::{Api, DynamicObject, PartialObjectMeta};
@@ -27,6 +29,7 @@ use tracing::{debug, warn};
 
 use crate::apply::fingerprint::Fingerprint;
 use crate::events::operator_resource;
+use crate::namespace::State;
 use crate::object::{KINDS, Kind, ObjectKey};
 use crate::observe::{Seen, key, owner_of, selector};
 use crate::plan::Owner;
@@ -46,6 +49,7 @@ struct Owned {
     metadata: Vec<(&'static Kind, Store<Metadata>)>,
     deployments: Store<Deployment>,
     daemon_sets: Store<DaemonSet>,
+    namespaces: Store<PartialObjectMeta<Namespace>>,
 }
 
 impl Owned {
@@ -56,6 +60,7 @@ impl Owned {
         }
         let _ = self.deployments.wait_until_ready().await;
         let _ = self.daemon_sets.wait_until_ready().await;
+        let _ = self.namespaces.wait_until_ready().await;
     }
 
     /// What is there now.
@@ -73,6 +78,10 @@ impl Owned {
         for object in self.daemon_sets.state() {
             let key = add_workload(&mut seen, &object.metadata, DaemonSet::KIND);
             seen.daemon_sets.insert(key, (*object).clone());
+        }
+        for object in self.namespaces.state() {
+            let name = object.metadata.name.clone().unwrap_or_default();
+            seen.namespaces.insert(name, State::of(&object.metadata));
         }
         seen
     }
@@ -270,7 +279,36 @@ fn watch_owned(
                 spec.template = Default::default();
             }
         }),
+        namespaces: watch_namespaces(client, watches),
     }
+}
+
+/// Starts the watch of namespaces. It wakes nobody: what lies in them is watched itself.
+fn watch_namespaces(
+    client: &Client,
+    watches: &mut JoinSet<()>,
+) -> Store<PartialObjectMeta<Namespace>> {
+    let writer = Writer::new(());
+    let store = writer.as_reader();
+    let api: Api<PartialObjectMeta<Namespace>> = Api::all(client.clone());
+    let stream = watcher(api, watcher::Config::default())
+        .default_backoff()
+        .modify(|namespace| {
+            let metadata = &mut namespace.metadata;
+            metadata.managed_fields = None;
+            metadata.annotations = None;
+            if let Some(labels) = &mut metadata.labels {
+                labels.retain(|key, _| key == label::NETWORK);
+            }
+        })
+        .reflect(writer)
+        .for_each(|event| async {
+            if let Err(error) = event {
+                warn!(error = %chain(&error), "Watch of namespaces is interrupted");
+            }
+        });
+    watches.spawn(stream);
+    store
 }
 
 /// Starts the watch of one kind of workload; `shrink` drops what needs no memory.

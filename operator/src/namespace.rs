@@ -22,24 +22,30 @@ pub enum State {
     Terminating(Time),
 }
 
+impl State {
+    /// The state that a namespace's metadata show.
+    pub fn of(metadata: &ObjectMeta) -> Self {
+        if let Some(since) = &metadata.deletion_timestamp {
+            return Self::Terminating(since.clone());
+        }
+        let network = metadata
+            .labels
+            .as_ref()
+            .and_then(|labels| labels.get(label::NETWORK));
+        Self::Active {
+            network: network.cloned(),
+        }
+    }
+}
+
 /// Looks at a namespace.
 ///
 /// # Errors
 /// The API server doesn't answer.
 pub async fn state(client: &Client, name: &str) -> Result<State, kube::Error> {
     let api: Api<Namespace> = Api::all(client.clone());
-    Ok(match api.get_metadata_opt(name).await? {
-        None => State::Absent,
-        Some(found) => match found.metadata.deletion_timestamp {
-            Some(since) => State::Terminating(since),
-            None => State::Active {
-                network: found
-                    .metadata
-                    .labels
-                    .and_then(|mut labels| labels.remove(label::NETWORK)),
-            },
-        },
-    })
+    let found = api.get_metadata_opt(name).await?;
+    Ok(found.map_or(State::Absent, |found| State::of(&found.metadata)))
 }
 
 /// Makes a namespace, or labels it with its network.

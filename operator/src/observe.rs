@@ -10,6 +10,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde_json::{Value, json};
 
 use crate::apply::fingerprint::Fingerprint;
+use crate::namespace::State;
 use crate::object::{Kind, ObjectKey};
 use crate::plan::{MANAGED, Owner};
 use crate::share;
@@ -32,6 +33,8 @@ pub struct Seen {
     pub objects: BTreeMap<ObjectKey, SeenObject>,
     pub deployments: BTreeMap<ObjectKey, Deployment>,
     pub daemon_sets: BTreeMap<ObjectKey, DaemonSet>,
+    /// All namespaces, by name.
+    pub namespaces: BTreeMap<String, State>,
 }
 
 /// Selects what carries the labels of [`owner_of`].
@@ -75,6 +78,11 @@ pub fn key(kind: &Kind, metadata: &ObjectMeta) -> ObjectKey {
 }
 
 impl Seen {
+    /// State of a namespace.
+    pub fn namespace(&self, name: &str) -> State {
+        self.namespaces.get(name).cloned().unwrap_or(State::Absent)
+    }
+
     /// Adds an object by its metadata.
     pub fn add(&mut self, kind: &'static Kind, metadata: &ObjectMeta, fingerprint: Fingerprint) {
         let object = SeenObject {

@@ -268,10 +268,7 @@ impl Reconciler {
                 return self.finalize(object, owner, waited).await;
             }
         }
-        let here = namespace::state(&self.client, &owner.namespace)
-            .await
-            .map_err(api_error("the namespace can't be read"))?;
-        if let namespace::State::Terminating(since) = here {
+        if let namespace::State::Terminating(since) = seen.namespace(&owner.namespace) {
             return self.finalize(object, owner, waited(since.0)).await;
         }
         if annotations(object)
@@ -469,7 +466,7 @@ impl Reconciler {
             return Ok(None);
         };
         let plan = &accepted.plan;
-        self.ensure_namespace(&plan.istio_namespace, &plan.network)
+        self.ensure_namespace(&plan.istio_namespace, &plan.network, seen)
             .await?;
         // Definitions follow the operator, not the plan; without a valid spec they stay as they are.
         let definitions = fresh.map(|fresh| fresh.definitions).unwrap_or_default();
@@ -527,12 +524,14 @@ impl Reconciler {
         Ok(Some(rollout))
     }
 
-    async fn ensure_namespace(&self, name: &str, network: &str) -> Result<(), ReconcileError> {
+    async fn ensure_namespace(
+        &self,
+        name: &str,
+        network: &str,
+        seen: &Seen,
+    ) -> Result<(), ReconcileError> {
         let failed = || format!("namespace {name} can't be prepared");
-        let state = namespace::state(&self.client, name)
-            .await
-            .map_err(api_error(failed()))?;
-        namespace::ensure(&self.client, name, network, &state)
+        namespace::ensure(&self.client, name, network, &seen.namespace(name))
             .await
             .map_err(api_error(failed()))
     }

@@ -21,6 +21,7 @@ use serde_json::{Value, json};
 pub use install::Installer;
 
 use crate::apply::fingerprint::Fingerprint;
+use crate::namespace;
 use crate::object::{KINDS, Kind};
 use crate::observe::{Seen, key};
 use crate::plan::MANAGED;
@@ -37,6 +38,8 @@ struct State {
     /// By path.
     objects: BTreeMap<String, Value>,
     writes: Vec<Write>,
+    /// Paths that were read, or tried by a dry run.
+    reads: Vec<String>,
     /// Requests whose path contains the text are answered with the status.
     refused: Vec<(Method, String, u16)>,
     /// Namespace and name of the account whose rights are enforced.
@@ -157,7 +160,9 @@ impl FakeServer {
                 _ => refuse(StatusCode::METHOD_NOT_ALLOWED, "not here"),
             },
         };
-        if method != Method::GET && !dry_run && !path.contains("/events") {
+        if method == Method::GET || dry_run {
+            state.reads.push(path);
+        } else if !path.contains("/events") {
             state.writes.push(Write {
                 method: method.to_string(),
                 path,
@@ -174,6 +179,11 @@ impl FakeServer {
             ),
         };
         respond(code, &body)
+    }
+
+    /// What was read or tried since the last call.
+    pub fn take_reads(&self) -> Vec<String> {
+        std::mem::take(&mut self.state().reads)
     }
 
     /// What was written since the last call, events and dry runs aside.
@@ -327,6 +337,13 @@ impl FakeServer {
     pub fn seen(&self) -> Seen {
         let mut seen = Seen::default();
         for object in self.state().objects.values() {
+            if object["kind"] == "Namespace" {
+                let typed: DynamicObject =
+                    serde_json::from_value(object.clone()).expect("an object");
+                let name = typed.metadata.name.clone().unwrap_or_default();
+                seen.namespaces
+                    .insert(name, namespace::State::of(&typed.metadata));
+            }
             let managed = object.pointer("/metadata/labels/operator.istio.io~1managed");
             let Some(kind) = Kind::of(object).filter(|_| managed == Some(&json!(MANAGED))) else {
                 continue;

@@ -68,7 +68,11 @@ fn own_rules() -> Vec<PolicyRule> {
             &["istiooperators/status"],
             &["patch"],
         ),
-        rule(&[""], &["namespaces"], &["get", "list", "create", "patch"]),
+        rule(
+            &[""],
+            &["namespaces"],
+            &["get", "list", "watch", "create", "patch"],
+        ),
         rule(&[""], &["pods"], &["list"]),
         rule(&["events.k8s.io"], &["events"], &["create", "patch"]),
     ];

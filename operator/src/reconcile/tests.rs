@@ -343,6 +343,9 @@ async fn what_controllers_made_is_not_ours() {
 async fn a_steady_state_writes_nothing_not_even_for_a_new_process() {
     let mut mesh = Mesh::new(json!({"profile": "demo"}));
     mesh.settle().await;
+    mesh.server.take_reads();
+    mesh.reconcile().await;
+    assert_eq!(mesh.server.take_reads(), Vec::<String>::new());
     mesh.reconcile().await;
     assert_eq!(paths(&mesh.server), Vec::<String>::new());
     mesh.restart("1");
