@@ -72,6 +72,15 @@ fn an_unknown_field_is_named() -> anyhow::Result<()> {
 }
 
 #[test]
+fn settings_at_the_wrong_level_are_named() -> anyhow::Result<()> {
+    check_operator(
+        "bad-level",
+        "  components:\n    ingressGateways:\n    - name: istio-ingressgateway\n      enabled: true\n    k8s:\n      service: {type: ClusterIP}\n",
+        "spec.components.k8s",
+    )
+}
+
+#[test]
 fn a_resource_of_one_megabyte_disturbs_nothing() -> anyhow::Result<()> {
     mesh::installed();
     let filler = "x".repeat(1_000_000);

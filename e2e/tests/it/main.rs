@@ -9,6 +9,7 @@ mod b_drift;
 mod b_old_resources;
 mod b_operator_changes;
 mod b_other_writers;
+mod b_rights;
 mod b_status;
 mod c_canary;
 mod c_difficult_pods;
