@@ -72,8 +72,10 @@ deploy-tools:
 	if [ ! -x $(CACHE)/bin/promtool ]; then
 	  unpacked=$$(mktemp -d)
 	  trap 'rm -rf "$$unpacked"' EXIT
-	  (cd "$$unpacked" && apt-get download -qq prometheus && dpkg -x prometheus_*.deb .)
-	  install "$$unpacked/usr/bin/promtool" $(CACHE)/bin/
+	  cd "$$unpacked"
+	  apt-get download -qq prometheus || { apt-get update -qq && apt-get download -qq prometheus; }
+	  dpkg -x prometheus_*.deb .
+	  install usr/bin/promtool $(CACHE)/bin/
 	fi
 
 .PHONY: deploy-test
