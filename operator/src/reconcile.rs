@@ -1,54 +1,48 @@
 //! One reconciliation of one IstioOperator: a thin shell around pure decisions.
 
+mod accept;
 mod contact;
 mod finalize;
 mod prune;
+mod report;
 mod usage;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use ironsail_crds::Diagnostic;
-use ironsail_crds::operator::{IstioOperatorStatus, Status, legacy};
+use ironsail_crds::operator::{IstioOperatorStatus, legacy};
 use ironsail_runtime::log::chain;
 use ironsail_runtime::retry::Backoff;
 use k8s_openapi::jiff::Timestamp;
 use kube::Client;
-use kube::api::{Api, DynamicObject, Patch, PatchParams};
-use kube_runtime::events::EventType;
+use kube::api::DynamicObject;
 use serde_json::{Value, json};
 use tokio::sync::{Mutex, OnceCell};
 use tokio::time::Instant;
-use tracing::{info, warn};
+use tracing::warn;
 
 use crate::apply::memory::Memory;
 use crate::apply::selector::{RECREATE, consents};
 use crate::apply::{Outcome, reason};
-use crate::component::Component;
-use crate::events::{Events, operator_resource};
+use crate::events::Events;
 use crate::keep::Keeper;
 use crate::list_merge::ListMerge;
 use crate::metrics::Metrics;
 use crate::namespace;
 use crate::object::Manifest;
 use crate::observe::Seen;
-use crate::plan::accept::{
-    Decision, Former, decide, guard, is_accepted_unasked, is_approved, is_void,
-};
-use crate::plan::diff::diff;
 use crate::plan::store::{self, Accepted, StoreError};
 use crate::plan::{Fresh, Owner};
 use crate::render::{Context, render_object};
 use crate::revision::in_use::Usage;
 use crate::revision::proxies::Probe;
-use crate::rollout::{Change, Patience, Rolling, Rollout};
-use crate::status::{ComponentState, Observed, derive, paused};
+use crate::rollout::{Patience, Rolling, Rollout};
+use crate::status::{ComponentState, Observed};
 
 pub use finalize::FINALIZER;
+use report::contested;
 
-/// Field manager of the status.
-const STATUS_MANAGER: &str = "istio-operator-status";
 /// `true`: the operator leaves the object alone, until it is deleted.
 pub const IGNORE: &str = "install.istio.io/ignoreReconcile";
 /// Where findings about merging are.
@@ -365,93 +359,6 @@ impl Reconciler {
         }
     }
 
-    /// Finds the accepted plan, and makes the fresh rendering the accepted one where it may be.
-    async fn accept(
-        &self,
-        object: &DynamicObject,
-        owner: &Owner,
-        fresh: Option<&Fresh>,
-        seen: &Seen,
-        state: &mut OwnerState,
-        observed: &mut Observed,
-    ) -> Result<(), ReconcileError> {
-        if state.accepted.is_none() {
-            state.accepted = store::load(&self.client, owner).await?;
-        }
-        let Some(fresh) = fresh else { return Ok(()) };
-        let found = self.meet(object, owner, fresh, state).await?;
-        let old = state.accepted.as_ref().map(|accepted| &accepted.plan);
-        let (annotations, plan) = (annotations(object), &fresh.plan);
-        let mut decision = decide(old, plan, &annotations);
-        if decision != Decision::Same {
-            let former = contact::former(state.accepted.as_ref(), found.as_ref());
-            let diff = match former {
-                Former::Absent => diff(old, plan).from_live(plan, owner, seen),
-                Former::Kept | Former::InTransit => diff(old.or(found.as_ref()), plan),
-            };
-            let unasked = is_accepted_unasked(old, plan, &annotations)
-                && guard(Decision::Accept, former, &diff, false) == Decision::Accept;
-            let shown = reported(object, state).and_then(|status| status.plan);
-            let destructive = diff.destructive();
-            observed.void = is_void(shown.as_ref(), plan, &destructive, &annotations) && !unasked;
-            decision = guard(decision, former, &diff, is_approved(plan, &annotations));
-            observed.diff = Some(diff);
-        }
-        if observed.void {
-            decision = Decision::AwaitApproval;
-        }
-        observed.decision = Some((decision, fresh.plan.hash.clone()));
-        if decision != Decision::Accept {
-            return Ok(());
-        }
-        let same_objects = old.is_some_and(|old| old.hash == fresh.plan.hash);
-        let accepted = Accepted {
-            rolled_out: same_objects && state.accepted.as_ref().is_some_and(|old| old.rolled_out),
-            replaced: old.is_some(),
-            plan: fresh.plan.clone(),
-        };
-        let reference = store::owner_reference(&object.metadata);
-        store::save(&self.client, owner, &reference, &accepted).await?;
-        info!(object = %owner, plan = %accepted.plan.hash, "Accepted plan");
-        let note = format!(
-            "accepted plan {} of version {}",
-            accepted.plan.hash, accepted.plan.renderer
-        );
-        self.events.normal(object, "PlanAccepted", note).await;
-        if !same_objects {
-            state.patience.reset();
-            self.announce(object, owner, &accepted, observed, state)
-                .await?;
-        }
-        state.accepted = Some(accepted);
-        observed.diff = None;
-        Ok(())
-    }
-
-    /// Says that work begins, before the first object is written.
-    async fn announce(
-        &self,
-        object: &DynamicObject,
-        owner: &Owner,
-        accepted: &Accepted,
-        observed: &Observed,
-        state: &mut OwnerState,
-    ) -> Result<(), ReconcileError> {
-        let begun = |component: &Component| ComponentState {
-            held: true,
-            ..ComponentState::healthy(*component)
-        };
-        let begun = Observed {
-            version: accepted.plan.renderer.clone(),
-            accepted: accepted.plan.hash.clone(),
-            diff: None,
-            upgrading: accepted.replaced,
-            components: accepted.plan.components.iter().map(begun).collect(),
-            ..observed.clone()
-        };
-        self.report(object, owner, &begun, state).await
-    }
-
     /// Applies the accepted plan, if there is one.
     async fn roll_out(
         &self,
@@ -536,53 +443,6 @@ impl Reconciler {
             .map_err(api_error(failed()))
     }
 
-    /// Logs, events and counters of what was written.
-    async fn tell(&self, object: &DynamicObject, revision: &str, changes: &[Change]) {
-        for change in changes {
-            let key = change.object.key();
-            let labels = [change.object.kind().kind, revision];
-            match &change.outcome {
-                // Told by the status, as long as it lasts.
-                Outcome::Unchanged
-                | Outcome::Taken { .. }
-                | Outcome::Immutable { .. }
-                | Outcome::Overlaps { .. } => {}
-                Outcome::Created => self.metrics.created.with_label_values(&labels).inc(),
-                Outcome::Updated { by } => {
-                    self.metrics.updated.with_label_values(&labels).inc();
-                    if !by.is_empty() {
-                        let by = by.join(", ");
-                        info!(owned = %key, changed_by = %by, "Repaired object");
-                        let note = format!("repaired {key}, which was changed by {by}");
-                        let normal = EventType::Normal;
-                        self.events
-                            .object(object, normal, "Repaired", note, &change.object)
-                            .await;
-                    }
-                }
-                Outcome::Postponed { by, seconds } => {
-                    let by = by.join(", ");
-                    warn!(owned = %key, changed_by = %by, seconds, "Somebody else owns the object too");
-                    let note =
-                        format!("{key} is changed by {by} again and again; repaired more slowly");
-                    let warning = EventType::Warning;
-                    self.events
-                        .object(object, warning, "OwnershipConflict", note, &change.object)
-                        .await;
-                }
-            }
-        }
-        let created = changes
-            .iter()
-            .filter(|change| change.outcome == Outcome::Created)
-            .count();
-        if created > 0 {
-            self.events
-                .normal(object, "Created", format!("created {created} objects"))
-                .await;
-        }
-    }
-
     fn count_owned(&self, revision: &str, desired: &[Manifest]) {
         let mut counts: BTreeMap<&str, i64> = BTreeMap::new();
         for object in desired {
@@ -593,115 +453,6 @@ impl Reconciler {
                 .owned
                 .with_label_values(&[kind, revision])
                 .set(count);
-        }
-    }
-
-    /// Says that the object is left alone, and does nothing else.
-    async fn pause(
-        &self,
-        object: &DynamicObject,
-        owner: &Owner,
-        state: &mut OwnerState,
-    ) -> Result<Next, ReconcileError> {
-        let previous = reported(object, state);
-        let request = format!("{IGNORE}=true");
-        let generation = object.metadata.generation;
-        let status = paused(previous.as_ref(), generation, &request, Timestamp::now());
-        if self.write_status(object, owner, previous, &status).await? {
-            info!(object = %owner, "Paused");
-        }
-        state.reported = Some(status);
-        Ok(None)
-    }
-
-    /// Writes the status, if it differs from what was written before, and tells the user.
-    async fn report(
-        &self,
-        object: &DynamicObject,
-        owner: &Owner,
-        observed: &Observed,
-        state: &mut OwnerState,
-    ) -> Result<(), ReconcileError> {
-        let previous = reported(object, state);
-        let status = derive(previous.as_ref(), observed, Timestamp::now());
-        self.metrics.show(owner, &status);
-        let written = self.write_status(object, owner, previous.clone(), &status);
-        if written.await? {
-            self.tell_status(object, previous.as_ref(), &status, observed)
-                .await;
-        }
-        state.reported = Some(status);
-        Ok(())
-    }
-
-    /// Whether the status differed from the previous one and was written.
-    async fn write_status(
-        &self,
-        object: &DynamicObject,
-        owner: &Owner,
-        previous: Option<IstioOperatorStatus>,
-        status: &IstioOperatorStatus,
-    ) -> Result<bool, ReconcileError> {
-        if previous.as_ref() == Some(status) {
-            return Ok(false);
-        }
-        let resource = operator_resource();
-        let api: Api<DynamicObject> =
-            Api::namespaced_with(self.client.clone(), &owner.namespace, &resource);
-        let body = json!({
-            "apiVersion": resource.api_version,
-            "kind": resource.kind,
-            "metadata": {"name": owner.name, "uid": object.metadata.uid},
-            "status": status,
-        });
-        let params = PatchParams::apply(STATUS_MANAGER).force();
-        match api
-            .patch_status(&owner.name, &params, &Patch::Apply(&body))
-            .await
-        {
-            Ok(_) => Ok(true),
-            // The object is gone or was made anew: nobody waits for this status.
-            Err(kube::Error::Api(answer)) if answer.code == 404 || answer.code == 409 => Ok(false),
-            Err(error) => Err(api_error("the status can't be written")(error)),
-        }
-    }
-
-    /// Events of what changed for the user.
-    async fn tell_status(
-        &self,
-        object: &DynamicObject,
-        previous: Option<&IstioOperatorStatus>,
-        status: &IstioOperatorStatus,
-        observed: &Observed,
-    ) {
-        let before = previous.map(|status| (&status.status, status.message.as_str()));
-        if before == Some((&status.status, status.message.as_str())) {
-            return;
-        }
-        let changed = before.is_none_or(|(before, _)| *before != status.status);
-        info!(object = %Owner::of(object), status = %status.status, detail = %status.message, "Status");
-        match &status.status {
-            Status::Healthy if changed => {
-                self.events
-                    .normal(object, "Healthy", "everything is installed and ready")
-                    .await;
-            }
-            Status::Error if observed.findings.iter().any(Diagnostic::is_error) => {
-                self.events
-                    .warning(object, "InvalidSpec", status.message.clone())
-                    .await;
-            }
-            Status::Error => {
-                self.events
-                    .warning(object, "Error", status.message.clone())
-                    .await
-            }
-            Status::ActionRequired if changed => {
-                self.events
-                    .warning(object, observed.action(), status.message.clone())
-                    .await;
-            }
-            _ => {}
         }
     }
 
@@ -754,28 +505,6 @@ impl Reconciler {
 /// Workloads that may be deleted and made anew.
 fn recreate(object: &DynamicObject) -> BTreeSet<String> {
     consents(&annotations(object).remove(RECREATE).unwrap_or_default())
-}
-
-/// What was reported last: remembered, or as the object shows it.
-fn reported(object: &DynamicObject, state: &OwnerState) -> Option<IstioOperatorStatus> {
-    let shown = || {
-        let status = object.data.get("status")?;
-        serde_json::from_value::<IstioOperatorStatus>(status.clone()).ok()
-    };
-    state.reported.clone().or_else(shown)
-}
-
-/// What somebody else changes again and again, for the status.
-fn contested(changes: &[Change]) -> Vec<String> {
-    let postponed = changes.iter().filter_map(|change| match &change.outcome {
-        Outcome::Postponed { by, .. } => Some(format!(
-            "{} is also changed by {}",
-            change.object.key(),
-            by.join(", ")
-        )),
-        _ => None,
-    });
-    postponed.collect()
 }
 
 impl std::fmt::Display for Owner {

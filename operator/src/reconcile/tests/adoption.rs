@@ -4,6 +4,7 @@ use super::*;
 use crate::adopt::ADOPT;
 use crate::adopt::hand_over::FORMER_RELEASE;
 use crate::adopt::release::ON_DELETE;
+use crate::component::Component;
 use crate::list_merge;
 use crate::object::Manifest;
 use crate::render;
