@@ -131,6 +131,24 @@ pub struct Remains {
 /// # Errors
 /// The API server refuses a list or can't be reached.
 pub async fn remains(client: &Client, owner: &Owner) -> Result<Remains, kube::Error> {
+    list(client, owner, |kind| !kind.prune).await
+}
+
+/// As [`remains`], without kinds that may not be read: what is known of an owner before the first
+/// object is applied. Nothing can be deleted among them either.
+///
+/// # Errors
+/// The API server doesn't answer.
+pub async fn readable(client: &Client, owner: &Owner) -> Result<Remains, kube::Error> {
+    list(client, owner, |_| true).await
+}
+
+/// Lists what an owner has; of kinds that are `dispensable` only where that is allowed.
+async fn list(
+    client: &Client,
+    owner: &Owner,
+    dispensable: impl Fn(&Kind) -> bool,
+) -> Result<Remains, kube::Error> {
     let params = ListParams::default().labels(&selector());
     let mut remains = Remains::default();
     for kind in &KINDS {
@@ -139,8 +157,7 @@ pub async fn remains(client: &Client, owner: &Owner) -> Result<Remains, kube::Er
             Ok(list) => list.items,
             // The cluster doesn't have the kind.
             Err(kube::Error::Api(answer)) if kind.optional && answer.code == 404 => continue,
-            // Definitions stay; reading them is no right of the last steps.
-            Err(kube::Error::Api(answer)) if !kind.prune && answer.code == 403 => continue,
+            Err(kube::Error::Api(answer)) if dispensable(kind) && answer.code == 403 => continue,
             Err(error) => return Err(error),
         };
         for object in list {

@@ -114,18 +114,12 @@ fn a_minute_without_an_api_server_costs_no_request_and_no_restart() -> anyhow::R
     })?;
     println!("{summary}");
     assert_eq!(summary["failed"], 0, "{summary}");
-    // What is new is injected, known to the proxies, and has a name.
-    namespace.deploy(&App {
-        name: "later",
-        ..App::default()
-    })?;
-    wait::until("the new service answers", Duration::from_secs(60), || {
-        let answer = traffic::get(
-            &namespace.name,
-            "deployment/echo",
-            "http://later:8080/",
-            &[],
-        )?;
+    // What is new is injected, known to the proxies, and has a name, also in a new namespace: DNS watches both.
+    let later = Namespace::injected("e2e-api-server-back")?;
+    later.deploy(&App::default())?;
+    let url = format!("http://echo.{}:8080/", later.name);
+    wait::until("a new service answers", Duration::from_secs(120), || {
+        let answer = traffic::get(&namespace.name, "deployment/echo", &url, &[])?;
         ensure!(answer.status == 200, "{answer:?}");
         Ok(())
     })

@@ -93,7 +93,7 @@ impl Stranger<'_> {
         if found.is_some_and(|found| marks::on_object(&found)) {
             return Ok(true);
         }
-        let owned = delete::remains(self.client, self.owner).await?;
+        let owned = delete::readable(self.client, self.owner).await?;
         Ok(owned.held.iter().any(|o| marks::on_owned(&o.metadata)))
     }
 

@@ -93,16 +93,20 @@ pub struct Search<'a> {
 }
 
 impl Search<'_> {
-    /// Objects that the fresh plan has too, and those with the owner's labels.
+    /// Objects that the fresh plan has too, and those with the owner's labels. What may not be
+    /// read can't be written either, and is passed over: applying it names the missing right.
     ///
     /// # Errors
     /// The API server doesn't answer.
     pub async fn own(&self) -> Result<LiveObjects, kube::Error> {
         let mut found = LiveObjects::new();
         for object in &self.fresh.objects {
-            self.add(object.kind(), object.key(), &mut found).await?;
+            match self.add(object.kind(), object.key(), &mut found).await {
+                Err(kube::Error::Api(answer)) if answer.code == 403 => {}
+                outcome => outcome?,
+            }
         }
-        for remaining in delete::remains(self.client, self.owner).await?.held {
+        for remaining in delete::readable(self.client, self.owner).await?.held {
             self.add(remaining.kind, &remaining.key, &mut found).await?;
         }
         Ok(found)
