@@ -1,13 +1,24 @@
 //! Tests over the public API: the committed definitions, and one table per validated kind.
 
+mod authorization_policy;
 mod definitions;
 mod destination_rule;
+mod envoy_filter;
+mod extensions;
 mod gateway;
+mod mutation;
 mod operator;
 mod peer_authentication;
+mod proxy_config;
+mod request_authentication;
 mod round_trip;
 mod samples;
+mod service_entry;
+mod sidecar;
+mod telemetry;
+mod versions;
 mod virtual_service;
+mod workload;
 
 use std::env;
 use std::path::PathBuf;
