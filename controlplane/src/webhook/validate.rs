@@ -47,3 +47,22 @@ pub async fn serve(webhooks: Webhooks, request: Request) -> Response {
     };
     admission::answer(&review, answer)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use ironsail_analysis::effect::ACTED_UPON;
+    use ironsail_crds::kind::KINDS;
+
+    use crate::kube::watch;
+
+    /// Admission says that a kind has no effect exactly if the model does not read it.
+    #[test]
+    fn kinds_that_are_watched_have_an_effect() {
+        let read: BTreeSet<&str> = watch::KINDS.iter().map(|kind| kind.as_str()).collect();
+        let mesh = KINDS.iter().map(|kind| kind.kind);
+        let watched: BTreeSet<&str> = mesh.filter(|kind| read.contains(kind)).collect();
+        assert_eq!(ACTED_UPON.map(|kind| kind.kind).into(), watched);
+    }
+}
