@@ -142,6 +142,9 @@ fn source_lists(source: &Source) -> [(&'static str, &[String]); 14] {
     ]
 }
 
+/// Those that only HTTP requests have.
+const TOKEN_IDENTITY: [&str; 2] = ["requestPrincipals", "notRequestPrincipals"];
+
 fn check_source(source: &Source, path: &str, out: &mut Findings) {
     for (name, list) in source_lists(source) {
         match name {
@@ -310,19 +313,12 @@ fn attribute(key: &str) -> Result<fn(&str) -> Check, String> {
 
 /// What an external authorizer is asked by is decided before identities are looked at.
 fn check_custom(rule: &Rule, path: &str, out: &mut Findings) {
-    const IDENTITY: [&str; 6] = [
-        "principals",
-        "notPrincipals",
-        "requestPrincipals",
-        "notRequestPrincipals",
-        "namespaces",
-        "notNamespaces",
-    ];
+    const IDENTITY: [&str; 4] = ["principals", "notPrincipals", "namespaces", "notNamespaces"];
     let message = "is not supported with action CUSTOM";
     for (path, from) in items(path, "from", &rule.from) {
         let source = from.source.iter().flat_map(source_lists);
         for (name, list) in source {
-            if !list.is_empty() && IDENTITY.contains(&name) {
+            if !list.is_empty() && (IDENTITY.contains(&name) || TOKEN_IDENTITY.contains(&name)) {
                 out.error(child(&child(&path, "source"), name), message);
             }
         }
@@ -343,7 +339,7 @@ fn http_only(rule: &Rule) -> bool {
     let tcp_source = |source: &Source| {
         source_lists(source)
             .iter()
-            .any(|(name, list)| !list.is_empty() && !name.ends_with("equestPrincipals"))
+            .any(|(name, list)| !list.is_empty() && !TOKEN_IDENTITY.contains(name))
     };
     let tcp_from = rule.from.iter().filter_map(|from| from.source.as_ref());
     let tcp_from = tcp_from.into_iter().any(tcp_source);

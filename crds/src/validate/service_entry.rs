@@ -111,9 +111,9 @@ fn check_resolution(spec: &ServiceEntrySpec, out: &mut Findings) {
                 out.error("spec.endpoints", message);
             }
         }
-        Resolution::Static => endpoints(spec, Addresses::SOCKETS, out),
+        Resolution::Static => endpoints(spec, Addresses::STATIC, out),
         Resolution::Dns | Resolution::DnsRoundRobin => {
-            endpoints(spec, Addresses::NAMES, out);
+            endpoints(spec, Addresses::DNS, out);
             check_names(spec, out);
         }
         Resolution::Unknown(_) => {}

@@ -218,7 +218,11 @@ fn check_socket<'a>(
 }
 
 fn check_hosts(hosts: &[String], namespace: &str, path: &str, out: &mut Findings) {
+    let list = child(path, "hosts");
     // A missing list is reported by the schema.
+    if hosts.is_empty() && !out.mentions(&list) {
+        out.error(list.clone(), "must have at least one host");
+    }
     let mut seen: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
     for (path, text) in items(path, "hosts", hosts) {
         let Some((of, host)) = text.split_once('/') else {
@@ -245,10 +249,7 @@ fn check_hosts(hosts: &[String], namespace: &str, path: &str, out: &mut Findings
     }
     let everything = seen.get("*").is_some_and(|hosts| hosts.contains("*"));
     if everything && seen.len() > 1 {
-        out.warn(
-            child(path, "hosts"),
-            "*/* has every host, the others have no effect",
-        );
+        out.warn(list, "*/* has every host, the others have no effect");
     }
 }
 

@@ -16,7 +16,7 @@ use super::shared::{self, UNIX};
 pub fn validate_entry(object: &Value) -> Vec<Diagnostic> {
     let mut out = Findings::default();
     if let Some(spec) = super::decode::<WorkloadEntrySpec>(object, &mut out) {
-        check(&spec, Addresses::WITH_SOCKETS, "spec", &mut out);
+        check(&spec, Addresses::ANY, "spec", &mut out);
     }
     out.into_vec()
 }
@@ -39,17 +39,17 @@ pub(super) struct Addresses {
 }
 
 impl Addresses {
-    /// Sockets in the file system.
-    pub(super) const SOCKETS: Self = Self {
+    /// What a service with resolution STATIC takes.
+    pub(super) const STATIC: Self = Self {
         names: false,
         sockets: true,
     };
-    /// Names that are looked up.
-    pub(super) const NAMES: Self = Self {
+    /// What a service with resolution DNS takes.
+    pub(super) const DNS: Self = Self {
         names: true,
         sockets: false,
     };
-    const WITH_SOCKETS: Self = Self {
+    const ANY: Self = Self {
         names: true,
         sockets: true,
     };

@@ -9,12 +9,8 @@ fn check(spec: &str, expected: &[&str]) {
 /// One rule of an ALLOW policy; paths are relative to it.
 #[track_caller]
 fn rule(rule: &str, expected: &[&str]) {
-    let expected: Vec<String> = expected
-        .iter()
-        .map(|line| line.replacen(' ', " spec.rules[0].", 1))
-        .collect();
-    let expected: Vec<&str> = expected.iter().map(String::as_str).collect();
-    check(&format!("rules: [{rule}]"), &expected);
+    let spec = format!("rules: [{rule}]");
+    crate::check_below(&AUTHORIZATION_POLICY, &spec, "spec.rules[0]", expected);
 }
 
 #[test]

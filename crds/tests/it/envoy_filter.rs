@@ -8,12 +8,8 @@ fn check(spec: &str, expected: &[&str]) {
 /// One patch; paths are relative to it.
 #[track_caller]
 fn patch(patch: &str, expected: &[&str]) {
-    let expected: Vec<String> = expected
-        .iter()
-        .map(|line| line.replacen(' ', " spec.configPatches[0].", 1))
-        .collect();
-    let expected: Vec<&str> = expected.iter().map(String::as_str).collect();
-    check(&format!("configPatches: [{patch}]"), &expected);
+    let spec = format!("configPatches: [{patch}]");
+    crate::check_below(&ENVOY_FILTER, &spec, "spec.configPatches[0]", expected);
 }
 
 #[test]

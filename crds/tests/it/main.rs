@@ -48,6 +48,19 @@ fn check(kind: &Kind, spec: &str, expected: &[&str]) {
     assert_eq!(found, expected, "{spec}");
 }
 
+/// The same with expected paths that begin at `path`.
+#[track_caller]
+fn check_below(kind: &Kind, spec: &str, path: &str, expected: &[&str]) {
+    let whole = |line: &&str| match line.split_once(' ') {
+        Some((severity, rest)) if rest.starts_with(':') => format!("{severity} {path}{rest}"),
+        Some((severity, rest)) => format!("{severity} {path}.{rest}"),
+        None => (*line).to_owned(),
+    };
+    let expected: Vec<String> = expected.iter().map(whole).collect();
+    let expected: Vec<&str> = expected.iter().map(String::as_str).collect();
+    check(kind, spec, &expected);
+}
+
 fn workspace() -> PathBuf {
     PathBuf::from(std::env::var_os("CARGO_MANIFEST_DIR").expect("cargo names the crate")).join("..")
 }

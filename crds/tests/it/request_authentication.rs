@@ -8,18 +8,8 @@ fn check(spec: &str, expected: &[&str]) {
 /// A rule with an issuer; paths are relative to it.
 #[track_caller]
 fn rule(rule: &str, expected: &[&str]) {
-    let expected: Vec<String> = expected
-        .iter()
-        .map(|line| match line.split_once(' ') {
-            Some((severity, rest)) if rest.starts_with(':') => {
-                format!("{severity} spec.jwtRules[0]{rest}")
-            }
-            Some((severity, rest)) => format!("{severity} spec.jwtRules[0].{rest}"),
-            None => (*line).to_owned(),
-        })
-        .collect();
-    let expected: Vec<&str> = expected.iter().map(String::as_str).collect();
-    check(&format!("jwtRules: [{{issuer: a, {rule}}}]"), &expected);
+    let spec = format!("jwtRules: [{{issuer: a, {rule}}}]");
+    crate::check_below(&REQUEST_AUTHENTICATION, &spec, "spec.jwtRules[0]", expected);
 }
 
 #[test]

@@ -8,12 +8,8 @@ fn check(spec: &str, expected: &[&str]) {
 /// One inbound listener; paths are relative to it.
 #[track_caller]
 fn ingress(listener: &str, expected: &[&str]) {
-    let expected: Vec<String> = expected
-        .iter()
-        .map(|line| line.replacen(' ', " spec.ingress[0].", 1))
-        .collect();
-    let expected: Vec<&str> = expected.iter().map(String::as_str).collect();
-    check(&format!("ingress: [{listener}]"), &expected);
+    let spec = format!("ingress: [{listener}]");
+    crate::check_below(&SIDECAR, &spec, "spec.ingress[0]", expected);
 }
 
 #[test]
@@ -123,6 +119,10 @@ fn inbound_tls() {
 #[test]
 fn outbound_listeners() {
     check("egress: [{}]", &["error spec.egress[0].hosts: is required"]);
+    check(
+        "egress: [{hosts: []}]",
+        &["error spec.egress[0].hosts: must have at least one host"],
+    );
     check(
         "egress: [{hosts: [\"*/*\"]}, {hosts: [\"*/*\"]}]",
         &[
