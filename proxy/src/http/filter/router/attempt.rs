@@ -12,7 +12,7 @@ use super::deadline::Expired;
 use super::{Forwarding, ResetText, reset_reply};
 use crate::access_log::Flag;
 use crate::cluster::{Cluster, ConnectOptions, Host};
-use crate::http::codec::h1::{HeadLimits, StreamError};
+use crate::http::codec::h1::{HeadLimits, ProtocolError, StreamError};
 use crate::http::codec::h2::OpenError;
 use crate::http::connection_manager::exchange::Exchange;
 use crate::http::connection_manager::local_reply::LocalReply;
@@ -32,6 +32,8 @@ pub enum Ended {
     },
     /// There is no time for another attempt.
     TimedOut(LocalReply),
+    /// The request itself is wrong.
+    Refused(LocalReply),
     ClientGone,
 }
 
@@ -165,7 +167,7 @@ impl<'a, 'r> Attempt<'a, 'r> {
         sent.map_err(|error| match error {
             OpenError::NotExpressible(_) => {
                 let reply = LocalReply::new(400, "", "http2.invalid_header_field");
-                Ended::TimedOut(reply)
+                Ended::Refused(reply)
             }
             OpenError::H2(_) => Ended::Failed {
                 failure: Failure::RefusedStream,
@@ -197,6 +199,10 @@ impl<'a, 'r> Attempt<'a, 'r> {
             Err(Stop::ClientGone) => {
                 self.forwarding.stats.upstream_rq_tx_reset.inc();
                 Ended::ClientGone
+            }
+            Err(Stop::Refused(error)) => {
+                self.forwarding.stats.upstream_rq_tx_reset.inc();
+                Ended::Refused(LocalReply::protocol_error(error.status, error.details))
             }
             Err(Stop::Expired(Expired::PerTry)) => {
                 self.forwarding.stats.upstream_rq_per_try_timeout.inc();
@@ -236,7 +242,10 @@ impl<'a, 'r> Attempt<'a, 'r> {
                     exchange.info.timing.request_received.get_or_insert(now);
                     exchange.info.timing.upstream_last_sent = Some(now);
                 }
-                Poll::Ready(Err(Side::Client)) => return Poll::Ready(Err(Stop::ClientGone)),
+                Poll::Ready(Err(Side::Client(StreamError::Protocol(error)))) => {
+                    return Poll::Ready(Err(Stop::Refused(error)));
+                }
+                Poll::Ready(Err(Side::Client(_))) => return Poll::Ready(Err(Stop::ClientGone)),
                 Poll::Ready(Err(Side::Upstream(error))) => broken = Some(error),
                 Poll::Pending => {}
             }
@@ -332,6 +341,8 @@ impl<'a, 'r> Attempt<'a, 'r> {
 /// Why the wait for a head stopped.
 enum Stop {
     ClientGone,
+    /// The rest of the request breaks the protocol.
+    Refused(ProtocolError),
     Expired(Expired),
     Stream(StreamError),
 }

@@ -185,6 +185,7 @@ impl Forwarding<'_> {
                     }
                 }
                 Ended::ClientGone => return Outcome::ClientGone,
+                Ended::Refused(reply) => return Outcome::Reply(reply),
                 Ended::Failed { failure, reply } => {
                     host.stats
                         .rq_error
