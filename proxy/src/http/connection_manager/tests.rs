@@ -1,5 +1,8 @@
 //! Whole requests through [`super::serve`], with clients and servers in memory.
 
+mod bad_http1;
+mod bad_http2;
+
 use std::cell::RefCell;
 use std::future::Future;
 use std::io;
@@ -21,6 +24,8 @@ use prost::Message;
 use proto::http_connection_manager::{RouteSpecifier, UpgradeConfig};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::task::LocalSet;
+
+mod upgrades;
 
 use super::HttpConnectionManager;
 use crate::cluster::manager::ClusterUpdate;
@@ -189,10 +194,11 @@ impl Mesh {
             id: "sidecar~10.0.0.1~web.shop~shop.svc.cluster.local".to_owned(),
             peer,
         });
-        let manager = ClusterManager::new(dialer);
+        let shard = registry.shard();
+        let manager = ClusterManager::new(dialer, Rc::clone(&shard));
         let updates: Vec<ClusterUpdate> = clusters.iter().map(cluster_update).collect();
         manager.apply(&updates);
-        let worker = Rc::new(Worker::new(0, node, manager, registry.shard()));
+        let worker = Rc::new(Worker::new(0, node, manager, shard));
         let hcm = HttpConnectionManager::compile(&config).expect("valid");
         Self {
             worker,
