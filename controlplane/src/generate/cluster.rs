@@ -120,7 +120,7 @@ fn outbound(
 }
 
 /// Identities of a service's pods in every trust domain, sorted.
-fn identities(mesh: &Mesh, endpoints: Option<&EndpointSet>) -> Vec<String> {
+pub fn identities(mesh: &Mesh, endpoints: Option<&EndpointSet>) -> Vec<String> {
     let mut identities = Vec::new();
     for (namespace, account) in endpoints.iter().flat_map(|set| &set.accounts) {
         for domain in mesh.trust_domains() {

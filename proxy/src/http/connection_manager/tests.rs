@@ -1,5 +1,8 @@
 //! Whole requests through [`super::serve`], with clients and servers in memory.
 
+mod bad_http1;
+mod bad_http2;
+
 use std::cell::RefCell;
 use std::future::{Future, poll_fn};
 use std::io;
