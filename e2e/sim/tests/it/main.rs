@@ -5,6 +5,7 @@ mod changes;
 mod gateway;
 mod mutual_tls;
 mod protocols;
+mod proxy_protocol;
 mod resilience;
 mod routes;
 mod samples;
