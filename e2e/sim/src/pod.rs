@@ -90,9 +90,14 @@ impl Pod {
         })
     }
 
-    /// What the kubelet's signal does: the application takes no more connections, the proxy drains.
-    pub fn terminate(&self) {
-        self.ending.send_replace(true);
+    /// What the kubelet does to a deleted pod: the proxy drains, and the application ends after its `preStop` hook: it
+    /// finishes what it has begun and takes no more connections.
+    pub fn terminate(&self, pre_stop: std::time::Duration) {
+        let ending = self.ending.clone();
+        tokio::task::spawn_local(async move {
+            tokio::time::sleep(pre_stop).await;
+            ending.send_replace(true);
+        });
         if let Some(proxy) = &self.proxy {
             let scope = match proxy.role {
                 NodeType::Router => DrainScope::All,

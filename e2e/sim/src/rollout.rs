@@ -56,14 +56,14 @@ impl Mesh {
         self.spread().await
     }
 
-    /// Sends a pod the signal to end; nobody else is told.
-    pub fn terminate(&self, namespace: &str, pod: &str) {
+    /// Tells a pod to end, whose `preStop` hook takes so long; nobody else is told.
+    pub fn terminate(&self, namespace: &str, pod: &str, pre_stop: Duration) {
         let pods = self.network.pods();
         let mut own = pods
             .iter()
             .filter(|own| own.namespace == namespace && own.name == pod);
         if let Some(pod) = own.next() {
-            pod.terminate();
+            pod.terminate(pre_stop);
         }
     }
 

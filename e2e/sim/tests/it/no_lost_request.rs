@@ -12,6 +12,8 @@ use crate::support::{SHOP, apply, demo, injected, run};
 const PER_SECOND: u32 = 200;
 /// From the signal to a pod until proxies are told that it ends: watch, snapshot, push.
 const DELAY: Duration = Duration::from_millis(100);
+/// An application that ends before clients know of it refuses requests that are on their way to it, so it sleeps.
+const PRE_STOP: Duration = Duration::from_secs(1);
 /// A proxy's time to drain, `terminationDrainDuration`.
 const DRAIN: Duration = Duration::from_secs(5);
 
@@ -52,14 +54,14 @@ async fn live(mesh: &mut Mesh, text: &str) {
     }
 }
 
-/// Replaces a pod as a Deployment does, whose application ends at once when it is told to.
+/// Replaces a pod as a Deployment does.
 async fn replace(mesh: &mut Mesh, deployment: &str, old: &str) {
     let new = mesh.add_pod("shop", deployment).await.expect("starts");
     sleep(Duration::from_millis(300)).await;
     mesh.set_condition("shop", &new, Condition::Ready)
         .await
         .expect("accepted");
-    mesh.terminate("shop", old);
+    mesh.terminate("shop", old, PRE_STOP);
     sleep(DELAY).await;
     mesh.set_condition("shop", old, Condition::Terminating)
         .await
