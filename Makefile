@@ -49,13 +49,19 @@ tools:
 node-tools:
 	@$(call install,$(NODE_PACKAGES))
 
-# What the peers of the benchmarks need; the peers themselves are unpacked into the cache.
-BENCH_PACKAGES := wrk nghttp2-client util-linux python3-pip libpcre2-8-0 libssl3 libcrypt1 zlib1g
+# Programs of others that tests and benchmarks hold ours against, unpacked into the cache, and what they need.
+PEER_PACKAGES := python3-pip libpcre2-8-0 libssl3 libcrypt1 zlib1g
+
+.PHONY: peer-tools
+peer-tools: ## fetch the programs of others that tests need
+	@$(call install,$(PEER_PACKAGES))
+	CACHE=$(CACHE) e2e/peer/fetch.sh
+
+BENCH_PACKAGES := wrk nghttp2-client util-linux
 
 .PHONY: bench-tools
-bench-tools:
+bench-tools: peer-tools
 	@$(call install,$(BENCH_PACKAGES))
-	e2e/bench/peers.sh
 
 # Redirection is tested in network namespaces.
 .PHONY: test-tools
@@ -147,8 +153,8 @@ lint: tools ## format and clippy, warnings denied
 	cargo clippy --workspace --all-targets -- -D warnings
 
 .PHONY: unit
-unit: tools test-tools ## unit, golden and simulation tests
-	cargo test --workspace
+unit: tools test-tools peer-tools ## unit, golden and simulation tests
+	CACHE=$(CACHE) cargo test --workspace
 	$(MAKE) --no-print-directory template-test
 
 .PHONY: template-test

@@ -29,6 +29,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         ],
     ),
     ("apps", &["runtime"]),
+    ("peer", &["xds"]),
 ];
 
 /// Tests and tools at the edge may use anything, and nothing may use them.

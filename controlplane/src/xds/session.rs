@@ -155,7 +155,8 @@ impl Session {
         }
         watched.acknowledged.clone_from(&watched.nonce);
         watched.error = None;
-        if kind.is_wildcard() || names == watched.names {
+        // Whoever began without names has them all.
+        if watched.is_wildcard || names == watched.names {
             return Ok((Event::Acknowledged, Vec::new()));
         }
         let added: BTreeSet<String> = names.difference(&watched.names).cloned().collect();
@@ -427,6 +428,12 @@ impl Session {
         let (snapshot, proxy, cache) = (&*self.snapshot, &self.proxy, &*self.cache);
         let names = watched.names.iter();
         let mut resources = match kind {
+            ResourceType::Cluster if proxy.is_grpc() => {
+                generate::grpc::clusters(snapshot, proxy, cache, names)
+            }
+            ResourceType::Listener if proxy.is_grpc() => {
+                generate::grpc::listeners(snapshot, proxy, names)
+            }
             ResourceType::Cluster => generate::clusters(snapshot, proxy, cache),
             ResourceType::Endpoint => generate::endpoints(snapshot, proxy, cache, names),
             ResourceType::Listener => generate::listeners(snapshot, proxy, cache),

@@ -165,14 +165,11 @@ impl Store {
         mut workload: watch::Receiver<Option<WorkloadCertificate>>,
         resolver: Resolver,
     ) {
-        let mut schedule = dns::Schedule::default();
+        let mut schedule = dns::Schedule::new(resolver);
         self.set_workload(workload.borrow_and_update().clone());
         loop {
-            let (clusters, deadline) = {
-                let state = self.lock();
-                (state.dns_clusters(), state.next_deadline())
-            };
-            schedule.follow(clusters);
+            schedule.follow(self.dns_clusters());
+            let deadline = self.lock().next_deadline();
             tokio::select! {
                 changed = workload.changed() => match changed {
                     Ok(()) => self.set_workload(workload.borrow_and_update().clone()),
@@ -180,10 +177,15 @@ impl Store {
                     Err(_) => std::future::pending().await,
                 },
                 () = self.shared.changed.notified() => {}
-                () = schedule.next(&resolver, self) => {}
+                () = schedule.next(self) => {}
                 () = sleep_until_some(deadline) => self.update(|_| ()),
             }
         }
+    }
+
+    /// Clusters whose endpoints are looked up by name.
+    pub(super) fn dns_clusters(&self) -> Vec<Arc<ClusterConfig>> {
+        self.lock().dns_clusters()
     }
 
     /// Takes over addresses of a cluster's names.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::resource::cluster::ClusterConfig;
 use crate::resource::listener::{ListenerConfig, Terminal};
 use crate::resource::transport_socket::{
-    CertificateSource, CommonTls, DownstreamSocket, RootSource, TransportSocket, Validation,
+    CertificateSource, CommonTls, DownstreamSocket, RootSource, Validation,
 };
 
 /// Names of the route configurations that a listener refers to.
@@ -34,7 +34,7 @@ pub(super) fn listener_secrets(listener: &ListenerConfig) -> BTreeSet<Arc<str>> 
 pub(super) fn cluster_secrets(cluster: &ClusterConfig) -> BTreeSet<Arc<str>> {
     let mut names = BTreeSet::new();
     for socket in cluster.transport.sockets() {
-        if let TransportSocket::Tls(context) = socket {
+        if let Some(context) = &socket.tls {
             collect(&context.tls.common, &mut names);
         }
     }

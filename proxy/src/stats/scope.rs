@@ -58,6 +58,8 @@ scope! {
     upstream_rq_retry_success,
     upstream_rq_retry_overflow,
     upstream_rq_retry_limit_exceeded,
+    upstream_rq_pending_total,
+    upstream_rq_pending_active,
     upstream_rq_pending_overflow,
     upstream_rq_rx_reset,
     upstream_rq_tx_reset,

@@ -25,6 +25,8 @@ use proto::http_connection_manager::{RouteSpecifier, UpgradeConfig};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::task::LocalSet;
 
+mod upgrades;
+
 use super::HttpConnectionManager;
 use crate::cluster::manager::ClusterUpdate;
 use crate::cluster::{ClusterManager, Dialer};
@@ -192,10 +194,11 @@ impl Mesh {
             id: "sidecar~10.0.0.1~web.shop~shop.svc.cluster.local".to_owned(),
             peer,
         });
-        let manager = ClusterManager::new(dialer);
+        let shard = registry.shard();
+        let manager = ClusterManager::new(dialer, Rc::clone(&shard));
         let updates: Vec<ClusterUpdate> = clusters.iter().map(cluster_update).collect();
         manager.apply(&updates);
-        let worker = Rc::new(Worker::new(0, node, manager, registry.shard()));
+        let worker = Rc::new(Worker::new(0, node, manager, shard));
         let hcm = HttpConnectionManager::compile(&config).expect("valid");
         Self {
             worker,

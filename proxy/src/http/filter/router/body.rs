@@ -10,7 +10,7 @@ use crate::http::codec::h1::StreamError;
 use crate::http::codec::{BodyEvent, Piece};
 use crate::http::connection_manager::exchange::Exchange;
 use crate::http::header_block::HeaderBlock;
-use crate::http::message::RequestHead;
+use crate::http::message::{BodyLength, RequestHead};
 use crate::http::stream::{Downstream, Upstream};
 
 /// The body of a request.
@@ -28,6 +28,8 @@ pub struct RequestBody {
     trailers: Option<HeaderBlock>,
     /// Some of the body was sent that was not kept.
     lost: bool,
+    /// The request asks for an upgrade: what the client says waits until it is accepted.
+    upgrade: bool,
     tunnel: bool,
 }
 
@@ -40,7 +42,9 @@ pub enum Side {
 impl RequestBody {
     /// `limit` is given when the body may have to be sent again.
     pub fn new(head: &RequestHead, limit: Option<usize>) -> Self {
-        let empty = head.body.is_empty();
+        let upgrade = head.upgrade.is_some();
+        // Of HTTP/2 the stream itself is what is upgraded, and has no length.
+        let empty = head.body.is_empty() || (upgrade && head.body == BodyLength::Unknown);
         Self {
             kept: Vec::new(),
             limit,
@@ -49,6 +53,7 @@ impl RequestBody {
             sent: false,
             trailers: None,
             lost: false,
+            upgrade,
             tunnel: false,
         }
     }
@@ -124,6 +129,11 @@ impl RequestBody {
             if last && whole {
                 self.read = true;
             }
+        }
+        // A stream that may become a tunnel stays open.
+        let stays_open = self.upgrade && !self.tunnel && matches!(upstream, Upstream::H2(..));
+        if !self.sent && stays_open {
+            self.sent = true;
         }
         if !self.sent {
             upstream

@@ -15,9 +15,10 @@ use ironsail_xds::ext::filters::http::router::v3 as proto;
 use smallvec::SmallVec;
 
 use crate::access_log::Flag;
-use crate::cluster::{Cluster, Host, PickContext, PickError};
+use crate::cluster::{Cluster, Host, HostResult, PickContext, PickError};
 use crate::http::connection_manager::exchange::{Chosen, Exchange};
 use crate::http::connection_manager::local_reply::LocalReply;
+use crate::http::grpc;
 use crate::http::header_name::Known;
 use crate::http::stream::{Downstream, Upstream};
 use crate::resource::CompileError;
@@ -86,6 +87,8 @@ struct Forwarding<'r> {
     body: RequestBody,
     deadlines: Deadlines,
     suppress_envoy_headers: bool,
+    /// Held from when an attempt has its connection.
+    request_permit: Option<Permit>,
     /// Held while a retry is under way.
     retry_permit: Option<Permit>,
 }
@@ -105,11 +108,6 @@ pub async fn forward(
         .worker
         .stats
         .cluster(&cluster.config.stat_name);
-    let thresholds = cluster.config.breakers.of(forward.priority);
-    let Ok(_permit) = thresholds.requests.acquire() else {
-        stats.upstream_rq_pending_overflow.inc();
-        return Outcome::Reply(overflow());
-    };
     let timeouts = request::timeouts(exchange, forward);
     let config = exchange.context.hcm.filters.router;
     let hash = request::prepare(exchange, chosen, forward, &timeouts, &config);
@@ -140,6 +138,7 @@ pub async fn forward(
         body: RequestBody::new(&exchange.request, keep_body.then_some(limit)),
         deadlines: Deadlines::new(exchange, forward, &timeouts),
         suppress_envoy_headers: config.suppress_envoy_headers,
+        request_permit: None,
         retry_permit: None,
     };
     stats.upstream_rq_active.inc();
@@ -187,6 +186,7 @@ impl Forwarding<'_> {
                 Ended::ClientGone => return Outcome::ClientGone,
                 Ended::Refused(reply) => return Outcome::Reply(reply),
                 Ended::Failed { failure, reply } => {
+                    self.cluster.report(&host, result_of(failure));
                     host.stats
                         .rq_error
                         .set(host.stats.rq_error.get().wrapping_add(1));
@@ -196,6 +196,7 @@ impl Forwarding<'_> {
                     }
                 }
                 Ended::TimedOut(reply) => {
+                    self.cluster.report(&host, HostResult::Timeout);
                     let timeouts = &host.stats.rq_timeout;
                     timeouts.set(timeouts.get().wrapping_add(1));
                     self.stats.upstream_rq_timeout.inc();
@@ -203,6 +204,7 @@ impl Forwarding<'_> {
                 }
             }
             drop(active);
+            self.request_permit = None;
             self.tried.push(host);
             if let Some(wait) = self.pause()
                 && !self.sleep(downstream, wait).await
@@ -263,6 +265,16 @@ impl Forwarding<'_> {
         }
     }
 
+    /// Takes one of the requests that the cluster allows at a time.
+    fn take_request(&mut self) -> bool {
+        let thresholds = self.cluster.config.breakers.of(self.forward.priority);
+        self.request_permit = thresholds.requests.acquire().ok();
+        if self.request_permit.is_none() {
+            self.stats.upstream_rq_pending_overflow.inc();
+        }
+        self.request_permit.is_some()
+    }
+
     /// Takes one of the retries that are left, and one of those that the cluster allows at a time.
     fn take_retry(&mut self) -> bool {
         if self.retries_left == 0 {
@@ -273,7 +285,7 @@ impl Forwarding<'_> {
         }
         self.retry_permit = None;
         let thresholds = self.cluster.config.breakers.of(self.forward.priority);
-        match thresholds.retries.acquire() {
+        match thresholds.acquire_retry() {
             Ok(permit) => self.retry_permit = Some(permit),
             Err(_) => {
                 self.stats.upstream_rq_retry_overflow.inc();
@@ -332,6 +344,7 @@ impl Forwarding<'_> {
         host: &Rc<Host>,
     ) -> Option<Outcome> {
         let status = exchange.response.status;
+        self.report_status(exchange, host);
         self.stats.response(status);
         self.stats.upstream_rq_completed.inc();
         let counter = if status >= 500 {
@@ -360,6 +373,17 @@ impl Forwarding<'_> {
             self.body.forget();
         }
         Some(self.pass_on(exchange, downstream, upstream, host).await)
+    }
+
+    /// A gRPC call that failed counts as the status that its own stands for.
+    fn report_status(&self, exchange: &Exchange, host: &Host) {
+        let response = &exchange.response;
+        let grpc = exchange
+            .is_grpc
+            .then(|| response.headers.get_str(Known::GrpcStatus));
+        let grpc = grpc.flatten().and_then(|text| text.parse().ok());
+        let status = grpc.map_or(response.status, grpc::status_to_http);
+        self.cluster.report(host, HostResult::Status(status));
     }
 
     async fn pass_on(
@@ -396,6 +420,7 @@ impl Forwarding<'_> {
             }
             body::Passed::ClientGone => Outcome::ClientGone,
             body::Passed::UpstreamFailed(flag, details) => {
+                self.cluster.report(host, HostResult::ConnectFailed);
                 exchange.info.set_flag(flag);
                 exchange.info.details = Some(details);
                 self.stats.upstream_rq_rx_reset.inc();
@@ -437,6 +462,16 @@ impl Forwarding<'_> {
         exchange.set_response_decorator(&self.chosen.found);
         exchange.finish_head(downstream);
         exchange.info.timing.downstream_first_sent = Some(exchange.info.elapsed());
+    }
+}
+
+/// What a failure says about the host.
+fn result_of(failure: Failure) -> HostResult {
+    match failure {
+        Failure::PerTryTimeout => HostResult::Timeout,
+        Failure::Connect | Failure::Reset { .. } | Failure::RefusedStream => {
+            HostResult::ConnectFailed
+        }
     }
 }
 

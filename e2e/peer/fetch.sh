@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Fetches the peers of the benchmarks into the cache. Nothing is started, and what is there is not fetched again.
+# Fetches the programs of others that tests and benchmarks hold ours against into the cache. Nothing is started, and what is there is not fetched again.
 set -euo pipefail
 
 PEERS="${CACHE:-$HOME/.cache/ironsail}/peers"
