@@ -81,6 +81,10 @@ struct State {
     active: BTreeMap<Arc<str>, ActiveListener>,
     /// Sockets by address, as long as a listener holds them.
     sockets: HashMap<SocketAddr, Weak<BoundSockets>>,
+    /// Clusters that were removed, as they were, and until when they are kept.
+    leaving: BTreeMap<Arc<str>, (ClusterUpdate, Instant)>,
+    /// Names of clusters that were removed since the last publication.
+    removed: Vec<Arc<str>>,
     /// Route configurations that nothing refers to, and since when.
     unused_routes: HashMap<Arc<str>, Instant>,
     initialized: bool,
@@ -113,6 +117,8 @@ impl Store {
                     resolved: HashMap::new(),
                     active: BTreeMap::new(),
                     sockets: HashMap::new(),
+                    leaving: BTreeMap::new(),
+                    removed: Vec::new(),
                     unused_routes: HashMap::new(),
                     initialized: false,
                     version: 0,
@@ -278,7 +284,7 @@ impl State {
             let hash = content_hash(&resource.body);
             Ok(Arc::new(ClusterConfig::compile(&cluster, hash, interner)?))
         });
-        remove_gone(&mut self.clusters, update);
+        self.removed = remove_gone(&mut self.clusters, update);
         rejected
     }
 
@@ -440,14 +446,15 @@ impl State {
         let secrets = secrets.filter(|deadline| *deadline > now);
         let unused = self.unused_routes.values();
         let unused = unused.map(|since| *since + self.options.drain_time);
-        secrets.chain(unused).min()
+        let leaving = self.leaving.values().map(|(_, end)| *end);
+        secrets.chain(unused).chain(leaving).min()
     }
 
     /// The next snapshot, if it differs from `old`.
     fn publish(&mut self, old: &Snapshot) -> Option<Snapshot> {
         self.resolved
             .retain(|name, _| self.clusters.get(name).is_some());
-        let clusters: BTreeMap<_, _> = self
+        let mut clusters: BTreeMap<_, _> = self
             .clusters
             .iter()
             .filter_map(|(name, cluster)| {
@@ -457,6 +464,7 @@ impl State {
             })
             .collect();
         self.activate_listeners(clusters.len());
+        self.keep_leaving(old, &mut clusters);
         self.forget_unused();
         let routes: BTreeMap<_, _> = self
             .routes
@@ -475,6 +483,24 @@ impl State {
         }
         self.version += 1;
         Some(snapshot)
+    }
+
+    /// Adds clusters that were removed a short while ago: routes whose own update is still on its way name them, and so
+    /// do those of connections that drain. Differs from Envoy, which answers such requests with 503.
+    fn keep_leaving(&mut self, old: &Snapshot, clusters: &mut BTreeMap<Arc<str>, ClusterUpdate>) {
+        let now = Instant::now();
+        let end = now + self.options.drain_time;
+        for name in std::mem::take(&mut self.removed) {
+            if let Some(last) = old.clusters.get(&name) {
+                let kept = self.leaving.entry(name);
+                kept.or_insert_with(|| (last.clone(), end));
+            }
+        }
+        self.leaving
+            .retain(|name, (_, end)| now < *end && !clusters.contains_key(name));
+        for (name, (cluster, _)) in &self.leaving {
+            clusters.insert(Arc::clone(name), cluster.clone());
+        }
     }
 
     fn activate_listeners(&mut self, warm_clusters: usize) {
@@ -559,10 +585,19 @@ fn put_all<T>(
     rejected
 }
 
-fn remove_gone<T>(table: &mut Table<T>, update: &Update) {
+/// Removes what an update says is gone, and returns its names.
+fn remove_gone<T>(table: &mut Table<T>, update: &Update) -> Vec<Arc<str>> {
     let added: BTreeSet<&str> = update.added.iter().map(|r| r.name.as_str()).collect();
     let removed: BTreeSet<&str> = update.removed.iter().map(String::as_str).collect();
-    table.retain(|name| added.contains(name) || !(update.full || removed.contains(name)));
+    let mut gone = Vec::new();
+    table.retain(|name| {
+        let stays = added.contains(name) || !(update.full || removed.contains(name));
+        if !stays {
+            gone.push(Arc::from(name));
+        }
+        stays
+    });
+    gone
 }
 
 /// The sockets of a listener, taking over those that are bound already.

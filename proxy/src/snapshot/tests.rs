@@ -161,13 +161,32 @@ async fn a_bad_resource_is_rejected_alone_and_its_last_version_stays() {
     assert!(raw[1].error.is_none());
 }
 
-#[tokio::test]
-async fn state_of_the_world_removes_what_is_missing() {
+#[tokio::test(start_paused = true)]
+async fn removed_clusters_are_kept_for_the_drain_time() {
     let mut store = store();
     let (a, b) = (static_cluster("a", &[]), static_cluster("b", &[]));
-    accept(&mut store, update(&[("a", a.clone()), ("b", b)]));
-    accept(&mut store, update(&[("a", a)]));
+    accept(&mut store, update(&[("a", a.clone()), ("b", b.clone())]));
+    let version = store.snapshot().version;
+    accept(&mut store, update(&[("a", a.clone())]));
+    assert_eq!(store.raw(type_url::CLUSTER).len(), 1);
+    assert_eq!(
+        store.snapshot().version,
+        version,
+        "nothing has changed for workers"
+    );
+    tokio::time::advance(std::time::Duration::from_secs(44)).await;
+    accept(&mut store, update(&[("a", a.clone())]));
+    assert_eq!(names(&store.snapshot().clusters), ["a", "b"]);
+    tokio::time::advance(std::time::Duration::from_secs(2)).await;
+    accept(&mut store, update(&[("a", a.clone())]));
     assert_eq!(names(&store.snapshot().clusters), ["a"]);
+    // One that comes back is the new one.
+    accept(&mut store, update(&[("a", a.clone()), ("b", b.clone())]));
+    accept(&mut store, update(&[("a", a.clone())]));
+    let other = static_cluster("b", &["10.0.0.1:80"]);
+    accept(&mut store, update(&[("a", a), ("b", other)]));
+    let endpoints = Arc::clone(&store.snapshot().clusters["b"].endpoints);
+    assert_eq!(endpoints.priorities[0][0].endpoints.len(), 1);
 }
 
 #[tokio::test]
