@@ -1,5 +1,7 @@
 //! Handshakes in memory: good and bad identities, resumption, rotation.
 
+mod hostile;
+
 use std::sync::Arc;
 
 use ironsail_xds::core::TransportSocket as SocketProto;

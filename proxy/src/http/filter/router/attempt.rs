@@ -12,7 +12,7 @@ use super::deadline::Expired;
 use super::{Forwarding, ResetText, reset_reply};
 use crate::access_log::Flag;
 use crate::cluster::{Cluster, ConnectOptions, Host};
-use crate::http::codec::h1::{HeadLimits, StreamError};
+use crate::http::codec::h1::{HeadLimits, ProtocolError, StreamError};
 use crate::http::codec::h2::OpenError;
 use crate::http::connection_manager::exchange::Exchange;
 use crate::http::connection_manager::local_reply::LocalReply;
@@ -32,7 +32,7 @@ pub enum Ended {
     },
     /// There is no time for another attempt.
     TimedOut(LocalReply),
-    /// The host has nothing to do with it, and another attempt would not help.
+    /// The request itself is wrong, or the host has nothing to do with it: another attempt would not help.
     Refused(LocalReply),
     ClientGone,
 }
@@ -209,6 +209,10 @@ impl<'a, 'r> Attempt<'a, 'r> {
                 self.forwarding.stats.upstream_rq_tx_reset.inc();
                 Ended::ClientGone
             }
+            Err(Stop::Refused(error)) => {
+                self.forwarding.stats.upstream_rq_tx_reset.inc();
+                Ended::Refused(LocalReply::protocol_error(error.status, error.details))
+            }
             Err(Stop::Expired(Expired::PerTry)) => {
                 self.forwarding.stats.upstream_rq_per_try_timeout.inc();
                 let reply =
@@ -247,7 +251,10 @@ impl<'a, 'r> Attempt<'a, 'r> {
                     exchange.info.timing.request_received.get_or_insert(now);
                     exchange.info.timing.upstream_last_sent = Some(now);
                 }
-                Poll::Ready(Err(Side::Client)) => return Poll::Ready(Err(Stop::ClientGone)),
+                Poll::Ready(Err(Side::Client(StreamError::Protocol(error)))) => {
+                    return Poll::Ready(Err(Stop::Refused(error)));
+                }
+                Poll::Ready(Err(Side::Client(_))) => return Poll::Ready(Err(Stop::ClientGone)),
                 Poll::Ready(Err(Side::Upstream(error))) => broken = Some(error),
                 Poll::Pending => {}
             }
@@ -343,6 +350,8 @@ impl<'a, 'r> Attempt<'a, 'r> {
 /// Why the wait for a head stopped.
 enum Stop {
     ClientGone,
+    /// The rest of the request breaks the protocol.
+    Refused(ProtocolError),
     Expired(Expired),
     Stream(StreamError),
 }

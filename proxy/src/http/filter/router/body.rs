@@ -35,7 +35,7 @@ pub struct RequestBody {
 
 /// Whose fault it was.
 pub enum Side {
-    Client,
+    Client(StreamError),
     Upstream(StreamError),
 }
 
@@ -108,15 +108,16 @@ impl RequestBody {
             self.resent += count;
         }
         while !self.read {
-            let event = ready!(downstream.poll_body(cx)).map_err(|_| Side::Client)?;
-            deadlines.touch();
+            let event = ready!(downstream.poll_body(cx)).map_err(Side::Client)?;
             let BodyEvent::Data { last } = event else {
+                deadlines.touch();
                 self.trailers = downstream.take_trailers();
                 self.read = true;
                 break;
             };
             let piece = downstream.piece();
             let count = ready!(upstream.poll_send(cx, piece, last)).map_err(Side::Upstream)?;
+            deadlines.touch();
             let whole = count == piece.len();
             let sent = piece.as_slice().get(..count).unwrap_or_default();
             if let Some(messages) = &mut exchange.messages {
@@ -206,7 +207,7 @@ fn step(
 ) -> Poll<Passed> {
     if !request.sent {
         match request.poll(cx, exchange, downstream, upstream, deadlines) {
-            Poll::Ready(Err(Side::Client)) => return Poll::Ready(Passed::ClientGone),
+            Poll::Ready(Err(Side::Client(_))) => return Poll::Ready(Passed::ClientGone),
             // The server has answered and may not want the rest; its response decides.
             Poll::Ready(Err(Side::Upstream(_))) => {
                 request.sent = true;
@@ -255,7 +256,6 @@ fn poll_response(
                 return Poll::Ready(Passed::UpstreamFailed(flag, details));
             }
         };
-        deadlines.touch();
         let BodyEvent::Data { last } = event else {
             let trailers = upstream.take_trailers();
             let finished = downstream.finish(trailers.as_ref());
@@ -270,6 +270,8 @@ fn poll_response(
             Ok(count) => count,
             Err(_) => return Poll::Ready(Passed::ClientGone),
         };
+        // What waits for a client that does not read is no progress.
+        deadlines.touch();
         if let Some(messages) = &mut exchange.messages {
             let sent = piece.as_slice().get(..count).unwrap_or_default();
             messages.response.feed(sent);
