@@ -9,6 +9,7 @@ pub mod apply;
 pub mod bundle;
 pub mod component;
 pub mod controller;
+pub mod count;
 pub mod delete;
 pub mod events;
 pub mod finalizer;
@@ -43,4 +44,4 @@ pub mod verify;
 pub mod webhook;
 pub mod yaml;
 
-pub use render::{Context, Rendered, render, render_object};
+pub use render::{Context, Rendered, render, render_object, render_unchecked};

@@ -31,7 +31,7 @@ use crate::list_merge::ListMerge;
 use crate::metrics::Metrics;
 use crate::namespace;
 use crate::object::Manifest;
-use crate::observe::Seen;
+use crate::observe::{Seen, annotation_of};
 use crate::plan::store::{self, Accepted, StoreError};
 use crate::plan::{Fresh, Owner};
 use crate::render::{Context, render_object};
@@ -151,6 +151,11 @@ impl Owner {
     }
 }
 
+/// Whether the operator leaves an object alone.
+pub fn is_ignored(object: &DynamicObject) -> bool {
+    annotation_of(&object.metadata, IGNORE) == Some("true")
+}
+
 fn annotations(object: &DynamicObject) -> BTreeMap<String, String> {
     object.metadata.annotations.clone().unwrap_or_default()
 }
@@ -265,10 +270,7 @@ impl Reconciler {
         if let namespace::State::Terminating(since) = seen.namespace(&owner.namespace) {
             return self.finalize(object, owner, waited(since.0)).await;
         }
-        if annotations(object)
-            .get(IGNORE)
-            .is_some_and(|text| text == "true")
-        {
+        if is_ignored(object) {
             let next = self.pause(object, owner, state).await?;
             // Who uses the revision is told by nothing.
             return Ok(kept.map(|_| usage::FRESH).or(next));
@@ -423,8 +425,7 @@ impl Reconciler {
                 rolled_out: true,
                 ..accepted.clone()
             };
-            let reference = store::owner_reference(&object.metadata);
-            store::save(&self.client, owner, &reference, &done).await?;
+            store::save(&self.client, owner, &object.metadata, &done).await?;
             *accepted = done;
         }
         observed.upgrading = accepted.replaced && !accepted.rolled_out;

@@ -51,9 +51,8 @@ impl Flags {
     pub async fn run(self, cluster: &ClusterFlags) -> anyhow::Result<Code> {
         let object = self.spec.object()?;
         let client = cluster.connect().await?;
-        let mut context = self.images.context();
-        context.takes_default = true;
-        context.kubernetes_version = client.apiserver_version().await?.git_version;
+        // The images of an operator that is there are not asked for: it leaves this mesh alone.
+        let context = plan::own_context(&self.images, &client).await?;
         let validation = match self.force {
             true => Validation::Warn,
             false => Validation::Enforce,

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::bail;
 use clap::Args;
+use ironsail_operator::count::counted;
 use ironsail_operator::delete::GivenUp;
 use ironsail_operator::plan::Owner;
 use ironsail_operator::share::is_reconciled;
@@ -71,8 +72,8 @@ impl Flags {
         }
         if !self.skip_confirmation {
             confirm(&format!(
-                "This will remove {} objects from the cluster.",
-                victims.len()
+                "This will remove {} from the cluster.",
+                counted(victims.len(), "object")
             ))?;
         }
         let style = Style::of_stdout();
@@ -155,8 +156,8 @@ fn warning(scope: &Scope, victims: &[Victim], proxies: &[MeshPod]) -> String {
     }
     if !proxies.is_empty() {
         text.push_str(&format!(
-            "{} proxies may still use the control plane:\n",
-            proxies.len()
+            "{} may still use the control plane:\n",
+            counted(proxies.len(), "proxy")
         ));
         for pod in proxies.iter().take(MAX_LISTED) {
             text.push_str(&format!("  {}/{}\n", pod.namespace, pod.name));
