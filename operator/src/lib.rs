@@ -20,6 +20,7 @@ pub mod keep;
 pub mod list_merge;
 pub mod metrics;
 pub mod namespace;
+pub mod network;
 pub mod object;
 pub mod observe;
 pub mod overlay;

@@ -30,6 +30,7 @@ use crate::keep::Keeper;
 use crate::list_merge::ListMerge;
 use crate::metrics::Metrics;
 use crate::namespace;
+use crate::network;
 use crate::object::Manifest;
 use crate::observe::{Seen, annotation_of};
 use crate::plan::store::{self, Accepted, StoreError};
@@ -98,6 +99,8 @@ struct OwnerState {
     usage: Option<(Instant, Usage)>,
     /// Whether it was asked who uses it, for a removal.
     removal_asked: bool,
+    /// What the cluster's network plugins were warned of.
+    network: network::Memo,
     /// When the removal of a revision was decided.
     removal_began: Option<Instant>,
 }
@@ -284,6 +287,10 @@ impl Reconciler {
         };
         let context = self.context().await?;
         let fresh = self.render(object, &context, &mut observed);
+        if let Some(fresh) = &fresh {
+            let warnings = state.network.warnings(&self.client, &fresh.plan).await;
+            observed.findings.extend_from_slice(warnings);
+        }
         let rollout = match self
             .accept(object, owner, fresh.as_ref(), seen, state, &mut observed)
             .await

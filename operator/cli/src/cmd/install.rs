@@ -62,6 +62,7 @@ impl Flags {
         if !self.force {
             leave_to_operator(&client, &owner, &fresh).await?;
         }
+        plan::warn_of_network(&client, &fresh.plan).await;
         if self.dry_run {
             let effect = plan::effect_of(&client, &owner, &fresh).await?;
             print!("{}", plan::effect_text(&effect, Style::of_stdout()));

@@ -3,6 +3,7 @@
 use clap::Args;
 use ironsail_operator::adopt::contact::{Contact, Stranger};
 use ironsail_operator::count::counted;
+use ironsail_operator::network::Network;
 use ironsail_operator::plan::live::{Effect, effect};
 use ironsail_operator::plan::{Fresh, Owner, Plan, store};
 use ironsail_operator::{Context, bundle};
@@ -44,6 +45,9 @@ impl Flags {
         let context = context(&self.images, client.as_ref()).await?;
         let fresh = fresh(&object, &context, Validation::Enforce)?;
         let owner = input::owner(&object, cluster);
+        if let Some(client) = &client {
+            warn_of_network(client, &fresh.plan).await;
+        }
         if let Some(client) = &client
             && let Some(adopted) = adopted(client, &owner, &object, &fresh.plan).await?
         {
@@ -127,6 +131,12 @@ fn environment(deployment: &Deployment, name: &str) -> Option<String> {
         .value
         .clone();
     value.filter(|value| !value.is_empty())
+}
+
+/// Says what of a plan the network of a cluster doesn't work with.
+pub async fn warn_of_network(client: &Client, plan: &Plan) {
+    let network = Network::look(client).await;
+    input::warn(&network.warnings(&plan.components));
 }
 
 /// What applying would change in a cluster.
