@@ -69,6 +69,9 @@ fn servers_are_told_the_client_where_a_rule_says_so() {
         let outcome = call(&mesh, Call::tcp("bare:9000", "hello\n").from("client")).await;
         let body = &outcome.served[0].body;
         assert!(body.starts_with("PROXY TCP4 "), "{body}");
-        assert!(body.ends_with(" 9000\r\n") || body.ends_with(" 9000\r\nhello\n"), "{body}");
+        assert!(
+            body.ends_with(" 9000\r\n") || body.ends_with(" 9000\r\nhello\n"),
+            "{body}"
+        );
     });
 }
