@@ -145,6 +145,10 @@ unit: tools test-tools peer-tools ## unit, golden and simulation tests
 	CACHE=$(CACHE) cargo test --workspace
 	$(MAKE) --no-print-directory template-test
 
+.PHONY: oracle
+oracle: tools peer-tools ## the same calls to our proxy and to a stock Envoy (TOPICS=… for some)
+	CACHE=$(CACHE) cargo run -q -p ironsail-oracle -- $(TOPICS)
+
 .PHONY: template-test
 template-test: tools ## templates for stock istiod, executed in Go
 	cargo build -q -p ironsail-operator --bin operator

@@ -23,7 +23,7 @@ use crate::cluster::manager::ClusterUpdate;
 use crate::resource::cluster::{ClusterConfig, Discovery};
 use crate::resource::endpoint::Endpoints;
 use crate::resource::intern::Interner;
-use crate::resource::listener::{ListenerConfig, SocketOptions};
+use crate::resource::listener::{FilterChain, ListenerConfig, SocketOptions};
 use crate::resource::parse::content_hash;
 use crate::resource::{At, CompileError, tls};
 use crate::route::RouteTable;
@@ -32,6 +32,8 @@ use crate::xds::{Rejected, Resource, Sink, Update, Wanted};
 
 /// How long a listener waits for secrets that do not come: `initial_fetch_timeout` of Envoy.
 const SECRET_TIMEOUT: Duration = Duration::from_secs(15);
+/// How long it does when some of its chains have theirs: one that is missing must not hold up the others.
+const OTHER_SECRETS_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How long changed routes wait for clusters that they name to get their endpoints; as long as Envoy waits for those.
 const ROUTE_TIMEOUT: Duration = Duration::from_secs(15);
@@ -98,8 +100,7 @@ struct State {
 #[derive(Clone, Debug)]
 struct Accepted {
     listener: ActiveListener,
-    /// When it stops waiting for secrets.
-    deadline: Instant,
+    since: Instant,
 }
 
 impl Store {
@@ -321,7 +322,7 @@ impl State {
                     config: Arc::new(config),
                     sockets,
                 },
-                deadline: Instant::now() + SECRET_TIMEOUT,
+                since: Instant::now(),
             })
         });
         remove_gone(&mut self.listeners, update);
@@ -405,12 +406,26 @@ impl State {
     fn is_warm(&self, accepted: &Accepted, now: Instant) -> bool {
         let listener = &accepted.listener.config;
         let routes = warming::routes(listener).all(|name| self.routes.get(name).is_some());
-        routes && (now >= accepted.deadline || self.has_secrets(listener))
+        routes && (self.has_secrets(listener) || now >= self.secrets_deadline(accepted))
     }
 
     fn has_secrets(&self, listener: &ListenerConfig) -> bool {
-        let names = warming::listener_secrets(listener);
+        listener.all_chains().all(|chain| self.is_served(chain))
+    }
+
+    fn is_served(&self, chain: &FilterChain) -> bool {
+        let names = warming::chain_secrets(chain);
         names.iter().all(|name| self.secrets.get(name).is_some())
+    }
+
+    /// When a listener stops waiting for secrets. Chains without theirs then fail handshakes; the others serve.
+    fn secrets_deadline(&self, accepted: &Accepted) -> Instant {
+        let mut chains = accepted.listener.config.all_chains();
+        let limit = match chains.any(|chain| self.is_served(chain)) {
+            true => OTHER_SECRETS_TIMEOUT,
+            false => SECRET_TIMEOUT,
+        };
+        accepted.since + limit
     }
 
     fn warming(&self) -> WarmingStatus {
@@ -432,7 +447,8 @@ impl State {
 
     fn next_deadline(&self) -> Option<Instant> {
         let now = Instant::now();
-        let secrets = self.listeners.iter().map(|(_, accepted)| accepted.deadline);
+        let listeners = self.listeners.iter();
+        let secrets = listeners.map(|(_, accepted)| self.secrets_deadline(accepted));
         let secrets = secrets.filter(|deadline| *deadline > now);
         let unused = self.unused_routes.values();
         let unused = unused.map(|since| *since + self.options.drain_time);

@@ -375,3 +375,79 @@ async fn changed_routes_wait_for_endpoints() {
     accept(&mut store, table("unknown"));
     assert_eq!(target(&store).as_deref(), Some("unknown"));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_missing_secret_does_not_hold_up_chains_that_have_theirs() {
+    use ironsail_xds::core::config_source::ConfigSourceSpecifier;
+    use ironsail_xds::core::{DataSource, data_source::Specifier};
+    use ironsail_xds::ext::transport_sockets::tls::v3 as tls;
+    use std::time::Duration;
+    use tls::common_tls_context::ValidationContextType;
+    // A chain for a name whose clients are verified by a secret of that name.
+    let chain = |name: &str| {
+        let mut common = common_tls(&[], &[]);
+        common.validation_context_type = Some(
+            ValidationContextType::ValidationContextSdsSecretConfig(tls::SdsSecretConfig {
+                name: format!("kubernetes://{name}-cacert"),
+                sds_config: Some(ironsail_xds::core::ConfigSource {
+                    config_source_specifier: Some(ConfigSourceSpecifier::Ads(Default::default())),
+                    ..Default::default()
+                }),
+            }),
+        );
+        let mut chain = tcp_chain("web");
+        chain
+            .filter_chain_match
+            .get_or_insert_default()
+            .server_names = vec![name.to_owned()];
+        chain.transport_socket = Some(downstream_tls(common));
+        chain
+    };
+    let key = rcgen::KeyPair::generate().expect("keys can be made");
+    let root = rcgen::CertificateParams::default().self_signed(&key);
+    let secret = tls::Secret {
+        name: "kubernetes://there-cacert".to_owned(),
+        r#type: Some(tls::secret::Type::ValidationContext(
+            tls::CertificateValidationContext {
+                trusted_ca: Some(DataSource {
+                    specifier: Some(Specifier::InlineString(root.expect("valid").pem())),
+                    ..Default::default()
+                }),
+                ..Default::default()
+            },
+        )),
+    };
+    for (names, with_secret, seconds) in [
+        (&["there", "missing"][..], true, 2),
+        (&["there"], true, 0),
+        (&["missing"], false, 15),
+    ] {
+        let mut store = store();
+        accept(
+            &mut store,
+            update(&[("web", static_cluster("web", &["10.0.0.1:80"]))]),
+        );
+        let chains = names.iter().map(|name| chain(name)).collect();
+        accept(
+            &mut store,
+            update(&[("all", listener("all", "10.0.0.1:443", chains))]),
+        );
+        if with_secret {
+            accept(
+                &mut store,
+                update(&[("kubernetes://there-cacert", secret.clone())]),
+            );
+        }
+        let begun = tokio::time::Instant::now();
+        let (_, certificates) = tokio::sync::watch::channel(None);
+        let resolver = ironsail_runtime::net::Resolver::from_texts("", "").expect("valid");
+        let (keeper, mut published) = (store.clone(), store.subscribe());
+        let keeping = async move { keeper.run(certificates, resolver).await };
+        tokio::select! {
+            _ = published.wait_for(|snapshot| !snapshot.listeners.is_empty()) => {}
+            () = keeping => {}
+        }
+        assert_eq!(begun.elapsed().as_secs(), seconds, "{names:?}");
+        assert!(begun.elapsed() < Duration::from_secs(seconds + 1));
+    }
+}
