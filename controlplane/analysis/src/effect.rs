@@ -18,7 +18,7 @@ pub static ACTED_UPON: [&Kind; 4] = [
 ];
 
 /// Fields of those kinds that it does not act upon: kind, field above, field.
-static WITHOUT_EFFECT: [(&Kind, &str, &str); 10] = [
+static WITHOUT_EFFECT: [(&Kind, &str, &str); 8] = [
     (&DESTINATION_RULE, "loadBalancer", "backendUtilization"),
     (&DESTINATION_RULE, "loadBalancer", "zoneAwareLbSetting"),
     (&DESTINATION_RULE, "localityLbSetting", "distribute"),
@@ -28,8 +28,6 @@ static WITHOUT_EFFECT: [(&Kind, &str, &str); 10] = [
         "outlierDetection",
         "outlierDetectionHttpErrorCodes",
     ),
-    (&DESTINATION_RULE, "trafficPolicy", "proxyProtocol"),
-    (&DESTINATION_RULE, "trafficPolicy", "retryBudget"),
     (&DESTINATION_RULE, "trafficPolicy", "tunnel"),
     (&DESTINATION_RULE, "tls", "caCrl"),
     (&GATEWAY, "tls", "caCrl"),
@@ -138,7 +136,7 @@ mod tests {
     fn fields_at_every_level() {
         let policy = json!({
             "tunnel": {},
-            "retryBudget": null,
+            "proxyProtocol": { "version": "V1" },
             "tls": { "mode": "SIMPLE", "caCrl": "/a" },
             "portLevelSettings": [{ "tls": { "caCrl": "/b" } }],
         });

@@ -142,7 +142,7 @@ fn the_reason_of_a_pod_that_cannot_start_is_quoted() -> anyhow::Result<()> {
     })?;
     resource.change(&gateway("unstartable", &json!({})))?;
     resource.healthy()?;
-    // Ready at first, and broken later.
+    // A pause is no trouble, but it is said.
     kubectl::run(&[
         "-n",
         mesh::SYSTEM,

@@ -63,12 +63,11 @@ fn pods(app: &str) -> anyhow::Result<Vec<Value>> {
         mesh::SYSTEM,
         &["pods", "-l", &format!("app={app},istio.io/rev=default")],
     )?;
-    let pods = list["items"].as_array().cloned().unwrap_or_default();
-    ensure!(!pods.is_empty(), "no pods of {app}");
-    Ok(pods
-        .iter()
-        .map(|pod| pod["metadata"]["uid"].clone())
-        .collect())
+    let pods = list["items"].as_array().into_iter().flatten();
+    let live = pods.filter(|pod| pod["metadata"]["deletionTimestamp"].is_null());
+    let uids: Vec<Value> = live.map(|pod| pod["metadata"]["uid"].clone()).collect();
+    ensure!(!uids.is_empty(), "no pods of {app}");
+    Ok(uids)
 }
 
 fn spec() -> Value {
@@ -180,7 +179,6 @@ fn install_and_change(files: &Files) -> anyhow::Result<()> {
     // Everything that one types first, and a file a day later.
     ironsail(0, &["install", "-s", "profile=demo", "-y"])?;
     assert!(exists("deployment", "istio-egressgateway")?);
-    let before = pods("istiod")?;
     let file = files.resource("mesh", &spec())?;
     let plan = document(2, &["plan", "-f", &file])?;
     println!("plan {}", plan["hash"]);
@@ -197,6 +195,7 @@ fn install_and_change(files: &Files) -> anyhow::Result<()> {
         "{said}"
     );
     assert_eq!(document(0, &["plan", "-f", &file])?["hash"], plan["hash"]);
+    let before = pods("istiod")?;
     let version = document(0, &["version"])?;
     assert_eq!(
         version["meshVersion"][0]["Revision"], "default",
@@ -305,7 +304,11 @@ fn a_revision_beside_it() -> anyhow::Result<()> {
     ironsail(1, &["tag", "remove", "next", "-y"])?;
 
     let said = ironsail(1, &["uninstall", "--revision", "canary"])?;
-    assert!(said.contains(&format!("{}/echo", namespace.name)), "{said}");
+    assert!(
+        said.contains(&format!("{}/echo", namespace.name))
+            && said.contains("The tag prod will lead nowhere"),
+        "{said}"
+    );
     ironsail(0, &["uninstall", "--revision", "canary", "-y"])?;
     assert!(!exists("deployment", "istiod-canary")?);
     ironsail(0, &["tag", "remove", "prod", "-y"])?;

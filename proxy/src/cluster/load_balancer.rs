@@ -38,6 +38,8 @@ pub struct Membership<'a> {
 #[derive(Debug, Default)]
 pub struct HostSet {
     priorities: Vec<Priority>,
+    /// Percent of each priority that is healthy, times overprovisioning, at most 100.
+    health: Vec<u32>,
     /// Percent of traffic of each priority; the sum is 100, or 0 when nothing is healthy.
     loads: Vec<u32>,
 }
@@ -103,13 +105,9 @@ impl HostSet {
 
     /// Divides traffic among the priorities; those with too few healthy hosts are in panic.
     fn share_out(&mut self, factor: u32, panic_threshold: u32) {
-        self.loads = priority_loads(&self.priorities, factor);
-        let health = self
-            .priorities
-            .iter()
-            .map(|p| p.health(factor))
-            .sum::<u32>();
-        if health >= 100 || panic_threshold == 0 {
+        self.health = self.priorities.iter().map(|p| p.health(factor)).collect();
+        self.loads = priority_loads(&self.health);
+        if self.health.iter().sum::<u32>() >= 100 || panic_threshold == 0 {
             return;
         }
         let mut total_panic = true;
@@ -130,17 +128,29 @@ impl HostSet {
         all.cloned().collect()
     }
 
-    fn group(&self) -> Option<&Group> {
-        let mut ticket = match self.loads.first() {
+    /// The hosts to choose among; of priorities other than `avoid`, unless nothing else is healthy.
+    fn group(&self, avoid: &[usize]) -> Option<&Group> {
+        let others = (!avoid.is_empty()).then(|| self.loads_without(avoid));
+        let others = others.filter(|loads| loads.iter().any(|load| *load > 0));
+        let loads = others.as_ref().unwrap_or(&self.loads);
+        let mut ticket = match loads.first() {
             Some(100) => 0,
             _ => fastrand::u32(0..100),
         };
-        let chosen = self.loads.iter().position(|load| {
+        let chosen = loads.iter().position(|load| {
             let hit = ticket < *load;
             ticket = ticket.saturating_sub(*load);
             hit
         })?;
         self.priorities.get(chosen).map(Priority::group)
+    }
+
+    fn loads_without(&self, avoid: &[usize]) -> Vec<u32> {
+        let health = self.health.iter().enumerate();
+        let left: Vec<u32> = health
+            .map(|(index, health)| if avoid.contains(&index) { 0 } else { *health })
+            .collect();
+        priority_loads(&left)
     }
 }
 
@@ -249,8 +259,7 @@ fn loads_by_size(priorities: &[Priority]) -> Vec<u32> {
 /// Envoy's priority loads: each priority takes what its health allows of what those before it left.
 ///
 /// <https://www.envoyproxy.io/docs/envoy/latest/intro/arch_overview/upstream/load_balancing/priority>
-fn priority_loads(priorities: &[Priority], factor: u32) -> Vec<u32> {
-    let health: Vec<u32> = priorities.iter().map(|p| p.health(factor)).collect();
+fn priority_loads(health: &[u32]) -> Vec<u32> {
     let total = health.iter().sum::<u32>().min(100);
     let mut left = 100;
     let mut loads: Vec<u32> = health
@@ -402,14 +411,15 @@ impl LoadBalancer {
 
     /// A host that takes requests; one of `context.avoid` only when repeated draws find no other.
     pub fn pick(&self, hosts: &HostSet, context: &PickContext<'_>) -> Option<Rc<Host>> {
-        let mut host = self.draw_old_enough(hosts.group()?, context.hash)?;
+        let group = || hosts.group(context.avoid_priorities);
+        let mut host = self.draw_old_enough(group()?, context.hash)?;
         for attempt in 1..=AVOID_ATTEMPTS {
-            if !context.avoid.iter().any(|used| Rc::ptr_eq(used, host)) {
+            if !context.avoids(host) {
                 break;
             }
             // Another hash per attempt, and the same for the same attempt, as in Envoy.
             let hash = context.hash.map(|hash| hash ^ (u64::MAX - attempt + 1));
-            host = self.draw_old_enough(hosts.group()?, hash)?;
+            host = self.draw_old_enough(group()?, hash)?;
         }
         Some(Rc::clone(host))
     }

@@ -347,6 +347,7 @@ fn original_dst_host(address: SocketAddr) -> Host {
             hostname: Arc::from(""),
             health: HealthStatus::Healthy,
             weight: 1,
+            canary: false,
             transport_match: Box::default(),
             workload: None,
         }),

@@ -39,6 +39,18 @@ pub struct PickContext<'a> {
     pub hash: Option<u64>,
     /// Hosts that earlier attempts used: another one is preferred.
     pub avoid: &'a [Rc<Host>],
+    /// Hosts that are marked as canaries: another one is preferred.
+    pub avoid_canaries: bool,
+    /// Priorities that earlier attempts used: others are preferred.
+    pub avoid_priorities: &'a [usize],
+}
+
+impl PickContext<'_> {
+    /// Whether another host is preferred.
+    pub fn avoids(&self, host: &Rc<Host>) -> bool {
+        let used = self.avoid.iter().any(|used| Rc::ptr_eq(used, host));
+        used || (self.avoid_canaries && host.endpoint.canary)
+    }
 }
 
 /// Why no host can take a request.

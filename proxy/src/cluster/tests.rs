@@ -27,6 +27,7 @@ fn endpoint(last: u8, weight: u32, health: HealthStatus) -> Endpoint {
         hostname: Arc::from(""),
         health,
         weight,
+        canary: false,
         transport_match: Box::default(),
         workload: None,
     }
@@ -365,5 +366,43 @@ async fn new_hosts_get_their_share_by_and_by() {
             (share - expected).abs() < 2.0,
             "{share} instead of {expected}"
         );
+    }
+}
+
+#[test]
+fn priorities_that_were_tried_are_left_for_others() {
+    let set = hosts(&[&[(1, true)], &[(1, true)], &[(1, false)]]);
+    let balancer = LoadBalancer::new(LEAST_REQUEST, None);
+    let pick = |avoid: &[usize]| {
+        let context = PickContext {
+            avoid_priorities: avoid,
+            ..PickContext::default()
+        };
+        balancer
+            .pick(&set, &context)
+            .expect("a host")
+            .priority
+            .get()
+    };
+    for (avoid, expected) in [(&[][..], 0), (&[0], 1), (&[1], 0), (&[0, 1], 0)] {
+        assert_eq!(pick(avoid), expected, "{avoid:?}");
+    }
+}
+
+#[test]
+fn canaries_are_left_out_when_there_are_others() {
+    let mut all = endpoints(&[&[(1, true)]]);
+    let mut canary = endpoint(2, 1, HealthStatus::Healthy);
+    canary.canary = true;
+    all.push(0, &Locality::default(), None, canary);
+    let set = arranged(&all, false, 0);
+    let balancer = LoadBalancer::new(LbPolicy::RoundRobin, None);
+    let context = PickContext {
+        avoid_canaries: true,
+        ..PickContext::default()
+    };
+    for _ in 0..10 {
+        let host = balancer.pick(&set, &context).expect("a host");
+        assert!(!host.endpoint.canary);
     }
 }

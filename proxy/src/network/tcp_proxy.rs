@@ -173,6 +173,7 @@ pub async fn dial(
             original_dst: Some(info.local),
             hash,
             avoid: &tried,
+            ..PickContext::default()
         };
         let host = match cluster.pick(&context) {
             Ok(host) => host,

@@ -46,6 +46,8 @@ pub struct Endpoint {
     pub health: HealthStatus,
     /// At least 1.
     pub weight: u32,
+    /// From metadata `envoy.lb`.
+    pub canary: bool,
     /// Metadata `envoy.transport_socket_match`, sorted: `tlsMode=istio`.
     pub transport_match: Box<[(Arc<str>, Arc<str>)]>,
     /// From metadata `istio.workload`.
@@ -211,10 +213,20 @@ pub(crate) fn template(
         hostname: host.hostname.as_str().into(),
         health: health(endpoint.health_status),
         weight: weight.max(1),
+        canary: is_canary(metadata),
         transport_match: transport_match(endpoint),
         workload: workload.and_then(PeerMetadata::from_endpoint).map(Arc::new),
     };
     Ok((template, host))
+}
+
+fn is_canary(metadata: Option<&ironsail_xds::core::Metadata>) -> bool {
+    let fields = parse::filter_metadata(metadata, "envoy.lb");
+    let canary = fields.and_then(|fields| fields.fields.get("canary"));
+    matches!(
+        canary.and_then(|value| value.kind.as_ref()),
+        Some(Kind::BoolValue(true))
+    )
 }
 
 fn additional(endpoint: &proto::Endpoint) -> Result<Box<[SocketAddr]>, CompileError> {

@@ -75,6 +75,7 @@ scope! {
     downstream_cx_destroy,
     downstream_cx_protocol_error,
     downstream_cx_idle_timeout,
+    downstream_cx_max_duration_reached,
     downstream_rq_total,
     downstream_rq_active,
     downstream_rq_http1_total,

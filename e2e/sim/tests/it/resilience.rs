@@ -76,7 +76,8 @@ fn when_all_are_left_out_nobody_is_asked() {
     });
 }
 
-/// Statuses of calls that are made at once to `web-v1`, whose answers take a second, in order of the numbers.
+/// Statuses of calls to `web-v1`, whose answers take a second, in order of the numbers. The first one is on its way when
+/// the others come at once.
 async fn at_once(mesh: &mut Mesh, count: usize) -> (Vec<u16>, Vec<Outcome>) {
     apply(
         mesh,
@@ -87,7 +88,12 @@ async fn at_once(mesh: &mut Mesh, count: usize) -> (Vec<u16>, Vec<Outcome>) {
         delay: Duration::from_secs(1),
         ..Reply::default()
     });
-    let outcomes = futures::future::join_all((0..count).map(|_| call(mesh, get()))).await;
+    let mesh = &*mesh;
+    let outcomes = futures::future::join_all((0..count).map(async |index| {
+        tokio::time::sleep(Duration::from_millis(if index == 0 { 0 } else { 100 })).await;
+        call(mesh, get()).await
+    }))
+    .await;
     let mut statuses: Vec<u16> = outcomes.iter().map(Outcome::status).collect();
     statuses.sort_unstable();
     (statuses, outcomes)

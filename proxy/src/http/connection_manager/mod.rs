@@ -260,6 +260,13 @@ async fn serve_h2(io: Rewind<Io>, context: &Rc<Context>) {
     });
     let streams = Rc::<Streams>::default();
     let mut idle = IdleTimer::new(context);
+    let max_age = context.hcm.timeouts.max_connection;
+    let mut aged = Box::pin(async move {
+        match max_age {
+            Some(max) => tokio::time::sleep(max).await,
+            None => std::future::pending().await,
+        }
+    });
     let mut goodbye = false;
     loop {
         let busy = streams.are_active();
@@ -273,6 +280,13 @@ async fn serve_h2(io: Rewind<Io>, context: &Rc<Context>) {
             () = poll_fn(|cx| idle.poll(cx)), if !busy && !goodbye => {
                 goodbye = true;
                 context.stats.downstream_cx_idle_timeout.inc();
+                connection.graceful_shutdown();
+                continue;
+            }
+            // However busy it is.
+            () = &mut aged, if !goodbye => {
+                goodbye = true;
+                context.stats.downstream_cx_max_duration_reached.inc();
                 connection.graceful_shutdown();
                 continue;
             }

@@ -4,7 +4,7 @@ mod bad_http1;
 mod bad_http2;
 
 use std::cell::RefCell;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -564,7 +564,7 @@ async fn failed_connections_are_retried_and_explained() {
         assert_eq!(status(&response), "503");
         assert_eq!(
             body_of(&response),
-            "upstream connect error or disconnect/reset before headers. retried and the latest reset reason: remote connection failure, transport failure reason: delayed connect error: Connection refused"
+            "upstream connect error or disconnect/reset before headers. retried and the latest reset reason: remote connection failure"
         );
         assert!(mesh.metrics("istio_requests_total")[0].contains("response_flags=\"UF,URX\""));
         let retries = mesh.metrics("envoy_cluster_upstream_rq_retry");
@@ -1144,6 +1144,36 @@ async fn draining_http2_says_goodbye() {
         drain.start();
         drop(client);
         ended.await.expect("not cancelled").expect("an orderly end");
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn http2_connections_end_when_they_are_old_however_busy() {
+    local(async {
+        let mut config = manager(to(forward("web")));
+        config.common_http_protocol_options = Some(core::HttpProtocolOptions {
+            max_connection_duration: Some(protobuf::Duration {
+                seconds: 10,
+                nanos: 0,
+            }),
+            ..Default::default()
+        });
+        let mesh = Mesh::new(config, |_, _| Answer::Hang);
+        let stream = mesh.connect(connection(TrafficDirection::Inbound));
+        let (client, driver) = h2::client::handshake(stream).await.expect("a handshake");
+        tokio::task::spawn_local(driver);
+        let mut client = client.ready().await.expect("open");
+        let request = || http::Request::get("http://web/").body(()).expect("valid");
+        let (_busy, _) = client.send_request(request(), true).expect("open");
+        tokio::time::sleep(Duration::from_secs(9)).await;
+        assert!(poll_fn(|cx| client.poll_ready(cx)).await.is_ok());
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        let refused = match client.send_request(request(), true) {
+            Ok((response, _)) => response.await.is_err(),
+            Err(_) => true,
+        };
+        assert!(refused, "GOAWAY was sent");
     })
     .await;
 }

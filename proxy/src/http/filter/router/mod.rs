@@ -223,15 +223,29 @@ impl Forwarding<'_> {
             original_dst: Some(exchange.context.connection.local),
             hash: self.hash,
             avoid,
+            avoid_canaries: self.retry.is_some_and(|retry| retry.omit_canary_hosts)
+                && !self.tried.is_empty(),
+            avoid_priorities: &self.tried_priorities(),
         };
         let mut host = self.cluster.pick(&context)?;
         for _ in 1..HOST_PICKS {
-            if !avoid.iter().any(|tried| Rc::ptr_eq(tried, &host)) {
+            if !context.avoids(&host) {
                 break;
             }
             host = self.cluster.pick(&context)?;
         }
         Ok(host)
+    }
+
+    /// Priorities that the policy wants to be left for others by now.
+    fn tried_priorities(&self) -> SmallVec<[usize; 4]> {
+        let frequency = self.retry.and_then(|retry| retry.priority_update_frequency);
+        let Some(frequency) = frequency.filter(|_| !self.tried.is_empty()) else {
+            return SmallVec::new();
+        };
+        let settled = self.tried.len() / frequency * frequency;
+        let settled = self.tried.iter().take(settled);
+        settled.map(|host| host.priority.get()).collect()
     }
 
     fn note_host(&self, exchange: &mut Exchange, host: &Host) {
@@ -513,13 +527,11 @@ pub(super) fn reset_reply(
     flag: Flag,
 ) -> LocalReply {
     let ResetText { reason, details } = text;
-    let mut body = format!(
+    let body = format!(
         "upstream connect error or disconnect/reset before headers. reset reason: {reason}"
     );
     let mut code_details = format!("upstream_reset_before_response_started{{{details}}}");
     if let Some(transport) = transport.filter(|transport| !transport.is_empty()) {
-        body.push_str(", transport failure reason: ");
-        body.push_str(transport);
         code_details = format!(
             "upstream_reset_before_response_started{{{details}|{}}}",
             transport.replace(' ', "_")
