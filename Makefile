@@ -12,6 +12,7 @@ export TAG ?= $(shell sed -n 's/^pub const VERSION: &str = "\(.*\)";/\1/p' lib/m
 TARGET := x86_64-unknown-linux-gnu
 RELEASE := $(CARGO_TARGET_DIR)/$(TARGET)/release
 DEV := $(CARGO_TARGET_DIR)/$(TARGET)/debug
+DIST := $(CARGO_TARGET_DIR)/$(TARGET)/dist
 NODE := $(CACHE)/bin/ironsail-node
 IMAGES := $(CACHE)/images
 PROGRAMS := -p ironsail-operator -p ironsail-cli -p ironsail-controlplane -p ironsail-proxy -p ironsail-apps -p ironsail-e2e
@@ -173,9 +174,18 @@ test: lint unit e2e deploy-test ## what continuous integration runs
 
 .PHONY: bench
 bench: tools bench-tools ## CPU, memory and times beside Envoy and nginx, in ratios of one run
-	cargo build --profile dist -p ironsail-proxy
+	cargo build --profile dist -p ironsail-proxy -p ironsail-controlplane
 	cargo build --release -p ironsail-bench
-	$(RELEASE)/bench --agent $(CARGO_TARGET_DIR)/$(TARGET)/dist/pilot-agent --envoy $(CACHE)/peers/envoy --nginx $(CACHE)/peers/nginx
+	missed=0
+	$(RELEASE)/bench --agent $(DIST)/pilot-agent --envoy $(CACHE)/peers/envoy --nginx $(CACHE)/peers/nginx || missed=$$?
+	$(RELEASE)/bench control-plane --discovery $(DIST)/pilot-discovery || missed=$$?
+	exit $$missed
+
+.PHONY: bench-growth
+bench-growth: tools bench-tools ## growth of the control plane's costs, drawn into docs/
+	cargo build --profile dist -p ironsail-controlplane
+	cargo build --release -p ironsail-bench
+	$(RELEASE)/bench control-plane --discovery $(DIST)/pilot-discovery --growth docs/control-plane-growth.svg
 
 .PHONY: demo
 demo: ## a mesh with Bookinfo on a real Kubernetes, from nothing
