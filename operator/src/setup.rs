@@ -7,7 +7,6 @@ use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Namespace, ServiceAccount};
 use kube::Client;
 use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, Patch, PatchParams};
-use serde::Deserialize as _;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
@@ -72,10 +71,7 @@ fn failed(what: impl Into<String>) -> impl FnOnce(kube::Error) -> SetupError {
 impl Setup {
     /// Everything that is applied, in this order.
     pub fn documents(&self) -> Vec<Value> {
-        let manifest = bundle::manifest(&self.context);
-        let documents = serde_yaml_ng::Deserializer::from_str(&manifest)
-            .map(|document| Value::deserialize(document).expect("a test reads the manifest"))
-            .filter(|document| !document.is_null());
+        let documents = bundle::documents(&self.context).into_iter();
         let mut documents: Vec<Value> = documents.map(|document| self.adapted(document)).collect();
         let names = |document: &Value| {
             (
@@ -372,12 +368,8 @@ mod tests {
 
     #[test]
     fn the_default_is_the_manifest() {
-        let manifest = bundle::manifest(&Context::default());
-        let expected: Vec<Value> = serde_yaml_ng::Deserializer::from_str(&manifest)
-            .map(|document| Value::deserialize(document).expect("YAML"))
-            .filter(|document| !document.is_null())
-            .collect();
-        assert_eq!(Setup::default().documents(), expected);
+        let manifest = bundle::documents(&Context::default());
+        assert_eq!(Setup::default().documents(), manifest);
     }
 
     #[test]

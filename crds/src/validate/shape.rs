@@ -61,11 +61,23 @@ pub(super) fn check(
 
 fn wrong_type(expected: &str, value: &Value) -> String {
     let hint = match (expected, value) {
-        ("text", Value::Number(_) | Value::Bool(_)) => "; put it in quotes",
-        ("a boolean", Value::String(_)) => "; write true or false without quotes",
-        _ => "",
+        ("text", Value::Number(_) | Value::Bool(_)) => "; put it in quotes".to_owned(),
+        ("a boolean", Value::String(text)) => match old_boolean(text) {
+            Some(meant) => format!("; write {meant}: {text:?} is a boolean in YAML 1.1 only"),
+            None => "; write true or false without quotes".to_owned(),
+        },
+        _ => String::new(),
     };
     format!("must be {expected}, is {}{hint}", json_type(value))
+}
+
+/// What version 1.1 of YAML takes a bare word for, which is text in version 1.2.
+fn old_boolean(text: &str) -> Option<bool> {
+    match text.to_ascii_lowercase().as_str() {
+        "y" | "yes" | "on" => Some(true),
+        "n" | "no" | "off" => Some(false),
+        _ => None,
+    }
 }
 
 fn type_name(schema_type: &str) -> &'static str {

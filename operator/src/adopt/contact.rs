@@ -12,7 +12,7 @@ use crate::events::operator_resource;
 use crate::list_merge::ListMerge;
 use crate::observe;
 use crate::plan::{Owner, Plan};
-use crate::reconcile::IGNORE;
+use crate::reconcile::is_ignored;
 
 /// What is there already.
 #[derive(Clone, Debug, PartialEq)]
@@ -109,11 +109,10 @@ impl Stranger<'_> {
             Err(kube::Error::Api(answer)) if answer.code == 404 => Vec::new(),
             Err(error) => return Err(error),
         };
-        let ignored = |object: &DynamicObject| {
-            let annotations = object.metadata.annotations.as_ref();
-            annotations.is_some_and(|a| a.get(IGNORE).is_some_and(|text| text == "true"))
-        };
-        let others = all.iter().filter(|object| !ignored(object)).map(Owner::of);
+        let others = all
+            .iter()
+            .filter(|object| !is_ignored(object))
+            .map(Owner::of);
         Ok(others.filter(|other| other != self.owner).collect())
     }
 }

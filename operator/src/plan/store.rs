@@ -6,16 +6,18 @@ use std::io::{Read as _, Write as _};
 use flate2::Compression;
 use flate2::read::GzDecoder;
 use flate2::write::GzEncoder;
+use ironsail_crds::IstioOperator;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
+use kube::Client;
 use kube::api::{Api, DeleteParams, Patch, PatchParams};
-use kube::{Client, Resource as _};
 use sha2::{Digest, Sha256};
 use tracing::warn;
 
 use super::{Owner, Plan};
 use crate::apply::MANAGER;
+use crate::object::owner_reference;
 
 /// Bytes that a stored plan may have when decompressed; the API server's limit times a good ratio.
 const MAX_PLAN_BYTES: u64 = 32 << 20;
@@ -107,17 +109,18 @@ pub(super) fn decode(map: &ConfigMap) -> Option<Accepted> {
     })
 }
 
-/// Stores the accepted plan; it goes away with its owner.
+/// Stores the accepted plan; it goes away with its owner, the IstioOperator of this metadata.
 ///
 /// # Errors
 /// The API server refuses it.
 pub async fn save(
     client: &Client,
     owner: &Owner,
-    reference: &OwnerReference,
+    operator: &ObjectMeta,
     accepted: &Accepted,
 ) -> Result<(), StoreError> {
-    write(client, owner, Some(reference), accepted).await
+    let reference = owner_reference::<IstioOperator>(operator);
+    write(client, owner, Some(&reference), accepted).await
 }
 
 /// Stores what the command line installs, for an owner that is no object; [`forget`] removes it.
@@ -221,18 +224,6 @@ fn encode(
         binary_data: Some(BTreeMap::from([(PLAN_KEY.to_owned(), ByteString(bytes))])),
         ..ConfigMap::default()
     })
-}
-
-/// Reference to an IstioOperator that lets its plan be collected with it.
-pub fn owner_reference(metadata: &ObjectMeta) -> OwnerReference {
-    type Operator = ironsail_crds::IstioOperator;
-    OwnerReference {
-        api_version: Operator::api_version(&()).into_owned(),
-        kind: Operator::kind(&()).into_owned(),
-        name: metadata.name.clone().unwrap_or_default(),
-        uid: metadata.uid.clone().unwrap_or_default(),
-        ..OwnerReference::default()
-    }
 }
 
 #[cfg(test)]

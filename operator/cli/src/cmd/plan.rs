@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 
 use clap::Args;
 use ironsail_operator::adopt::contact::{Contact, Stranger};
+use ironsail_operator::count::counted;
+use ironsail_operator::network::Network;
 use ironsail_operator::plan::live::{Effect, effect};
 use ironsail_operator::plan::{Fresh, Owner, Plan, store};
 use ironsail_operator::{Context, bundle};
@@ -45,6 +47,9 @@ impl Flags {
         let context = context(&self.images, client.as_ref()).await?;
         let fresh = fresh(&object, &context, Validation::Enforce)?;
         let owner = input::owner(&object, cluster);
+        if let Some(client) = &client {
+            warn_of_network(client, &fresh.plan).await;
+        }
         if let Some(client) = &client
             && let Some(adopted) = adopted(client, &owner, &object, &fresh.plan).await?
         {
@@ -78,20 +83,30 @@ impl Flags {
 /// The plan that an operator makes of an object.
 pub fn fresh(object: &Value, context: &Context, validation: Validation) -> anyhow::Result<Fresh> {
     let rendered = input::rendered(object, context, validation)?;
-    Ok(Fresh::new(rendered, &object["spec"]))
+    let era = context.of_object(object).map(|context| context.list_merge);
+    let asked = era.unwrap_or_default().asked(&object["spec"]);
+    Ok(Fresh::new(rendered, &asked))
+}
+
+/// What is rendered with from here: the images of the flags, and the version of the cluster.
+pub async fn own_context(images: &ImageFlags, client: &Client) -> anyhow::Result<Context> {
+    Ok(Context {
+        takes_default: true,
+        kubernetes_version: client.apiserver_version().await?.git_version,
+        ..images.context()
+    })
 }
 
 /// What the operator renders with: the images that it is configured with, if it is there, and the
 /// version of the cluster.
 pub async fn context(images: &ImageFlags, client: Option<&Client>) -> anyhow::Result<Context> {
-    let mut context = Context {
-        takes_default: true,
-        ..images.context()
-    };
     let Some(client) = client else {
-        return Ok(context);
+        return Ok(Context {
+            takes_default: true,
+            ..images.context()
+        });
     };
-    context.kubernetes_version = client.apiserver_version().await?.git_version;
+    let mut context = own_context(images, client).await?;
     let api: Api<Deployment> = Api::namespaced(client.clone(), bundle::NAME);
     let operator = api.get_opt(bundle::NAME).await?;
     let configured = |name: &str| {
@@ -118,6 +133,12 @@ fn environment(deployment: &Deployment, name: &str) -> Option<String> {
         .value
         .clone();
     value.filter(|value| !value.is_empty())
+}
+
+/// Says what of a plan the network of a cluster doesn't work with.
+pub async fn warn_of_network(client: &Client, plan: &Plan) {
+    let network = Network::look(client).await;
+    input::warn(&network.warnings(&plan.components));
 }
 
 /// What applying would change in a cluster, in the place of installations that are `replaced`.
@@ -156,9 +177,9 @@ async fn adopted(
 
 fn adoption_text(plan: &Plan, owner: &Owner) -> String {
     let mut text = format!(
-        "{owner} takes over {} objects of version {} as they are; nothing but labels and annotations of \
+        "{owner} takes over {} of version {} as found; nothing but labels and annotations of \
          their metadata would change.\n",
-        plan.objects.len(),
+        counted(plan.objects.len(), "object"),
         plan.renderer
     );
     let adopted = plan.adopted.clone().unwrap_or_default();
@@ -197,7 +218,7 @@ fn text(plan: &Plan, owner: &Owner, effect: Option<&Effect>, style: Style) -> St
         .map(|component| component.as_str())
         .collect();
     let mut text = format!(
-        "Plan {} of {owner}: version {}, revision {}\nComponents: {}; {} objects and the definitions\n",
+        "Plan {} of {owner}: version {}, revision {}\nComponents: {}; {} and the definitions\n",
         plan.hash,
         plan.renderer,
         plan.revision,
@@ -206,7 +227,7 @@ fn text(plan: &Plan, owner: &Owner, effect: Option<&Effect>, style: Style) -> St
         } else {
             components.join(", ")
         },
-        plan.objects.len()
+        counted(plan.objects.len(), "object")
     );
     if let Some(effect) = effect {
         text.push('\n');
@@ -350,7 +371,7 @@ mod tests {
         assert_eq!(
             text,
             format!(
-                "istio-system/mesh takes over {count} objects of version 1.32.0 as they are; nothing but \
+                "istio-system/mesh takes over {count} objects of version 1.32.0 as found; nothing but \
                  labels and annotations of their metadata would change.\n  from the Helm release \
                  istio-system/istiod\n"
             )

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use anyhow::bail;
 use clap::Args;
 use ironsail_mesh::label;
+use ironsail_operator::count::counted;
 use ironsail_operator::delete::GivenUp;
 use ironsail_operator::plan::Owner;
 use ironsail_operator::share::is_reconciled;
@@ -74,8 +75,8 @@ impl Flags {
         }
         if !self.skip_confirmation {
             confirm(&format!(
-                "This will remove {} objects from the cluster.",
-                victims.len()
+                "This will remove {} from the cluster.",
+                counted(victims.len(), "object")
             ))?;
         }
         let style = Style::of_stdout();
@@ -157,10 +158,10 @@ fn warning(scope: &Scope, victims: &[Victim], proxies: &[MeshPod]) -> String {
         ));
     }
     if !proxies.is_empty() {
-        text.push_str(&match proxies.len() {
-            1 => "1 proxy may still use the control plane:\n".to_owned(),
-            count => format!("{count} proxies may still use the control plane:\n"),
-        });
+        text.push_str(&format!(
+            "{} may still use the control plane:\n",
+            counted(proxies.len(), "proxy")
+        ));
         for pod in proxies.iter().take(MAX_LISTED) {
             text.push_str(&format!("  {}/{}\n", pod.namespace, pod.name));
         }

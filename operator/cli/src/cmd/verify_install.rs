@@ -3,6 +3,7 @@
 use anyhow::bail;
 use clap::Args;
 use ironsail_operator::Context;
+use ironsail_operator::count::counted;
 use ironsail_operator::object::Manifest;
 use ironsail_operator::plan::{Owner, Plan, record, store};
 use ironsail_operator::verify::{Verdict, verify};
@@ -70,8 +71,8 @@ pub async fn check(client: &Client, objects: &[Manifest]) -> anyhow::Result<Code
     print!("{text}");
     if wrong > 0 {
         bail!(
-            "{wrong} of {} objects are not as they should be",
-            verdicts.len()
+            "not as it should be: {wrong} of {}",
+            counted(verdicts.len(), "object")
         );
     }
     Ok(Code::Ok)
@@ -94,8 +95,8 @@ fn report(verdicts: &[Verdict], style: Style) -> (String, usize) {
         .count();
     if wrong == 0 {
         text.push_str(&format!(
-            "{} objects are installed and ready\n",
-            verdicts.len()
+            "Installed and ready: {}\n",
+            counted(verdicts.len(), "object")
         ));
     }
     (text, wrong)
