@@ -5,10 +5,11 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use ironsail_runtime::readiness::Condition;
 use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
 use tracing::{debug, info};
 
 use crate::kube::watch::{Event, KINDS};
@@ -99,7 +100,7 @@ impl ConfigStore {
             true => Duration::ZERO,
             false => MAX_WAIT.saturating_sub(last.elapsed()),
         };
-        let until = tokio::time::Instant::now() + wait;
+        let until = Instant::now() + wait;
         loop {
             let event = match wait.is_zero() {
                 true => events.try_recv().ok(),
@@ -113,5 +114,97 @@ impl ConfigStore {
                 None => return,
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ironsail_runtime::readiness::Readiness;
+    use k8s_openapi::api::core::v1::Service;
+    use serde_json::json;
+
+    use super::*;
+    use crate::model::snapshot::Options;
+    use crate::push::Subscription;
+
+    fn service(number: u32) -> Event {
+        let service: Service = serde_json::from_value(json!({
+            "metadata": {"name": format!("a{number}"), "namespace": "default"},
+            "spec": {"clusterIP": format!("10.0.0.{number}"), "ports": [{"name": "http", "port": 80}]},
+        }))
+        .expect("a Service");
+        Event::Change(Change::Upsert(Object::Service(Box::new(service))))
+    }
+
+    /// A store that has everything, and what it published.
+    struct Running {
+        events: mpsc::Sender<Event>,
+        subscription: Subscription,
+        _settings: watch::Sender<Option<Arc<Settings>>>,
+    }
+
+    async fn start() -> Running {
+        let publisher = Publisher::default();
+        let subscription = publisher.subscribe();
+        let store = ConfigStore {
+            builder: SnapshotBuilder::new(Options::default()),
+            publisher,
+            synced: Readiness::new().condition("configuration"),
+        };
+        let (events, receiver) = mpsc::channel(1000);
+        let (settings, settings_receiver) = watch::channel(None);
+        tokio::spawn(store.run(receiver, settings_receiver));
+        for kind in KINDS {
+            let sent = events.send(Event::Synced(kind)).await;
+            sent.expect("the store runs");
+        }
+        settings.send_replace(Some(Arc::default()));
+        subscription.next().await;
+        tokio::time::sleep(2 * QUIET).await;
+        Running {
+            events,
+            subscription,
+            _settings: settings,
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_lone_change_does_not_wait() {
+        let store = start().await;
+        let start = Instant::now();
+        store.events.send(service(1)).await.expect("runs");
+        let (_, changes) = store.subscription.next().await;
+        assert_eq!(changes.services.len(), 1);
+        assert_eq!(start.elapsed(), Duration::ZERO);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn under_churn_changes_are_published_together_and_in_time() {
+        let store = start().await;
+        let events = store.events.clone();
+        tokio::spawn(async move {
+            for number in 0..200 {
+                events.send(service(number)).await.expect("runs");
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        });
+        let (start, mut last, mut seen, mut publications) = (Instant::now(), Instant::now(), 0, 0);
+        while seen < 200 {
+            let (_, changes) = store.subscription.next().await;
+            assert!(
+                last.elapsed() <= MAX_WAIT,
+                "a change waited {:?}",
+                last.elapsed()
+            );
+            last = Instant::now();
+            seen += changes.services.len();
+            publications += 1;
+        }
+        // One second of churn: ten at most, and the first, which did not wait.
+        assert!(
+            publications <= 12,
+            "{publications} in {:?}",
+            start.elapsed()
+        );
     }
 }

@@ -13,6 +13,7 @@ pub mod destination;
 pub mod endpoint;
 pub mod filter;
 pub mod gateway;
+pub mod grpc;
 pub mod listener;
 pub mod message;
 pub mod name_table;

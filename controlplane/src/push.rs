@@ -10,6 +10,10 @@ use tokio::sync::Notify;
 use crate::model::change::ChangeSet;
 use crate::model::snapshot::Snapshot;
 
+/// Changes that wait for one connection, before they are merged into one: a client that never reads must not hold them
+/// all.
+const MAX_PENDING: usize = 32;
+
 /// Hands snapshots to subscribers.
 #[derive(Clone, Default)]
 pub struct Publisher {
@@ -44,10 +48,7 @@ impl Publisher {
             let Some(slot) = slot.upgrade() else {
                 return false;
             };
-            slot.pending
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .push(Arc::clone(&changes));
+            slot.add(&changes);
             slot.woken.notify_one();
             true
         });
@@ -70,6 +71,28 @@ impl Publisher {
     }
 }
 
+impl Slot {
+    fn add(&self, changes: &Arc<ChangeSet>) {
+        let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
+        pending.push(Arc::clone(changes));
+        if pending.len() > MAX_PENDING
+            && let Some(merged) = merge(std::mem::take(&mut *pending))
+        {
+            pending.push(Arc::new(merged));
+        }
+    }
+}
+
+/// All changes as one; nothing when there are none.
+fn merge(changes: Vec<Arc<ChangeSet>>) -> Option<ChangeSet> {
+    let mut changes = changes.into_iter().map(Arc::unwrap_or_clone);
+    let mut merged = changes.next()?;
+    for later in changes {
+        merged.merge(later);
+    }
+    Some(merged)
+}
+
 impl Subscription {
     /// The newest snapshot, and everything that changed since the last call. Cancel safe.
     pub async fn next(&self) -> (Arc<Snapshot>, ChangeSet) {
@@ -89,12 +112,9 @@ impl Subscription {
             .pending
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        let mut changes = std::mem::take(&mut *pending).into_iter();
-        let mut merged = ChangeSet::clone(&*changes.next()?);
-        for later in changes {
-            merged.merge(ChangeSet::clone(&later));
-        }
-        Some((snapshot, merged))
+        let changes = std::mem::take(&mut *pending);
+        drop(pending);
+        Some((snapshot, merge(changes)?))
     }
 }
 
@@ -120,6 +140,20 @@ mod tests {
         let (_, merged) = subscription.next().await;
         assert_eq!(merged.services.len(), 2);
         assert!(subscription.take().is_none(), "taken once");
+    }
+
+    #[tokio::test]
+    async fn a_subscriber_that_never_looks_holds_little() {
+        let publisher = Publisher::default();
+        let (snapshot, _) = SnapshotBuilder::new(Options::default()).snapshot();
+        let subscription = publisher.subscribe();
+        for number in 0..10 * MAX_PENDING {
+            publisher.publish(Arc::clone(&snapshot), change(&number.to_string()));
+            let pending = subscription.slot.pending.lock().expect("not poisoned");
+            assert!(pending.len() <= MAX_PENDING);
+        }
+        let (_, merged) = subscription.next().await;
+        assert_eq!(merged.services.len(), 10 * MAX_PENDING, "nothing is lost");
     }
 
     #[tokio::test]

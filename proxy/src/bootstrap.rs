@@ -8,6 +8,7 @@ mod environment;
 mod tests;
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ironsail_mesh::identity::Identity;
@@ -19,6 +20,8 @@ use ironsail_xds::protobuf;
 use serde_json::{Map, Value, json};
 
 pub use environment::Environment;
+
+use crate::agent;
 
 /// Everything the parts of the proxy start from.
 #[derive(Clone, Debug)]
@@ -46,6 +49,20 @@ pub struct Bootstrap {
     pub minimum_drain: Duration,
     pub certificate: CertificateSettings,
     pub ports: Ports,
+    pub neighbours: Neighbours,
+}
+
+/// What other programs of the pod get from the agent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Neighbours {
+    /// `DISABLE_ENVOY`: there is no proxy here, only its agent; default false.
+    pub is_agent_only: bool,
+    /// Socket of the workload's certificate; its file name is `WORKLOAD_IDENTITY_SOCKET_FILE`, default `socket`.
+    pub identity_socket: PathBuf,
+    /// Folder for the certificate in files, `OUTPUT_CERTS`; nowhere by default.
+    pub certificates: Option<PathBuf>,
+    /// Bootstrap of gRPC libraries, `GRPC_XDS_BOOTSTRAP`.
+    pub grpc_bootstrap: PathBuf,
 }
 
 /// Life and renewal of the workload's certificate.
@@ -161,6 +178,7 @@ impl Bootstrap {
             )?,
             certificate: certificate(environment)?,
             ports: ports(environment, &proxy_config)?,
+            neighbours: neighbours(environment),
             node: NodeId {
                 node_type: role,
                 ip,
@@ -185,6 +203,16 @@ impl Bootstrap {
             metadata: Some(to_struct(&self.metadata)),
             user_agent_name: "ironsail".to_owned(),
             ..Default::default()
+        }
+    }
+}
+
+impl std::fmt::Display for Address {
+    /// With brackets around an IPv6 literal.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.host.contains(':') {
+            true => write!(f, "[{}]:{}", self.host, self.port),
+            false => write!(f, "{}:{}", self.host, self.port),
         }
     }
 }
@@ -313,6 +341,19 @@ fn ports(environment: &Environment, proxy_config: &ProxyConfig) -> Result<Ports,
         readiness: port("ENVOY_STATUS_PORT", 15021)?,
         prometheus: port("ENVOY_PROMETHEUS_PORT", 15090)?,
     })
+}
+
+fn neighbours(environment: &Environment) -> Neighbours {
+    let socket = environment.get("WORKLOAD_IDENTITY_SOCKET_FILE");
+    let grpc = environment.get("GRPC_XDS_BOOTSTRAP");
+    Neighbours {
+        is_agent_only: environment.flag("DISABLE_ENVOY", false),
+        identity_socket: Path::new(agent::SOCKET_FOLDER).join(socket.unwrap_or("socket")),
+        certificates: environment.get("OUTPUT_CERTS").map(PathBuf::from),
+        grpc_bootstrap: grpc
+            .unwrap_or("./etc/istio/proxy/grpc-bootstrap.json")
+            .into(),
+    }
 }
 
 /// `ISTIO_META_X=v` becomes `X: "v"`, `ISTIO_METAJSON_X={…}` becomes `X: {…}`; own facts come on top.

@@ -2,8 +2,10 @@
 //!
 //! The main thread runs agent, discovery, admin and probes on one current-thread runtime; traffic has threads of its own.
 
+mod agent_only;
 mod clusters;
 mod drain;
+mod neighbours;
 mod readiness;
 mod source;
 
@@ -11,21 +13,19 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::future::BoxFuture;
 use ironsail_mesh::node::NodeType;
 use ironsail_runtime::admin::{Router, Server};
 use ironsail_runtime::log::LogHandle;
 use ironsail_runtime::net::Resolver;
+use ironsail_runtime::process;
 use ironsail_runtime::readiness::Readiness;
 use ironsail_runtime::signal::{Shutdown, Signals};
-use ironsail_runtime::{process, tls};
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, watch};
 use tracing::{info, warn};
 
 use crate::admin::{self, AdminSource};
 use crate::agent::csr::KeyType;
-use crate::agent::token::Token;
 use crate::agent::{self, Agent};
 use crate::bootstrap::{Bootstrap, Environment};
 use crate::listener::{DrainMode, DrainScope};
@@ -33,7 +33,7 @@ use crate::snapshot::{Store, StoreOptions};
 use crate::stats::{self, Registry};
 use crate::status::{self, Probes, ScrapeTarget};
 use crate::worker::{LocalNode, PoolOptions, WorkerPool};
-use crate::xds::{self, ClientConfig, ClientStatus, Credentials, Roots, Transport};
+use crate::xds::{self, ClientConfig, ClientStatus, Roots, Transport};
 use crate::xds::{Protocol, Sink};
 use drain::Drain;
 use source::ProxySource;
@@ -51,6 +51,15 @@ pub async fn run(
     let shutdown = Shutdown::new();
     let resolver = Resolver::from_system()?;
     let agent = agent::start(agent_config(&bootstrap), resolver.clone(), shutdown.clone());
+    let control_plane = neighbours::control_plane(&bootstrap, &agent, resolver.clone());
+    neighbours::start(&bootstrap, &agent, control_plane, &shutdown)?;
+    if bootstrap.neighbours.is_agent_only {
+        agent_only::serve(&bootstrap, environment, &agent, &shutdown).await?;
+        let signal = signals.next().await;
+        info!(?signal, "Ending");
+        shutdown.trigger();
+        return Ok(());
+    }
     let proxy = Proxy::start(&bootstrap, &agent, resolver.clone(), log, shutdown.clone())?;
     proxy.serve(&bootstrap, environment, &agent).await?;
     proxy.discover(&bootstrap, &agent, resolver);
@@ -81,7 +90,39 @@ fn agent_config(bootstrap: &Bootstrap) -> agent::Config {
         settings: bootstrap.certificate,
         token: agent::TOKEN.into(),
         roots: agent::ROOTS.into(),
+        socket: bootstrap.neighbours.identity_socket.clone(),
+        node: bootstrap.xds_node(),
     }
+}
+
+/// What the status port answers; `source` is absent where there is only an agent.
+fn status_config(
+    bootstrap: &Bootstrap,
+    environment: &Environment,
+    agent: &Agent,
+    readiness: Readiness,
+    source: Option<Arc<dyn AdminSource>>,
+) -> anyhow::Result<status::Config> {
+    let agent = agent.clone();
+    let probers = environment.get("ISTIO_KUBE_APP_PROBERS");
+    let annotations = environment.get("ISTIO_PROMETHEUS_ANNOTATIONS");
+    Ok(status::Config {
+        readiness,
+        source,
+        pod_ip: bootstrap.node.ip,
+        probes: Probes::parse(probers.unwrap_or_default())?,
+        scrape: match annotations {
+            Some(annotations) => ScrapeTarget::parse(annotations)?,
+            None => None,
+        },
+        agent_metrics: Arc::new(move || {
+            let credential = agent.credential.borrow().clone();
+            let now = std::time::SystemTime::now();
+            let mut text = agent.stats.prometheus(credential.as_deref(), now);
+            text.push_str(&process::metrics("istio_agent_"));
+            text
+        }),
+    })
 }
 
 struct Proxy {
@@ -166,28 +207,9 @@ impl Proxy {
     ) -> anyhow::Result<()> {
         let source: Arc<dyn AdminSource> = self.source.clone();
         let ports = bootstrap.ports;
-        let agent = agent.clone();
-        let config = status::Config {
-            readiness: self.readiness.clone(),
-            source: Arc::clone(&source),
-            pod_ip: bootstrap.node.ip,
-            probes: Probes::parse(
-                environment
-                    .get("ISTIO_KUBE_APP_PROBERS")
-                    .unwrap_or_default(),
-            )?,
-            scrape: match environment.get("ISTIO_PROMETHEUS_ANNOTATIONS") {
-                Some(annotations) => ScrapeTarget::parse(annotations)?,
-                None => None,
-            },
-            agent_metrics: Arc::new(move || {
-                let credential = agent.credential.borrow().clone();
-                let now = std::time::SystemTime::now();
-                let mut text = agent.stats.prometheus(credential.as_deref(), now);
-                text.push_str(&process::metrics("istio_agent_"));
-                text
-            }),
-        };
+        let readiness = self.readiness.clone();
+        let config = Some(Arc::clone(&source));
+        let config = status_config(bootstrap, environment, agent, readiness, config)?;
         let loopback = IpAddr::V4(Ipv4Addr::LOCALHOST);
         let any = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
         let readiness = status::readiness_router(self.readiness.clone());
@@ -197,22 +219,13 @@ impl Proxy {
             (any, ports.readiness, readiness),
             (any, ports.prometheus, status::prometheus_router(source)),
         ];
-        for (ip, port, router) in servers {
-            let listener = bind(ip, port).await?;
-            tokio::spawn(Server::new(router).serve(listener, self.shutdown.clone()));
-        }
-        Ok(())
+        serve_all(servers, &self.shutdown).await
     }
 
     /// Starts the stream to the control plane, and readiness that follows from it.
     fn discover(&self, bootstrap: &Bootstrap, agent: &Agent, resolver: Resolver) {
-        let host = &bootstrap.discovery.host;
-        let host = match host.contains(':') {
-            true => format!("[{host}]"),
-            false => host.clone(),
-        };
         let config = ClientConfig {
-            address: format!("{host}:{}", bootstrap.discovery.port),
+            address: bootstrap.discovery.to_string(),
             transport: Transport::Tls {
                 roots: Roots::File(agent::ROOTS.into()),
                 server_name: Some(bootstrap.discovery_name.clone()),
@@ -224,7 +237,7 @@ impl Proxy {
             node: bootstrap.xds_node(),
             cluster_id: bootstrap.cluster_id.clone(),
             headers: Vec::new(),
-            credentials: Arc::new(AgentCredentials(agent.clone())),
+            credentials: Arc::new(neighbours::AgentCredentials(agent.clone())),
             resolver,
             wanted_changed: Arc::<Notify>::default(),
         };
@@ -263,6 +276,18 @@ impl Proxy {
     }
 }
 
+/// Serves each router on its address and port until `shutdown`.
+async fn serve_all(
+    servers: impl IntoIterator<Item = (IpAddr, u16, Router)>,
+    shutdown: &Shutdown,
+) -> anyhow::Result<()> {
+    for (ip, port, router) in servers {
+        let listener = bind(ip, port).await?;
+        tokio::spawn(Server::new(router).serve(listener, shutdown.clone()));
+    }
+    Ok(())
+}
+
 async fn bind(ip: IpAddr, port: u16) -> anyhow::Result<TcpListener> {
     use anyhow::Context;
     let bound = TcpListener::bind(SocketAddr::new(ip, port)).await;
@@ -275,34 +300,6 @@ async fn bind(ip: IpAddr, port: u16) -> anyhow::Result<TcpListener> {
         bound => bound,
     };
     bound.with_context(|| format!("port {port} cannot be listened on"))
-}
-
-/// The workload's certificate and token, for the stream to the control plane.
-struct AgentCredentials(Agent);
-
-impl Credentials for AgentCredentials {
-    fn client_config(&self) -> Option<Arc<rustls::ClientConfig>> {
-        let credential = self.0.credential.borrow().clone()?;
-        let roots = std::fs::read(agent::ROOTS).ok()?;
-        let roots = tls::roots_from_pem(&roots).ok()?;
-        let chain = tls::certificates(credential.chain_pem().as_bytes()).ok()?;
-        let key = tls::private_key(credential.key_pem().as_bytes()).ok()?;
-        let mut config = tls::client_config(roots, Some((chain, key))).ok()?;
-        config.alpn_protocols = vec![b"h2".to_vec()];
-        Some(Arc::new(config))
-    }
-
-    fn token(&self) -> BoxFuture<'_, Option<String>> {
-        Box::pin(async {
-            match Token::read(agent::TOKEN.as_ref()) {
-                Ok(token) => Some(token.bearer().trim_start_matches("Bearer ").to_owned()),
-                Err(error) => {
-                    warn!(%error, "Token cannot be read");
-                    None
-                }
-            }
-        })
-    }
 }
 
 /// What the store is to the client.

@@ -36,7 +36,7 @@ pub fn network_filter(name: &str, config: Any) -> listener::Filter {
     }
 }
 
-fn http_filter(name: &str, config: Any) -> HttpFilter {
+pub fn http_filter(name: &str, config: Any) -> HttpFilter {
     HttpFilter {
         name: name.to_owned(),
         config_type: Some(http_filter::ConfigType::TypedConfig(config)),

@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use crate::generate::destination::RouteClient;
 use crate::generate::gateway::MergedGateways;
-use crate::generate::{Cache, Resource};
+use crate::generate::{Cache, Resource, grpc};
 use crate::model::proxy::Proxy;
 use crate::model::snapshot::Snapshot;
 
@@ -22,6 +22,7 @@ use crate::model::snapshot::Snapshot;
 pub fn generate(snapshot: &Snapshot, proxy: &Proxy, cache: &Cache, name: &str) -> Option<Resource> {
     let client = client(snapshot, proxy);
     let made = match proxy.is_router() {
+        _ if proxy.is_grpc() => grpc::route(snapshot, &client, cache, name),
         true => of_gateway(snapshot, proxy, &client, cache, name),
         false => of_sidecar(snapshot, proxy, &client, cache, name),
     };

@@ -16,6 +16,9 @@ use crate::model::endpoint::Workload;
 use crate::model::service::{Service, ServicePort, TargetPort};
 use crate::model::snapshot::Snapshot;
 
+/// Value of the metadata key `GENERATOR` of gRPC libraries.
+const GRPC_GENERATOR: &str = "grpc";
+
 /// Why a node message describes no proxy.
 #[derive(Debug, thiserror::Error)]
 pub enum NodeError {
@@ -179,6 +182,11 @@ impl Proxy {
 
     pub fn is_router(&self) -> bool {
         self.node_type() == NodeType::Router
+    }
+
+    /// Whether it is a gRPC library.
+    pub fn is_grpc(&self) -> bool {
+        self.node.metadata.generator.as_deref() == Some(GRPC_GENERATOR)
     }
 
     pub fn namespace(&self) -> &str {

@@ -68,11 +68,17 @@ fn show_proxy(snapshot: &Snapshot, document: &Value, output: &mut String) {
         );
         match what.as_str() {
             "clusters" => {
-                let clusters = generate::clusters(snapshot, &proxy, &cache);
+                let clusters = match proxy.is_grpc() {
+                    true => generate::grpc::clusters(snapshot, &proxy, &cache, &names),
+                    false => generate::clusters(snapshot, &proxy, &cache),
+                };
                 show_named::<Cluster>(&clusters, &names, output);
             }
             "listeners" => {
-                let listeners = generate::listeners(snapshot, &proxy, &cache);
+                let listeners = match proxy.is_grpc() {
+                    true => generate::grpc::listeners(snapshot, &proxy, &names),
+                    false => generate::listeners(snapshot, &proxy, &cache),
+                };
                 show_named::<Listener>(&listeners, &names, output);
             }
             "chains" => {

@@ -1,5 +1,6 @@
 //! Tests of generation over its public functions: captured truth, golden files, properties, speed.
 
+mod distribution;
 mod golden;
 mod property;
 mod reference;

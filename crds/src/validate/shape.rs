@@ -1,5 +1,6 @@
 //! Compares a document with a structural schema.
 
+use regex::Regex;
 use serde_json::{Map, Value};
 
 use crate::diagnostic::{Diagnostic, json_type};
@@ -147,6 +148,7 @@ fn check_list(
     unknown: &mut OnUnknown<'_>,
 ) {
     check_count(list.len(), "Items", "items", schema, path, out);
+    check_keys(list, schema, path, out);
     let Some(schema) = schema.get("items") else {
         return;
     };
@@ -172,11 +174,48 @@ fn check_text(text: &str, schema: &Value, path: &str, out: &mut Findings) {
             format!("{text:?} must be one of {}{hint}", list.join(", ")),
         );
     }
-    let max = schema.get("maxLength").and_then(Value::as_u64);
-    if let Some(max) = max.and_then(|max| usize::try_from(max).ok())
+    match text.chars().next() {
+        None if length("minLength", schema).is_some_and(|min| min > 0) => {
+            out.error(path, "must not be empty");
+        }
+        _ => check_pattern(text, schema, path, out),
+    }
+    if let Some(max) = length("maxLength", schema)
         && text.chars().count() > max
     {
         out.error(path, format!("must have at most {max} characters"));
+    }
+}
+
+fn length(key: &str, schema: &Value) -> Option<usize> {
+    usize::try_from(schema.get(key)?.as_u64()?).ok()
+}
+
+fn check_pattern(text: &str, schema: &Value, path: &str, out: &mut Findings) {
+    let Some(pattern) = schema.get("pattern").and_then(Value::as_str) else {
+        return;
+    };
+    if Regex::new(pattern).is_ok_and(|regex| !regex.is_match(text)) {
+        out.error(path, format!("{text:?} does not match {pattern}"));
+    }
+}
+
+/// Items of a list that is a map: no two have the same keys.
+fn check_keys(list: &[Value], schema: &Value, path: &str, out: &mut Findings) {
+    let keys: Vec<&str> = texts(schema.get("x-kubernetes-list-map-keys")).collect();
+    if keys.is_empty() {
+        return;
+    }
+    let of = |item: &Value| -> Vec<Option<Value>> {
+        keys.iter().map(|key| item.get(*key).cloned()).collect()
+    };
+    for (index, entry) in list.iter().enumerate() {
+        let own = of(entry);
+        let twin = list.iter().take(index).position(|other| of(other) == own);
+        if let Some(twin) = twin.filter(|_| own.iter().all(Option::is_some)) {
+            let (keys, first) = (keys.join(", "), item(path, twin));
+            out.error(item(path, index), format!("has the same {keys} as {first}"));
+        }
     }
 }
 

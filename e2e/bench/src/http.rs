@@ -4,13 +4,13 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use ironsail_peer::{Envoy, Process, free_port};
 
 use crate::backend;
 use crate::config::Config;
 use crate::load::{Answered, Load};
-use crate::machine::{self, OTHER_CORE};
+use crate::machine::{self, OTHER_CORE, on_core};
 use crate::peer::{self, Agent, NginxPorts, Programs};
-use crate::process::{Process, free_port, on_core};
 use crate::report::{Bound, Figure, Report};
 
 /// Load before the first measurement, for caches and connection pools to fill.
@@ -49,7 +49,8 @@ struct Turns<'a> {
 pub struct Field {
     subjects: Vec<Subject>,
     agent: Agent,
-    _others: [Process; 3],
+    _envoy: Envoy,
+    _others: [Process; 2],
 }
 
 impl Field {
@@ -81,11 +82,12 @@ impl Field {
         Ok(Self {
             subjects: vec![
                 subject(peer::IRONSAIL, &agent.process, config.port, config.port),
-                subject(peer::ENVOY, &envoy, same.port, same.port),
+                subject(peer::ENVOY, &envoy.process, same.port, same.port),
                 subject(peer::NGINX, &nginx, ports.http1, ports.http2),
             ],
             agent,
-            _others: [backend, envoy, nginx],
+            _envoy: envoy,
+            _others: [backend, nginx],
         })
     }
 

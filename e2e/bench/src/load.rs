@@ -6,8 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 
 use crate::config::{HOST, PATH};
-use crate::machine::OTHER_CORE;
-use crate::process::on_core;
+use crate::machine::{OTHER_CORE, on_core};
 
 /// How a proxy is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

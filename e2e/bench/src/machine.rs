@@ -1,7 +1,9 @@
 //! What the kernel says about processes and cores.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::io;
+use std::process::Command;
 use std::time::Duration;
 
 /// Core of the process that is measured; clients and servers are on [`OTHER_CORE`].
@@ -43,6 +45,16 @@ pub fn memory(pid: u32) -> io::Result<Memory> {
     })
 }
 
-pub fn cores() -> usize {
+/// A command bound to a core: `taskset` becomes the program, so that its process id is the program's.
+pub fn on_core(core: usize, program: impl AsRef<OsStr>) -> Command {
+    if core >= cores() {
+        return Command::new(program);
+    }
+    let mut command = Command::new("taskset");
+    command.arg("--cpu-list").arg(core.to_string()).arg(program);
+    command
+}
+
+fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }

@@ -4,7 +4,6 @@
 
 mod backend;
 mod bookinfo;
-mod client;
 mod config;
 mod http;
 mod load;
@@ -13,7 +12,6 @@ mod memory;
 mod mesh;
 mod peer;
 mod pods;
-mod process;
 mod render;
 mod report;
 

@@ -4,6 +4,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context;
+use ironsail_peer::http::Connection;
+use ironsail_peer::{Process, free_port};
 use ironsail_xds::bootstrap::{Bootstrap, bootstrap};
 use ironsail_xds::cluster::Cluster;
 use ironsail_xds::core::{TransportSocket, transport_socket};
@@ -11,12 +13,10 @@ use ironsail_xds::ext::transport_sockets::tls::v3::{CommonTlsContext, UpstreamTl
 use ironsail_xds::pack;
 
 use crate::bookinfo::Bookinfo;
-use crate::client::Connection;
-use crate::config::{self, Config, PATH};
+use crate::config::{self, Config, HOST, PATH};
 use crate::http::Field;
 use crate::machine::{self, Memory};
 use crate::peer::{self, Agent, Programs};
-use crate::process::{Process, free_port};
 use crate::report::{Bound, Figure, Report};
 
 /// Time for a program to settle after its start or after load.
@@ -43,7 +43,7 @@ pub fn sidecar(programs: &Programs, directory: &Path, report: &mut Report) -> an
     std::thread::sleep(SETTLE);
     report.section("Idle sidecar of Bookinfo, agent included");
     let ours = show("ironsail", &agent.process, report)?;
-    let theirs = show("envoy", &envoy, report)?;
+    let theirs = show("envoy", &envoy.process, report)?;
     report.line(format!(
         "{clusters} clusters each; {:.2} of Envoy's, which has no agent here",
         ours.resident as f64 / theirs.resident as f64
@@ -135,6 +135,6 @@ pub fn connections(field: &Field, report: &mut Report) -> anyhow::Result<()> {
 
 fn used_connection(port: u16) -> anyhow::Result<Connection> {
     let mut connection = Connection::open(port)?;
-    connection.get(PATH)?;
+    connection.get(HOST, PATH)?;
     Ok(connection)
 }

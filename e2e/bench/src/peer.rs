@@ -3,14 +3,13 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
+use ironsail_peer::http::get;
+use ironsail_peer::{Envoy, Launch, Process, free_port};
 use ironsail_xds::bootstrap::Bootstrap;
-use prost::Message;
 use serde_json::json;
 
-use crate::client::get;
-use crate::machine::PROXY_CORE;
+use crate::machine::{PROXY_CORE, on_core};
 use crate::mesh::{self, Mesh, Resources};
-use crate::process::{Process, free_port, on_core};
 
 pub const IRONSAIL: &str = "ironsail";
 pub const ENVOY: &str = "envoy";
@@ -71,7 +70,7 @@ impl Agent {
             .env("ENVOY_PROMETHEUS_PORT", prometheus.to_string())
             .env("PROXY_CONFIG", config.to_string());
         let mut process = Process::start(IRONSAIL, command, directory)?;
-        process.wait_until(|| get(readiness, "/healthz/ready").is_ok())?;
+        process.wait_until(|| get(readiness, "agent", "/healthz/ready").is_ok())?;
         Ok(Self {
             process,
             prometheus,
@@ -83,7 +82,7 @@ impl Agent {
 impl Agent {
     /// Requests that Istio's metrics have counted.
     pub fn counted_requests(&self) -> anyhow::Result<u64> {
-        let metrics = get(self.prometheus, "/stats/prometheus")?;
+        let metrics = get(self.prometheus, "agent", "/stats/prometheus")?;
         let counts = metrics
             .lines()
             .filter(|line| line.starts_with("istio_requests_total{"))
@@ -116,18 +115,16 @@ pub fn start_envoy(
     bootstrap: &Bootstrap,
     port: u16,
     directory: &Path,
-) -> anyhow::Result<Process> {
-    let path = directory.join("envoy.pb");
-    std::fs::write(&path, bootstrap.encode_to_vec())?;
-    let mut command = on_core(PROXY_CORE, &programs.envoy);
-    command
-        .args(["--concurrency", "1", "--disable-hot-restart"])
-        .args(["--log-level", "error"])
-        .arg("-c")
-        .arg(path);
-    let mut process = Process::start(ENVOY, command, directory)?;
-    process.wait_for_port(port)?;
-    Ok(process)
+) -> anyhow::Result<Envoy> {
+    let launch = Launch {
+        command: on_core(PROXY_CORE, &programs.envoy),
+        name: ENVOY,
+        directory,
+        log_level: "error",
+    };
+    let mut envoy = Envoy::start(launch, bootstrap)?;
+    envoy.process.wait_for_port(port)?;
+    Ok(envoy)
 }
 
 /// Ports of nginx, which does not find out what a client speaks without TLS.

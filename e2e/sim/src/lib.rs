@@ -17,12 +17,16 @@ mod client;
 pub mod cluster;
 mod discovery;
 pub mod kubelet;
+pub mod load;
 mod mesh;
 pub mod network;
 mod object;
 mod pod;
+mod rollout;
 
 pub use access_log::Hop;
 pub use app::{Reply, Served};
 pub use call::{Answer, Call, Outcome};
+pub use cluster::Condition;
+pub use load::{Load, Tally};
 pub use mesh::Mesh;

@@ -9,6 +9,7 @@ use anyhow::{Context, anyhow, bail};
 use ironsail_controlplane::ca::authority::Authority;
 use ironsail_controlplane::ca::root;
 use ironsail_controlplane::generate::Cache;
+use ironsail_controlplane::model::change::ChangeSet;
 use ironsail_controlplane::model::object::{Change, Object, ObjectKind};
 use ironsail_controlplane::model::snapshot::{Options, Snapshot, SnapshotBuilder};
 use ironsail_mesh::mesh_config::MeshConfig;
@@ -43,12 +44,12 @@ const AFTERMATH: Duration = Duration::from_millis(100);
 /// An installed mesh. Everything happens inside of a `LocalSet`.
 pub struct Mesh {
     protocol: Protocol,
-    cluster: Cluster,
-    builder: SnapshotBuilder,
-    snapshot: Arc<Snapshot>,
+    pub(crate) cluster: Cluster,
+    pub(crate) builder: SnapshotBuilder,
+    pub(crate) snapshot: Arc<Snapshot>,
     cache: Arc<Cache>,
     authority: Authority,
-    network: Rc<Network>,
+    pub(crate) network: Rc<Network>,
     access_log: AccessLog,
     mesh_config: MeshConfig,
 }
@@ -195,7 +196,7 @@ impl Mesh {
         })
     }
 
-    fn origin(&self, call: &Call) -> anyhow::Result<(Origin, String)> {
+    pub(crate) fn origin(&self, call: &Call) -> anyhow::Result<(Origin, String)> {
         let Some(workload) = &call.from else {
             return Ok((Origin::Outside, String::new()));
         };
@@ -205,7 +206,7 @@ impl Mesh {
         Ok((Origin::Application(pod.address), pod.namespace.clone()))
     }
 
-    fn destination(&self, to: &str, namespace: &str) -> anyhow::Result<SocketAddr> {
+    pub(crate) fn destination(&self, to: &str, namespace: &str) -> anyhow::Result<SocketAddr> {
         let (host, port) = to.rsplit_once(':').context("a destination is host:port")?;
         let address = match host.parse::<IpAddr>() {
             Ok(address) => address,
@@ -217,7 +218,7 @@ impl Mesh {
         Ok(SocketAddr::new(address, port.parse()?))
     }
 
-    fn take(&mut self, namespace: &str, document: Value) -> anyhow::Result<()> {
+    pub(crate) fn take(&mut self, namespace: &str, document: Value) -> anyhow::Result<()> {
         let title = title(&document);
         let objects = self.cluster.apply(namespace, document);
         for object in objects.with_context(|| title)? {
@@ -228,6 +229,16 @@ impl Mesh {
 
     /// Publishes what changed, starts new pods, tells all proxies.
     fn settle(&mut self) -> anyhow::Result<()> {
+        let changes = self.publish();
+        let pods = self.network.pods();
+        for proxy in pods.iter().filter_map(|pod| pod.proxy.as_ref()) {
+            proxy.push(&self.snapshot, &changes)?;
+        }
+        self.start_pods()
+    }
+
+    /// Makes the next snapshot; returns how it differs.
+    pub(crate) fn publish(&mut self) -> ChangeSet {
         if self.mesh_config != *self.cluster.mesh() {
             self.mesh_config = self.cluster.mesh().clone();
             let config = Box::new(self.mesh_config.clone());
@@ -237,10 +248,11 @@ impl Mesh {
         let (snapshot, changes) = self.builder.snapshot();
         self.snapshot = snapshot;
         self.network.set_services(self.cluster.virtual_addresses());
+        changes
+    }
+
+    pub(crate) fn start_pods(&mut self) -> anyhow::Result<()> {
         let pods = self.network.pods();
-        for proxy in pods.iter().filter_map(|pod| pod.proxy.as_ref()) {
-            proxy.push(&self.snapshot, &changes)?;
-        }
         let known: Vec<IpAddr> = pods.iter().map(|pod| pod.address).collect();
         for object in self.cluster.pods() {
             if cluster::address(object).is_some_and(|address| !known.contains(&address)) {

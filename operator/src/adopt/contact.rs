@@ -89,7 +89,11 @@ impl Stranger<'_> {
         let (resource, namespace) = (operator_resource(), &self.owner.namespace);
         let api: Api<DynamicObject> =
             Api::namespaced_with(self.client.clone(), namespace, &resource);
-        let found = api.get_opt(&self.owner.name).await?;
+        let found = match api.get_opt(&self.owner.name).await {
+            // The cluster doesn't have the kind, which is not the answer that an object is absent.
+            Err(kube::Error::Api(answer)) if answer.code == 404 => None,
+            found => found?,
+        };
         if found.is_some_and(|found| marks::on_object(&found)) {
             return Ok(true);
         }

@@ -22,6 +22,8 @@ use crate::object::owner_reference;
 /// Bytes that a stored plan may have when decompressed; the API server's limit times a good ratio.
 const MAX_PLAN_BYTES: u64 = 32 << 20;
 const MAX_NAME_BYTES: usize = 253;
+/// What names of the ConfigMaps begin with.
+pub(super) const PREFIX: &str = "istio-operator-plan.";
 const PLAN_KEY: &str = "plan.json.gz";
 const ROLLED_OUT_KEY: &str = "rolledOut";
 const REPLACED_KEY: &str = "replaced";
@@ -53,7 +55,7 @@ pub enum StoreError {
 
 /// Name of the ConfigMap of an owner.
 pub fn name(owner: &Owner) -> String {
-    let name = format!("istio-operator-plan.{}", owner.name);
+    let name = format!("{PREFIX}{}", owner.name);
     if name.len() <= MAX_NAME_BYTES {
         return name;
     }
@@ -63,7 +65,7 @@ pub fn name(owner: &Owner) -> String {
         .take(16)
         .map(|byte| format!("{byte:02x}"))
         .collect();
-    format!("istio-operator-plan.{digest}")
+    format!("{PREFIX}{digest}")
 }
 
 /// Reads the accepted plan. One that is there but unreadable counts as absent and is reported in
@@ -88,7 +90,7 @@ pub async fn load(client: &Client, owner: &Owner) -> Result<Option<Accepted>, St
     }
 }
 
-fn decode(map: &ConfigMap) -> Option<Accepted> {
+pub(super) fn decode(map: &ConfigMap) -> Option<Accepted> {
     let bytes = &map.binary_data.as_ref()?.get(PLAN_KEY)?.0;
     let mut json = Vec::new();
     GzDecoder::new(bytes.as_slice())
@@ -157,7 +159,7 @@ pub async fn forget(client: &Client, owner: &Owner) -> Result<(), kube::Error> {
         .map(drop)
 }
 
-fn is_unowned(metadata: &ObjectMeta) -> bool {
+pub(super) fn is_unowned(metadata: &ObjectMeta) -> bool {
     metadata.owner_references.iter().flatten().next().is_none()
 }
 

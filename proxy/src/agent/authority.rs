@@ -135,13 +135,9 @@ impl AuthorityClient {
     }
 
     fn uri(&self) -> Result<Uri, AuthorityError> {
-        let address = &self.config.address;
-        let host = match address.host.contains(':') {
-            true => format!("[{}]", address.host),
-            false => address.host.clone(),
-        };
-        format!("https://{host}:{}", address.port)
+        let address = self.config.address.to_string();
+        format!("https://{address}")
             .parse()
-            .map_err(|_| AuthorityError::ServerName(host))
+            .map_err(|_| AuthorityError::ServerName(address))
     }
 }

@@ -1,5 +1,6 @@
 //! When certificates are renewed.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
@@ -23,6 +24,11 @@ const BACKOFF: BackoffConfig = BackoffConfig {
 /// ahead, must not make this proxy ask all the time.
 const MIN_WAIT: Duration = Duration::from_secs(60);
 
+/// Time between looks at the mounted roots.
+const LOOK: Duration = Duration::from_secs(5);
+/// When the mounted roots change, they do so in all pods: requests are spread over this time.
+const SPREAD: Duration = Duration::from_secs(30);
+
 pub(super) struct Rotation {
     pub(super) client: AuthorityClient,
     pub(super) config: Config,
@@ -38,8 +44,15 @@ impl Rotation {
             let now = SystemTime::now();
             let wait = until_renewal(&credential, now, self.config.settings, fastrand::f64());
             info!(identity = %self.config.identity, renewal_seconds = wait.as_secs(), "Certificate issued");
+            let roots = mounted_roots(&self.config.roots);
             self.publisher.publish(credential);
-            tokio::time::sleep(wait).await;
+            tokio::select! {
+                () = tokio::time::sleep(wait) => {}
+                () = roots_changed(&self.config.roots, roots) => {
+                    info!("Mounted roots changed, certificate is renewed");
+                    tokio::time::sleep(SPREAD.mul_f64(fastrand::f64()).min(wait)).await;
+                }
+            }
         }
     }
 
@@ -56,6 +69,23 @@ impl Rotation {
                     tokio::time::sleep(delay).await;
                 }
             }
+        }
+    }
+}
+
+/// The file as it is now; nothing when it cannot be read.
+fn mounted_roots(path: &Path) -> Option<Vec<u8>> {
+    std::fs::read(path).ok()
+}
+
+/// Waits until the mounted roots differ from `known`. The authority may have other roots then, which come with its next
+/// answer: what is mounted verifies the control plane only, and peers must not be trusted because of it.
+async fn roots_changed(path: &Path, known: Option<Vec<u8>>) {
+    loop {
+        tokio::time::sleep(LOOK).await;
+        let now = mounted_roots(path);
+        if now.is_some() && now != known {
+            return;
         }
     }
 }
@@ -117,6 +147,23 @@ mod tests {
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(after_hours * 3600);
         let wait = until_renewal(&credential(), now, settings(jitter), random);
         assert_eq!(wait, Duration::from_secs_f64(expected_hours * 3600.0));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn other_mounted_roots_are_noticed() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("root-cert.pem");
+        std::fs::write(&path, "old").expect("writes");
+        let known = mounted_roots(&path);
+        let hour = Duration::from_secs(3600);
+        let same = tokio::time::timeout(hour, roots_changed(&path, known.clone()));
+        assert!(same.await.is_err(), "nothing changed");
+        std::fs::remove_file(&path).expect("removes");
+        let gone = tokio::time::timeout(hour, roots_changed(&path, known.clone()));
+        assert!(gone.await.is_err(), "without roots nothing can be renewed");
+        std::fs::write(&path, "new").expect("writes");
+        let changed = tokio::time::timeout(hour, roots_changed(&path, known));
+        assert!(changed.await.is_ok());
     }
 
     #[test]

@@ -57,10 +57,9 @@ impl ScrapeTarget {
 
 pub async fn merged(config: Arc<Config>, request: Request) -> Response {
     let mut body = (config.agent_metrics)();
-    append(
-        &mut body,
-        &config.source.stats().prometheus(&Filter::default()),
-    );
+    if let Some(source) = &config.source {
+        append(&mut body, &source.stats().prometheus(&Filter::default()));
+    }
     let app = scrape_application(&config, &request).await;
     match app {
         Some((text, content_type)) => {

@@ -25,7 +25,8 @@ use crate::stats::Filter;
 /// What the status port needs to know.
 pub struct Config {
     pub readiness: Readiness,
-    pub source: Arc<dyn AdminSource>,
+    /// Absent where there is only an agent.
+    pub source: Option<Arc<dyn AdminSource>>,
     /// The pod's address: probes go there, not to loopback.
     pub pod_ip: IpAddr,
     /// `ISTIO_KUBE_APP_PROBERS`.
@@ -66,13 +67,16 @@ pub fn router(config: Config) -> Router {
                 .await
         }
     });
-    let quitting = Arc::clone(&config);
+    let Some(source) = config.source.clone() else {
+        return router;
+    };
+    let quitting = Arc::clone(&source);
     router = router.any("/quitquitquit", move |request| {
-        let source = Arc::clone(&quitting.source);
+        let source = Arc::clone(&quitting);
         async move { local_post(&request, || source.quit()) }
     });
     router.any("/drain", move |request| {
-        let source = Arc::clone(&config.source);
+        let source = Arc::clone(&source);
         async move { local_post(&request, || source.drain(true)) }
     })
 }

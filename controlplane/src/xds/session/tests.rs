@@ -267,3 +267,24 @@ fn state_of_the_world_and_delta_end_equal() {
         assert_eq!(seen_whole, seen_delta);
     }
 }
+
+#[test]
+fn a_client_that_names_clusters_gets_those_and_may_add_some() {
+    let mut mesh = mesh(false);
+    mesh.change(service("b", "10.0.0.2"));
+    let b = ENDPOINTS.replace("||a.", "||b.");
+    let (_, responses) = mesh.request(ResourceType::Cluster, "", &[ENDPOINTS]);
+    let response = one(&responses);
+    assert_eq!(names(response), [ENDPOINTS]);
+    let nonce = response.nonce.clone();
+    let (event, responses) = mesh.request(ResourceType::Cluster, &nonce, &[ENDPOINTS, &b]);
+    assert_eq!(event, Event::Subscribed);
+    let mut both = names(one(&responses));
+    both.sort();
+    assert_eq!(both, [ENDPOINTS, &b]);
+}
+
+fn names(response: &Response) -> Vec<&str> {
+    let all = response.resources.iter();
+    all.map(|resource| &*resource.name).collect()
+}

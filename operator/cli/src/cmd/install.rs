@@ -8,8 +8,7 @@ use clap::Args;
 use ironsail_mesh::VERSION;
 use ironsail_operator::apply::selector::{RECREATE, consents};
 use ironsail_operator::install::Install;
-use ironsail_operator::plan::store;
-use ironsail_operator::plan::{Fresh, Owner};
+use ironsail_operator::plan::{Fresh, Owner, record, store};
 use ironsail_operator::value::text;
 use kube::Client;
 use serde_json::Value;
@@ -64,7 +63,8 @@ impl Flags {
         }
         plan::warn_of_network(&client, &fresh.plan).await;
         if self.dry_run {
-            let effect = plan::effect_of(&client, &owner, &fresh).await?;
+            let replaced = record::replaced(&client, &owner, &fresh.plan).await?;
+            let effect = plan::effect_of(&client, &owner, &replaced, &fresh).await?;
             print!("{}", plan::effect_text(&effect, Style::of_stdout()));
             return Ok(Code::Ok);
         }

@@ -1,5 +1,7 @@
 //! `plan`: what applying an IstioOperator would do, before anybody does it.
 
+use std::collections::BTreeSet;
+
 use clap::Args;
 use ironsail_operator::adopt::contact::{Contact, Stranger};
 use ironsail_operator::count::counted;
@@ -58,7 +60,7 @@ impl Flags {
             return Ok(Code::Ok);
         }
         let effect = match &client {
-            Some(client) => Some(effect_of(client, &owner, &fresh).await?),
+            Some(client) => Some(effect_of(client, &owner, &BTreeSet::new(), &fresh).await?),
             None => None,
         };
         match self.output {
@@ -139,10 +141,15 @@ pub async fn warn_of_network(client: &Client, plan: &Plan) {
     input::warn(&network.warnings(&plan.components));
 }
 
-/// What applying would change in a cluster.
-pub async fn effect_of(client: &Client, owner: &Owner, fresh: &Fresh) -> anyhow::Result<Effect> {
+/// What applying would change in a cluster, in the place of installations that are `replaced`.
+pub async fn effect_of(
+    client: &Client,
+    owner: &Owner,
+    replaced: &BTreeSet<Owner>,
+    fresh: &Fresh,
+) -> anyhow::Result<Effect> {
     let desired = fresh.plan.desired(owner, &fresh.definitions);
-    Ok(effect(client, owner, &desired).await?)
+    Ok(effect(client, owner, replaced, &desired).await?)
 }
 
 /// The plan of what is there, if applying the object would take that over.
@@ -282,7 +289,6 @@ pub fn effect_text(effect: &Effect, style: Style) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
     use std::time::Duration;
 
     use ironsail_operator::adopt::ADOPT;
@@ -307,7 +313,9 @@ mod tests {
             .expect("answers");
         let fresh = fresh(&object, &context, Validation::Enforce).expect("valid");
         let owner = input::owner(&object, &ClusterFlags::default());
-        let effect = effect_of(&client, &owner, &fresh).await.expect("answers");
+        let effect = effect_of(&client, &owner, &BTreeSet::new(), &fresh)
+            .await
+            .expect("answers");
         (fresh, owner, effect)
     }
 

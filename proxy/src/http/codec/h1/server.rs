@@ -170,7 +170,12 @@ impl<T: AsyncRead + AsyncWrite + Unpin> ServerConnection<T> {
     }
 
     pub fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Result<BodyEvent, StreamError>> {
-        self.wire.poll_body(cx)
+        let event = self.wire.poll_body(cx);
+        if matches!(event, Poll::Ready(Err(_))) {
+            // Nobody knows where the next request would begin.
+            self.closing = true;
+        }
+        event
     }
 
     /// The piece of body that the last event announced, less what was consumed.

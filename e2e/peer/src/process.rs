@@ -1,34 +1,24 @@
-//! Programs that run beside this one, each on one core, for as long as they are held.
+//! Programs that run beside this one for as long as they are held.
 
-use std::ffi::OsStr;
 use std::fs::File;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 
-use crate::machine;
-
-/// Time for a program to open its port.
+/// Time for a program to be ready.
 const START: Duration = Duration::from_secs(20);
+/// A program whose starter is gone ends after this many seconds.
+const LIFETIME_SECS: u32 = 1800;
 
 /// A running program; ended when dropped.
 pub struct Process {
     child: Child,
     name: &'static str,
     log: PathBuf,
-}
-
-/// A command bound to a core: `taskset` becomes the program, so that its process id is the program's.
-pub fn on_core(core: usize, program: impl AsRef<OsStr>) -> Command {
-    if core >= machine::cores() {
-        return Command::new(program);
-    }
-    let mut command = Command::new("taskset");
-    command.arg("--cpu-list").arg(core.to_string()).arg(program);
-    command
 }
 
 impl Process {
@@ -40,6 +30,13 @@ impl Process {
     ) -> anyhow::Result<Self> {
         let log = directory.join(format!("{name}.log"));
         let output = File::create(&log)?;
+        // SAFETY: alarm is async-signal-safe and takes no memory. It outlives exec.
+        unsafe {
+            command.pre_exec(|| {
+                libc::alarm(LIFETIME_SECS);
+                Ok(())
+            });
+        }
         let child = command
             .stdin(Stdio::null())
             .stdout(output.try_clone()?)
@@ -78,7 +75,13 @@ impl Process {
         Ok(())
     }
 
-    fn output(&self) -> String {
+    /// Whether it still runs.
+    pub fn is_running(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(None))
+    }
+
+    /// What it has printed so far.
+    pub fn output(&self) -> String {
         std::fs::read_to_string(&self.log).unwrap_or_default()
     }
 }
