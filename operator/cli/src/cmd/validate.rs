@@ -253,7 +253,7 @@ mod tests {
 
     #[test]
     fn what_is_no_yaml_does_not_hide_the_rest() {
-        let bad = ROUTE.replace("hosts: [a]", "hosts: []");
+        let bad = ROUTE.replace("hosts: [a]", "hosts: [\"-\"]");
         let (code, text) = run(&folder(&[("a.yaml", "a: ["), ("b.yaml", &bad)]));
         assert_eq!(code, Code::Data);
         assert!(

@@ -329,7 +329,10 @@ impl Exchange {
             return Some(LocalReply::no_cluster(forward.cluster_not_found));
         }
         if !self.may_upgrade(forward) {
-            return Some(LocalReply::new(403, "", "upgrade_failed"));
+            return Some(LocalReply {
+                close: true,
+                ..LocalReply::new(403, "", "upgrade_failed")
+            });
         }
         match router::forward(self, downstream, chosen, forward).await {
             Outcome::Sent => None,
@@ -452,6 +455,8 @@ impl Exchange {
 
     /// Applies the changes that the route makes to responses.
     pub fn mutate_response(&mut self, chosen: Chosen<'_>) {
+        // What the route adds may name it.
+        self.info.response_code = self.response.status;
         for mutations in chosen.found.response_mutations(chosen.weighted) {
             let context = FormatContext {
                 info: &self.info,

@@ -564,7 +564,7 @@ async fn failed_connections_are_retried_and_explained() {
         assert_eq!(status(&response), "503");
         assert_eq!(
             body_of(&response),
-            "upstream connect error or disconnect/reset before headers. retried and the latest reset reason: remote connection failure, transport failure reason: delayed connect error: Connection refused"
+            "upstream connect error or disconnect/reset before headers. retried and the latest reset reason: remote connection failure"
         );
         assert!(mesh.metrics("istio_requests_total")[0].contains("response_flags=\"UF,URX\""));
         let retries = mesh.metrics("envoy_cluster_upstream_rq_retry");

@@ -51,6 +51,8 @@ pub struct Attempted {
     reused: bool,
     /// Bytes of the request went out.
     sent: bool,
+    /// It was the connection that ended, not only the request's stream on it.
+    closed: bool,
 }
 
 impl Attempted {
@@ -60,6 +62,7 @@ impl Attempted {
         let unsent = !self.sent;
         self.reused
             && matches!(failure, Failure::Reset { .. } | Failure::RefusedStream)
+            && (self.closed || failure == Failure::RefusedStream)
             && (unsent || head.method.is_safe() || failure == Failure::RefusedStream)
     }
 }
@@ -146,7 +149,9 @@ impl<'a, 'r> Attempt<'a, 'r> {
             if downstream.is_request_done() && downstream.poll_closed(cx).is_ready() {
                 return Poll::Ready(Err(Ended::ClientGone));
             }
-            deadlines.poll(cx).map(|expired| Err(timed_out(expired)))
+            deadlines
+                .poll(cx)
+                .map(|expired| Err(timed_out(expired, downstream)))
         })
         .await;
         match result? {
@@ -222,11 +227,12 @@ impl<'a, 'r> Attempt<'a, 'r> {
                     reply: reply.flag(Flag::UpstreamRequestTimeout),
                 }
             }
-            Err(Stop::Expired(expired)) => timed_out(expired),
+            Err(Stop::Expired(expired)) => timed_out(expired, downstream),
             Err(Stop::Stream(error)) => {
                 note_traffic(exchange, &upstream);
                 self.forwarding.stats.upstream_rq_rx_reset.inc();
                 exchange.response.reset();
+                self.facts.closed = is_end_of_connection(&error);
                 self.failed(&error)
             }
         }
@@ -347,6 +353,14 @@ impl<'a, 'r> Attempt<'a, 'r> {
     }
 }
 
+fn is_end_of_connection(error: &StreamError) -> bool {
+    match error {
+        StreamError::Io(_) | StreamError::Closed => true,
+        StreamError::H2(error) => !error.is_reset(),
+        StreamError::Protocol(_) => false,
+    }
+}
+
 /// Why the wait for a head stopped.
 enum Stop {
     ClientGone,
@@ -367,23 +381,26 @@ fn pass_informational(exchange: &mut Exchange, downstream: &mut Downstream) {
     exchange.response.reset();
 }
 
-fn timed_out(expired: Expired) -> Ended {
+/// The answer when time is up: it is the server that is late once the whole request is there.
+fn timed_out(expired: Expired, downstream: &Downstream) -> Ended {
+    let complete = downstream.is_request_done();
+    let late = if complete { 504 } else { 408 };
     let reply = match expired {
         Expired::Whole | Expired::PerTry => {
-            let details = "upstream_response_timeout";
+            let details = "response_timeout";
             let reply = LocalReply::new(504, "upstream request timeout", details);
             return Ended::TimedOut(reply.flag(Flag::UpstreamRequestTimeout));
         }
-        Expired::Idle => LocalReply::new(408, "stream timeout", "stream_idle_timeout")
+        Expired::Idle => LocalReply::new(late, "stream timeout", "stream_idle_timeout")
             .flag(Flag::StreamIdleTimeout),
-        Expired::Stream => {
-            LocalReply::new(408, "downstream duration timeout", "max_duration_timeout")
-                .flag(Flag::DurationTimeout)
-        }
+        Expired::Stream => LocalReply {
+            grpc_status: Some(4),
+            ..LocalReply::new(late, "downstream duration timeout", "max_duration_timeout")
+        },
         Expired::Request => LocalReply::new(408, "request timeout", "request_overall_timeout"),
     };
     Ended::Refused(LocalReply {
-        close: matches!(expired, Expired::Idle | Expired::Request),
+        close: !complete && matches!(expired, Expired::Idle | Expired::Request),
         ..reply
     })
 }

@@ -227,9 +227,7 @@ fn step(
     }
     deadlines.poll(cx).map(|expired| {
         let (flag, details) = match expired {
-            Expired::Whole | Expired::PerTry => {
-                (Flag::UpstreamRequestTimeout, "upstream_response_timeout")
-            }
+            Expired::Whole | Expired::PerTry => (Flag::UpstreamRequestTimeout, "response_timeout"),
             Expired::Idle => (Flag::StreamIdleTimeout, "stream_idle_timeout"),
             Expired::Stream => (
                 Flag::UpstreamMaxStreamDurationReached,

@@ -527,13 +527,11 @@ pub(super) fn reset_reply(
     flag: Flag,
 ) -> LocalReply {
     let ResetText { reason, details } = text;
-    let mut body = format!(
+    let body = format!(
         "upstream connect error or disconnect/reset before headers. reset reason: {reason}"
     );
     let mut code_details = format!("upstream_reset_before_response_started{{{details}}}");
     if let Some(transport) = transport.filter(|transport| !transport.is_empty()) {
-        body.push_str(", transport failure reason: ");
-        body.push_str(transport);
         code_details = format!(
             "upstream_reset_before_response_started{{{details}|{}}}",
             transport.replace(' ', "_")
