@@ -63,11 +63,22 @@ fn install() -> anyhow::Result<()> {
     healthy("demo", Duration::from_secs(180))
 }
 
-/// `kubectl apply -f deploy/operator.yaml`, and the operator available.
+/// `kubectl apply -f deploy/operator.yaml`, and the operator available. Namespaces that are still
+/// being deleted are awaited first.
 ///
 /// # Errors
 /// The manifest is refused, or the operator does not start.
 pub fn apply_operator() -> anyhow::Result<()> {
+    let phases =
+        "jsonpath={range .items[?(@.status.phase=='Terminating')]}{.metadata.name}{'\\n'}{end}";
+    let ending = kubectl::run(&["get", "namespaces", "-o", phases])?;
+    for namespace in ending
+        .lines()
+        .filter(|name| [OPERATOR, SYSTEM].contains(name))
+    {
+        let gone = ["--for=delete", "--timeout=120s"];
+        kubectl::run(&[&["wait", "namespace", namespace][..], &gone].concat())?;
+    }
     kubectl::run_with_input(&["apply", "-f", "-"], &manifest("deploy/operator.yaml")?)?;
     operator::rolled_out()
 }

@@ -185,8 +185,8 @@ impl Setup {
         }
     }
 
-    /// Removes the operator. Meshes stay as they are; the definition stays, and namespaces that
-    /// are not the operator's.
+    /// Removes the operator, and returns when its namespace is gone. Meshes stay as they are; the
+    /// definition stays, and namespaces that are not the operator's.
     ///
     /// The account goes first: that tells the operator that it is removed, and it lets all
     /// IstioOperators go while it still has its rights.
@@ -211,7 +211,7 @@ impl Setup {
         for document in documents.iter().rev().filter(kept) {
             delete_document(client, document).await?;
         }
-        Ok(())
+        wait_until_usable(client, &self.namespace, limit).await
     }
 
     /// Removes the definition of IstioOperator, and with it all that are left.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, ensure};
 use ironsail_e2e::namespace::{App, Namespace};
 use ironsail_e2e::resource::{Resource, manifest};
-use ironsail_e2e::{kubectl, mesh, tool};
+use ironsail_e2e::{kubectl, mesh, tool, wait};
 use serde_json::{Value, json};
 
 /// A folder with the files that a person writes.
@@ -97,9 +97,11 @@ fn an_install_lives_by_the_command_line_alone() -> anyhow::Result<()> {
     ironsail(0, &["operator", "remove", "--purge", "-y"])?;
     assert!(!exists("deployment", "istiod")?);
     ironsail(0, &["uninstall", "--purge", "-y"])?;
-    let left = kubectl::run(&["get", "crd", "-o", "name"])?;
-    assert!(!left.contains("istio.io"), "{left}");
-    Ok(())
+    wait::until("no definition is left", Duration::from_secs(30), || {
+        let left = kubectl::run(&["get", "crd", "-o", "name"])?;
+        ensure!(!left.contains("istio.io"), "{left}");
+        Ok(())
+    })
 }
 
 fn nothing_is_there(files: &Files) -> anyhow::Result<()> {
