@@ -94,10 +94,10 @@ fn report(verdicts: &[Verdict], style: Style) -> (String, usize) {
         .filter(|verdict| verdict.problem.is_some())
         .count();
     if wrong == 0 {
-        text.push_str(&format!(
-            "Installed and ready: {}\n",
-            counted(verdicts.len(), "object")
-        ));
+        text.push_str(&match verdicts.len() {
+            1 => "1 object is installed and ready\n".to_owned(),
+            count => format!("{count} objects are installed and ready\n"),
+        });
     }
     (text, wrong)
 }
