@@ -142,7 +142,7 @@ impl HeaderBlock {
         self.get_all_named(name).next()
     }
 
-    /// Values of a name joined by commas, as header matchers see them; borrowed when there is one.
+    /// Values of a name joined by commas; borrowed when there is one.
     pub fn joined<'a>(&'a self, name: &'a [u8]) -> Option<std::borrow::Cow<'a, [u8]>> {
         let mut values = self.get_all_named(name);
         let first = values.next()?;

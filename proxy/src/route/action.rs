@@ -514,12 +514,12 @@ impl HashPolicy {
             }
             HashKind::Header { name, rewrite } => {
                 let mut values: Vec<&[u8]> = head.headers.get_all_named(name).collect();
-                // Their order says nothing; one behind the other they are what Envoy hashes.
+                // Their order says nothing.
                 values.sort_unstable();
                 let value = match head.pseudo(name) {
                     Some(value) => std::borrow::Cow::Borrowed(value.as_bytes()),
                     None if values.is_empty() => return None,
-                    None => values.concat().into(),
+                    None => values.join(&b","[..]).into(),
                 };
                 match rewrite {
                     Some(rewrite) => {

@@ -227,9 +227,9 @@ mod tests {
             [
                 "x-append=1",
                 "x-there=1",
-                "x-over=2",
                 "x-append=2",
                 "x-absent=2",
+                "x-over=2",
                 "x-path=p=/p"
             ]
         );

@@ -87,7 +87,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Reader<S> {
     pub async fn head(&mut self) -> Option<Head> {
         let bytes = self.until(b"\r\n\r\n").await?;
         let mut lines = bytes.split(|byte| *byte == b'\n');
-        let mut line = || lines.next().map(|line| printable_line(line));
+        let mut line = || lines.next().map(printable_line);
         let first = line()?;
         let mut rest = Vec::new();
         while let Some(line) = line().filter(|line| !line.is_empty()) {

@@ -113,7 +113,12 @@ fn lines() -> Vec<(String, u16, Ends, usize)> {
             "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n",
         )),
         (get("").replace("GET /", "OPTIONS *"), 404, Kept, 0),
-        (get("Connection: Upgrade\r\nUpgrade: odd\r\n"), 403, Kept, 0),
+        (
+            get("Connection: Upgrade\r\nUpgrade: odd\r\n"),
+            403,
+            Closed,
+            0,
+        ),
         (
             "CONNECT a:80 HTTP/1.1\r\nHost: a:80\r\n\r\n".to_owned(),
             404,
