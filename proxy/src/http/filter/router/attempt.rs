@@ -51,6 +51,8 @@ pub struct Attempted {
     reused: bool,
     /// Bytes of the request went out.
     sent: bool,
+    /// There was a connection to the host.
+    pub(super) connected: bool,
 }
 
 impl Attempted {
@@ -104,6 +106,7 @@ impl<'a, 'r> Attempt<'a, 'r> {
             },
         };
         self.facts.reused = channel.is_reused();
+        self.facts.connected = true;
         if !self.forwarding.take_request() {
             pools.return_unused(channel, &self.forwarding.cluster.config.http);
             return Ended::Refused(super::overflow());
