@@ -1,7 +1,7 @@
 //! The clusters of one worker, kept in step with the snapshot.
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -257,14 +257,18 @@ impl Cluster {
         if Arc::ptr_eq(&self.endpoints.borrow(), endpoints) {
             return;
         }
+        self.follow_addresses(endpoints.all().map(|endpoint| endpoint.address).collect());
+        self.endpoints.replace(Arc::clone(endpoints));
+        self.arrange();
+    }
+
+    /// Makes outlier detection watch these; what it had ejected of others no longer counts.
+    fn follow_addresses(&self, addresses: HashSet<SocketAddr>) {
         if let Some(detector) = &self.config.outlier {
-            let addresses = endpoints.all().map(|endpoint| endpoint.address).collect();
             let gone = detector.follow(&addresses);
             let active = self.outlier_stats()("ejections_active");
             (0..gone).for_each(|_| active.dec());
         }
-        self.endpoints.replace(Arc::clone(endpoints));
-        self.arrange();
     }
 
     /// Prepares the choice among the hosts of the endpoints, as far as they are not ejected.
@@ -293,6 +297,7 @@ impl Cluster {
     }
 
     fn close(&self) {
+        self.follow_addresses(HashSet::new());
         for host in self.hosts() {
             host.remove();
         }

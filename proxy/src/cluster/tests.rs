@@ -406,3 +406,56 @@ fn canaries_are_left_out_when_there_are_others() {
         assert!(!host.endpoint.canary);
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn ejected_hosts_are_counted_while_they_are_there() {
+    use crate::cluster::HostResult;
+    use ironsail_xds::cluster::OutlierDetection;
+    use ironsail_xds::cluster::cluster::CommonLbConfig;
+    use ironsail_xds::protobuf::UInt32Value;
+    let local = tokio::task::LocalSet::new();
+    local
+        .run_until(async {
+            let mut proto = eds_cluster("a");
+            proto.outlier_detection = Some(OutlierDetection {
+                consecutive_5xx: Some(UInt32Value { value: 1 }),
+                max_ejection_percent: Some(UInt32Value { value: 100 }),
+                ..Default::default()
+            });
+            proto.common_lb_config = Some(CommonLbConfig {
+                healthy_panic_threshold: Some(Default::default()),
+                ..Default::default()
+            });
+            let config = ClusterConfig::compile(&proto, 1, &mut Interner::default());
+            let config = Arc::new(config.expect("valid"));
+            let registry = Registry::new(PeerMetadata::default(), "1", DEFAULT_BOUNDS);
+            // Two workers, which know of each other's ejections.
+            let managers = [(); 2].map(|()| ClusterManager::new(Dialer::Tcp, registry.shard()));
+            for manager in &managers {
+                manager.apply(&[cluster_update(&["10.0.0.1:80", "10.0.0.2:80"], &config)]);
+            }
+            let [one, other] = [0, 1].map(|index| managers[index].get("a").expect("present"));
+            let active = || registry.sum(|name| name.ends_with("ejections_active"));
+            one.report(&one.hosts()[0], HostResult::Status(500));
+            assert_eq!(active(), 1);
+            for _ in 0..10 {
+                let host = other.pick(&PickContext::default()).expect("the other");
+                assert_eq!(host.address(), ([10, 0, 0, 2], 80).into());
+            }
+            one.report(&one.hosts()[1], HostResult::Status(500));
+            assert!(
+                other.pick(&PickContext::default()).is_err(),
+                "all are ejected"
+            );
+            tokio::time::sleep(std::time::Duration::from_secs(31)).await;
+            assert_eq!(active(), 0);
+            assert!(other.pick(&PickContext::default()).is_ok());
+            one.report(&one.hosts()[0], HostResult::Status(500));
+            assert_eq!(active(), 1);
+            for manager in &managers {
+                manager.apply(&[]);
+            }
+            assert_eq!(active(), 0, "with the cluster its hosts are gone");
+        })
+        .await;
+}

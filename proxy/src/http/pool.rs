@@ -466,6 +466,7 @@ impl Inner {
                 .retain(|connection| !connection.draining.get());
             left |= !pool.connections.is_empty();
         }
+        h2.retain(|(_, pool)| !pool.connections.is_empty() || pool.connecting.is_some());
         left
     }
 }

@@ -53,6 +53,8 @@ pub struct Attempted {
     sent: bool,
     /// It was the connection that ended, not only the request's stream on it.
     closed: bool,
+    /// There was a connection to the host.
+    pub(super) connected: bool,
 }
 
 impl Attempted {
@@ -107,6 +109,7 @@ impl<'a, 'r> Attempt<'a, 'r> {
             },
         };
         self.facts.reused = channel.is_reused();
+        self.facts.connected = true;
         if !self.forwarding.take_request() {
             pools.return_unused(channel, &self.forwarding.cluster.config.http);
             return Ended::Refused(super::overflow());

@@ -196,7 +196,10 @@ impl Forwarding<'_> {
                     }
                 }
                 Ended::TimedOut(reply) => {
-                    self.cluster.report(&host, HostResult::Timeout);
+                    // Waiting for a connection says nothing about the host.
+                    if attempted.connected {
+                        self.cluster.report(&host, HostResult::Timeout);
+                    }
                     let timeouts = &host.stats.rq_timeout;
                     timeouts.set(timeouts.get().wrapping_add(1));
                     self.stats.upstream_rq_timeout.inc();
