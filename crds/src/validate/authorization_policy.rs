@@ -341,15 +341,13 @@ fn http_only(rule: &Rule) -> bool {
             .iter()
             .any(|(name, list)| !list.is_empty() && !TOKEN_IDENTITY.contains(name))
     };
-    let tcp_from = rule.from.iter().filter_map(|from| from.source.as_ref());
-    let tcp_from = tcp_from.into_iter().any(tcp_source);
-    let tcp_to = rule.to.iter().filter_map(|to| to.operation.as_ref());
-    let tcp_to = tcp_to
-        .into_iter()
-        .any(|operation| !operation.ports.is_empty() || !operation.not_ports.is_empty());
+    let tcp_operation =
+        |operation: &Operation| !operation.ports.is_empty() || !operation.not_ports.is_empty();
+    let mut sources = rule.from.iter().filter_map(|from| from.source.as_ref());
+    let mut operations = rule.to.iter().filter_map(|to| to.operation.as_ref());
     match (rule.from.is_empty(), rule.to.is_empty()) {
-        (_, false) => !tcp_to,
-        (false, true) => !tcp_from,
+        (_, false) => !operations.any(tcp_operation),
+        (false, true) => !sources.any(tcp_source),
         (true, true) => false,
     }
 }

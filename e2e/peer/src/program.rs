@@ -10,6 +10,10 @@ pub enum Program {
     /// Envoy as its project releases it.
     Envoy,
     Nginx,
+    /// Its libraries are beside it, in `haproxy-lib`.
+    Haproxy,
+    /// Conformance tests of HTTP/2.
+    H2spec,
 }
 
 impl Program {
@@ -17,6 +21,8 @@ impl Program {
         match self {
             Self::Envoy => "envoy",
             Self::Nginx => "nginx",
+            Self::Haproxy => "haproxy",
+            Self::H2spec => "h2spec",
         }
     }
 }

@@ -301,6 +301,13 @@ mod tests {
     }
 
     #[test]
+    fn booleans_are_those_of_kubectl() {
+        let text = "apiVersion: networking.istio.io/v1\nkind: Gateway\nmetadata: {name: a}\nspec:\n  servers:\n  \
+            - port: {number: 80, name: http, protocol: HTTP}\n    hosts: [\"*\"]\n    tls: {httpsRedirect: on}\n";
+        assert_eq!(reported(text), "\"a.yaml\" is valid\n");
+    }
+
+    #[test]
     fn services_declare_protocols() {
         let text = "apiVersion: v1\nkind: Service\nmetadata: {name: a}\nspec: {ports: [{port: 80, name: web}]}\n";
         let (code, text) = run(&folder(&[("a.yaml", text)]));
