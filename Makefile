@@ -86,12 +86,14 @@ deploy-tools:
 	fi
 
 .PHONY: soak
-soak: tools peer-tools ## a minute each of restarts, churn and changes under load; h2spec against Envoy
+soak: tools peer-tools ## a minute each of endpoint churn and configuration changes under load; h2spec against Envoy
 	SOAK_SECONDS=60 cargo test -p ironsail-sim no_lost_request
 	CACHE=$(CACHE) cargo test -p ironsail-wire -- --ignored --nocapture
 
-# Coverage that guides libFuzzer; all of it is in the stable compiler.
-SANITIZE := --config 'target.$(TARGET).rustflags=["-Cpasses=sancov-module","-Cllvm-args=-sanitizer-coverage-level=4","-Cllvm-args=-sanitizer-coverage-inline-8bit-counters","-Cllvm-args=-sanitizer-coverage-pc-table","-Cllvm-args=-sanitizer-coverage-trace-compares","-Ccodegen-units=1"]'
+# Coverage that guides libFuzzer; all of it is in the stable compiler. libFuzzer looks symbols up, so it cannot be a static program: these
+# flags replace those of the repository.
+SANITIZE := -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 -Cllvm-args=-sanitizer-coverage-inline-8bit-counters \
+  -Cllvm-args=-sanitizer-coverage-pc-table -Cllvm-args=-sanitizer-coverage-trace-compares -Ccodegen-units=1 -Clink-arg=-fuse-ld=mold
 FUZZ_SECONDS ?= 60
 # Names, or nothing for all.
 FUZZ_TARGETS ?=
@@ -100,7 +102,7 @@ CORPUS := $(CACHE)/fuzz
 .PHONY: fuzz
 fuzz: tools ## every target for $$FUZZ_SECONDS (60) seconds; what is found is left in the cache
 	@$(call install,g++)
-	cargo $(SANITIZE) build -q --profile fuzz -p ironsail-fuzz --features engine
+	RUSTFLAGS="$(SANITIZE)" cargo build -q --profile fuzz -p ironsail-fuzz --features engine
 	fuzz=$(CARGO_TARGET_DIR)/$(TARGET)/fuzz/fuzz
 	targets="$(FUZZ_TARGETS)"
 	for target in $${targets:-$$(FUZZ_TARGET=list $$fuzz)}; do
