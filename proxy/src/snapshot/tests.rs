@@ -439,7 +439,7 @@ async fn a_missing_secret_does_not_hold_up_chains_that_have_theirs() {
             );
         }
         let begun = tokio::time::Instant::now();
-        let (_, certificates) = tokio::sync::watch::channel(None);
+        let (_agent, certificates) = tokio::sync::watch::channel(None);
         let resolver = ironsail_runtime::net::Resolver::from_texts("", "").expect("valid");
         let (keeper, mut published) = (store.clone(), store.subscribe());
         let keeping = async move { keeper.run(certificates, resolver).await };
