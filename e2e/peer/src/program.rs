@@ -10,6 +10,8 @@ pub enum Program {
     /// Envoy as its project releases it.
     Envoy,
     Nginx,
+    /// A folder: gRPC's library for `python3`.
+    Grpc,
 }
 
 impl Program {
@@ -17,6 +19,7 @@ impl Program {
         match self {
             Self::Envoy => "envoy",
             Self::Nginx => "nginx",
+            Self::Grpc => "grpc",
         }
     }
 }
