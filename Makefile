@@ -84,6 +84,45 @@ deploy-tools:
 	  install usr/bin/promtool $(CACHE)/bin/
 	fi
 
+# Conformance of HTTP/2; the peers are those of the benchmarks.
+H2SPEC := github.com/summerwind/h2spec/cmd/h2spec@v2.2.1+incompatible
+
+.PHONY: wire-tools
+wire-tools: bench-tools
+	@mkdir -p $(CACHE)/bin
+	[ -x $(CACHE)/bin/h2spec ] || GOBIN=$(CACHE)/bin go install $(H2SPEC)
+
+.PHONY: wire-test
+wire-test: tools wire-tools ## the proxy between nginx, HAProxy and h2spec
+	REQUIRE_TOOLS=1 cargo test -p ironsail-wire
+
+.PHONY: soak
+soak: tools wire-tools ## a minute each of restarts, churn and changes under load; h2spec against Envoy
+	SOAK_SECONDS=60 cargo test -p ironsail-sim no_lost_request
+	REQUIRE_TOOLS=1 cargo test -p ironsail-wire -- --ignored --nocapture
+
+# Coverage that guides libFuzzer; all of it is in the stable compiler.
+SANITIZE := --config 'target.$(TARGET).rustflags=["-Cpasses=sancov-module","-Cllvm-args=-sanitizer-coverage-level=4","-Cllvm-args=-sanitizer-coverage-inline-8bit-counters","-Cllvm-args=-sanitizer-coverage-pc-table","-Cllvm-args=-sanitizer-coverage-trace-compares","-Ccodegen-units=1"]'
+FUZZ_SECONDS ?= 60
+# Names, or nothing for all.
+FUZZ_TARGETS ?=
+CORPUS := $(CACHE)/fuzz
+
+.PHONY: fuzz
+fuzz: tools ## every target for $$FUZZ_SECONDS (60) seconds; what is found is left in the cache
+	@$(call install,g++)
+	cargo $(SANITIZE) build -q --profile fuzz -p ironsail-fuzz --features engine
+	fuzz=$(CARGO_TARGET_DIR)/$(TARGET)/fuzz/fuzz
+	targets="$(FUZZ_TARGETS)"
+	for target in $${targets:-$$(FUZZ_TARGET=list $$fuzz)}; do
+	  mkdir -p $(CORPUS)/$$target $(CORPUS)/found
+	  echo "$$target"
+	  FUZZ_TARGET=$$target FUZZ_SEEDS=$(CORPUS)/$$target $$fuzz $(CORPUS)/$$target \
+	    -max_total_time=$(FUZZ_SECONDS) -timeout=10 -rss_limit_mb=2048 -max_len=65536 -print_final_stats=1 \
+	    -artifact_prefix=$(CORPUS)/found/$$target- 2>&1 | grep -E '^(ERROR|SUMMARY|thread|stat::number_of|artifact|Done|==)' || true
+	done
+	if compgen -G "$(CORPUS)/found/*" >/dev/null; then ls $(CORPUS)/found; exit 1; fi
+
 .PHONY: deploy-test
 deploy-test: tools deploy-tools ## chart, kustomize base and monitoring, with helm, kubectl and promtool
 	REQUIRE_TOOLS=1 cargo test -p ironsail-operator --test deploy
@@ -118,6 +157,10 @@ unit: tools test-tools peer-tools ## unit, golden and simulation tests
 	CACHE=$(CACHE) cargo test --workspace
 	$(MAKE) --no-print-directory template-test
 
+.PHONY: oracle
+oracle: tools peer-tools ## the same calls to our proxy and to a stock Envoy (TOPICS=… for some)
+	CACHE=$(CACHE) cargo run -q -p ironsail-oracle -- $(TOPICS)
+
 .PHONY: template-test
 template-test: tools ## templates for stock istiod, executed in Go
 	cargo build -q -p ironsail-operator --bin operator
@@ -135,7 +178,7 @@ e2e: images deploy-tools $(if $(KUBECONFIG),,node) ## tests on a real Kubernetes
 
 .PHONY: test
 test: export REQUIRE_NETNS := 1
-test: lint unit e2e deploy-test ## what continuous integration runs
+test: lint unit wire-test e2e deploy-test ## what continuous integration runs
 
 .PHONY: bench
 bench: tools bench-tools ## CPU, memory and times beside Envoy and nginx, in ratios of one run

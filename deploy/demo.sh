@@ -85,7 +85,7 @@ report() {
   say "What happened"
   printf '%-34s %s\n' "requests" "$(jq -r '"\(.sent) sent, \(.ok) answered, \(.failed) failed"' <<<"$summary")"
   jq -r '.by_header | to_entries[] | "\(.key) \(.value)"' <<<"$summary" | while read -r version count; do
-    printf '%-34s %s\n' "reviews $version" "$count of $REQUESTS ($((count * 100 / REQUESTS)) %)"
+    printf '%-34s %s\n' "reviews $version" "$count of $REQUESTS ($(((count * 200 + REQUESTS) / (2 * REQUESTS))) %)"
   done
   printf '%-34s %s\n' "a call: from" "$(label_of "$series" source_principal)"
   printf '%-34s %s\n' "a call: to" "$(label_of "$series" destination_principal)"
@@ -182,7 +182,7 @@ remove_old() {
 
 revisions() {
   kubectl get pods -n "$1" -o json |
-    jq -r '.items[] | select(.metadata.annotations["istio.io/rev"]) | "\(.metadata.annotations["istio.io/rev"])"' | sort | uniq -c |
+    jq -r '.items[] | select(.metadata.deletionTimestamp | not) | select(.metadata.annotations["istio.io/rev"]) | "\(.metadata.annotations["istio.io/rev"])"' | sort | uniq -c |
     while read -r count revision; do printf '%-34s %s pods\n' "$1: $revision" "$count"; done
 }
 

@@ -72,6 +72,26 @@ impl fmt::Display for Diagnostic {
 
 impl std::error::Error for Diagnostic {}
 
+/// Path of a field or key: `spec.hosts`, `spec.selector[app.io/name]`.
+#[must_use]
+pub fn child(path: &str, name: &str) -> String {
+    let plain = !name.is_empty()
+        && name
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
+    match (plain, path.is_empty()) {
+        (true, true) => name.to_owned(),
+        (true, false) => format!("{path}.{name}"),
+        (false, _) => format!("{path}[{name}]"),
+    }
+}
+
+/// Path of a list item: `spec.http[0]`.
+#[must_use]
+pub fn item(path: &str, index: usize) -> String {
+    format!("{path}[{index}]")
+}
+
 /// The JSON type of a value, as messages name it.
 pub(crate) fn json_type(value: &Value) -> &'static str {
     match value {

@@ -5,12 +5,23 @@ use std::sync::OnceLock;
 use serde_json::Value;
 
 use crate::diagnostic::Diagnostic;
+use crate::extensions::traffic_extension::TrafficExtensionSpec;
+use crate::extensions::wasm_plugin::WasmPluginSpec;
 use crate::networking::destination_rule::DestinationRuleSpec;
+use crate::networking::envoy_filter::EnvoyFilterSpec;
 use crate::networking::gateway::GatewaySpec;
+use crate::networking::proxy_config::ProxyConfigSpec;
+use crate::networking::service_entry::ServiceEntrySpec;
+use crate::networking::sidecar::SidecarSpec;
 use crate::networking::virtual_service::VirtualServiceSpec;
+use crate::networking::workload_entry::WorkloadEntrySpec;
+use crate::networking::workload_group::WorkloadGroupSpec;
 use crate::operator::IstioOperatorSpec;
 use crate::schema;
+use crate::security::authorization_policy::AuthorizationPolicySpec;
 use crate::security::peer_authentication::PeerAuthenticationSpec;
+use crate::security::request_authentication::RequestAuthenticationSpec;
+use crate::telemetry::TelemetrySpec;
 use crate::validate;
 
 /// A kind as the API server knows it.
@@ -145,6 +156,84 @@ pub static DESTINATION_RULE: Kind = Kind {
     ..GATEWAY
 };
 
+/// `networking.istio.io` ServiceEntry.
+pub static SERVICE_ENTRY: Kind = Kind {
+    kind: "ServiceEntry",
+    plural: "serviceentries",
+    singular: "serviceentry",
+    short_names: &["se"],
+    columns: &[
+        column("Hosts", ".spec.hosts"),
+        column("Location", ".spec.location"),
+        column("Resolution", ".spec.resolution"),
+        AGE,
+    ],
+    schema: schema::mesh_with_spec::<ServiceEntrySpec>,
+    validate: validate::service_entry::validate,
+    ..GATEWAY
+};
+
+/// `networking.istio.io` WorkloadEntry.
+pub static WORKLOAD_ENTRY: Kind = Kind {
+    kind: "WorkloadEntry",
+    plural: "workloadentries",
+    singular: "workloadentry",
+    short_names: &["we"],
+    columns: &[AGE, column("Address", ".spec.address")],
+    schema: schema::mesh_with_spec::<WorkloadEntrySpec>,
+    validate: validate::workload::validate_entry,
+    ..GATEWAY
+};
+
+/// `networking.istio.io` WorkloadGroup.
+pub static WORKLOAD_GROUP: Kind = Kind {
+    kind: "WorkloadGroup",
+    plural: "workloadgroups",
+    singular: "workloadgroup",
+    short_names: &["wg"],
+    columns: &[AGE],
+    schema: schema::mesh_with_spec::<WorkloadGroupSpec>,
+    validate: validate::workload::validate_group,
+    ..GATEWAY
+};
+
+/// `networking.istio.io` Sidecar.
+pub static SIDECAR: Kind = Kind {
+    kind: "Sidecar",
+    plural: "sidecars",
+    singular: "sidecar",
+    short_names: &[],
+    schema: schema::mesh::<SidecarSpec>,
+    validate: validate::sidecar::validate,
+    ..GATEWAY
+};
+
+/// `networking.istio.io` EnvoyFilter.
+pub static ENVOY_FILTER: Kind = Kind {
+    versions: &["v1alpha3"],
+    storage: "v1alpha3",
+    kind: "EnvoyFilter",
+    plural: "envoyfilters",
+    singular: "envoyfilter",
+    short_names: &[],
+    schema: schema::mesh::<EnvoyFilterSpec>,
+    validate: validate::envoy_filter::validate,
+    ..GATEWAY
+};
+
+/// `networking.istio.io` ProxyConfig.
+pub static PROXY_CONFIG: Kind = Kind {
+    versions: &["v1beta1"],
+    storage: "v1beta1",
+    kind: "ProxyConfig",
+    plural: "proxyconfigs",
+    singular: "proxyconfig",
+    short_names: &[],
+    schema: schema::mesh::<ProxyConfigSpec>,
+    validate: validate::proxy_config::validate,
+    ..GATEWAY
+};
+
 /// `security.istio.io` PeerAuthentication.
 pub static PEER_AUTHENTICATION: Kind = Kind {
     group: "security.istio.io",
@@ -160,6 +249,72 @@ pub static PEER_AUTHENTICATION: Kind = Kind {
     labels: LABELS,
     schema: schema::mesh::<PeerAuthenticationSpec>,
     validate: validate::peer_authentication::validate,
+};
+
+/// `security.istio.io` AuthorizationPolicy.
+pub static AUTHORIZATION_POLICY: Kind = Kind {
+    kind: "AuthorizationPolicy",
+    plural: "authorizationpolicies",
+    singular: "authorizationpolicy",
+    short_names: &["ap"],
+    columns: &[column("Action", ".spec.action"), AGE],
+    schema: schema::mesh::<AuthorizationPolicySpec>,
+    validate: validate::authorization_policy::validate,
+    ..PEER_AUTHENTICATION
+};
+
+/// `security.istio.io` RequestAuthentication.
+pub static REQUEST_AUTHENTICATION: Kind = Kind {
+    kind: "RequestAuthentication",
+    plural: "requestauthentications",
+    singular: "requestauthentication",
+    short_names: &["ra"],
+    columns: &[],
+    schema: schema::mesh::<RequestAuthenticationSpec>,
+    validate: validate::request_authentication::validate,
+    ..PEER_AUTHENTICATION
+};
+
+/// `telemetry.istio.io` Telemetry.
+pub static TELEMETRY: Kind = Kind {
+    group: "telemetry.istio.io",
+    versions: &["v1", "v1alpha1"],
+    storage: "v1alpha1",
+    kind: "Telemetry",
+    plural: "telemetries",
+    singular: "telemetry",
+    short_names: &["telemetry"],
+    categories: &["istio-io", "telemetry-istio-io"],
+    columns: &[AGE],
+    schema: schema::mesh::<TelemetrySpec>,
+    validate: validate::telemetry::validate,
+    ..GATEWAY
+};
+
+/// `extensions.istio.io` WasmPlugin.
+pub static WASM_PLUGIN: Kind = Kind {
+    group: "extensions.istio.io",
+    versions: &["v1alpha1"],
+    storage: "v1alpha1",
+    kind: "WasmPlugin",
+    plural: "wasmplugins",
+    singular: "wasmplugin",
+    short_names: &[],
+    categories: &["istio-io", "extensions-istio-io"],
+    columns: &[AGE],
+    schema: schema::mesh_with_spec::<WasmPluginSpec>,
+    validate: validate::extension::validate_plugin,
+    ..GATEWAY
+};
+
+/// `extensions.istio.io` TrafficExtension.
+pub static TRAFFIC_EXTENSION: Kind = Kind {
+    kind: "TrafficExtension",
+    plural: "trafficextensions",
+    singular: "trafficextension",
+    schema: schema::mesh_with_spec::<TrafficExtensionSpec>,
+    validate: validate::extension::validate_traffic,
+    ..WASM_PLUGIN
 };
 
 /// `install.istio.io` IstioOperator.
@@ -186,12 +341,23 @@ pub static ISTIO_OPERATOR: Kind = Kind {
     validate: validate::operator::validate,
 };
 
-/// Every kind of this crate.
-pub static KINDS: [&Kind; 5] = [
+/// Every kind of this crate: those of the mesh, and the operator's.
+pub static KINDS: [&Kind; 16] = [
     &GATEWAY,
     &VIRTUAL_SERVICE,
     &DESTINATION_RULE,
+    &SERVICE_ENTRY,
+    &WORKLOAD_ENTRY,
+    &WORKLOAD_GROUP,
+    &SIDECAR,
+    &ENVOY_FILTER,
+    &PROXY_CONFIG,
     &PEER_AUTHENTICATION,
+    &AUTHORIZATION_POLICY,
+    &REQUEST_AUTHENTICATION,
+    &TELEMETRY,
+    &WASM_PLUGIN,
+    &TRAFFIC_EXTENSION,
     &ISTIO_OPERATOR,
 ];
 

@@ -5,6 +5,7 @@
 //! [Structural schemas](https://kubernetes.io/docs/tasks/extend-kubernetes/custom-resources/custom-resource-definitions/#specifying-a-structural-schema).
 
 pub mod definition;
+pub(crate) mod part;
 mod structural;
 
 use std::sync::LazyLock;
@@ -25,6 +26,13 @@ pub(crate) fn mesh<S: Spec>() -> Value {
     let mut status = structural::of::<S::Status>();
     set(&mut status, PRESERVE, true.into());
     root(structural::of::<S>(), status)
+}
+
+/// The schema of a mesh kind whose objects are nothing without a spec.
+pub(crate) fn mesh_with_spec<S: Spec>() -> Value {
+    let mut root = mesh::<S>();
+    set(&mut root, "required", json!(["spec"]));
+    root
 }
 
 /// The schema of a kind whose stored objects may be older than any schema: unknown fields are

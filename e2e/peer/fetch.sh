@@ -45,3 +45,12 @@ if [ ! -x "$PEERS/nginx" ]; then
   (cd "$work" && apt-get update -qq && apt-get download -qq nginx 2>/dev/null && dpkg-deb --extract nginx_*.deb nginx)
   install -m 755 "$work/nginx/usr/sbin/nginx" "$PEERS/nginx"
 fi
+
+# The same, with the libraries that it is linked with beside it.
+if [ ! -x "$PEERS/haproxy" ]; then
+  (cd "$work" && apt-get update -qq && apt-get download -qq haproxy liblua5.3-0 libopentracing-c-wrapper0 libopentracing1 2>/dev/null)
+  for package in "$work"/haproxy_*.deb "$work"/lib*.deb; do dpkg-deb --extract "$package" "$work/haproxy"; done
+  mkdir -p "$PEERS/haproxy-lib"
+  find "$work/haproxy/usr/lib" -name '*.so.*' -exec cp -P {} "$PEERS/haproxy-lib" \;
+  install -m 755 "$work/haproxy/usr/sbin/haproxy" "$PEERS/haproxy"
+fi

@@ -2,30 +2,61 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde_json::Value;
 
-/// Path of the audit log, `$IRONSAIL_AUDIT_LOG`; absent on clusters that are not ours.
-pub fn path() -> Option<PathBuf> {
-    std::env::var_os("IRONSAIL_AUDIT_LOG").map(PathBuf::from)
+/// User of the operator's pods.
+const OPERATOR: &str = "system:serviceaccount:istio-operator:";
+
+/// A point in the audit log of `$IRONSAIL_AUDIT_LOG`.
+pub struct Mark {
+    path: PathBuf,
+    offset: u64,
 }
 
-/// Where the log ends now.
-///
-/// # Errors
-/// It cannot be read.
-pub fn mark(path: &PathBuf) -> anyhow::Result<u64> {
-    Ok(fs::metadata(path)?.len())
+impl Mark {
+    /// The present end of the log; `None`, which is said, on clusters whose log can't be read.
+    ///
+    /// # Errors
+    /// The log cannot be read.
+    pub fn now() -> anyhow::Result<Option<Self>> {
+        let Some(path) = std::env::var_os("IRONSAIL_AUDIT_LOG").map(PathBuf::from) else {
+            println!(
+                "not looked at: IRONSAIL_AUDIT_LOG is not set, this cluster's audit log cannot be read"
+            );
+            return Ok(None);
+        };
+        let offset = fs::metadata(&path)?.len();
+        Ok(Some(Self { path, offset }))
+    }
+
+    /// What the operator has written since, Lease and dry runs aside: `verb uri`.
+    ///
+    /// # Errors
+    /// The log cannot be read or was rotated.
+    pub fn operator_writes(&self) -> anyhow::Result<Vec<String>> {
+        writes_since(self, OPERATOR)
+    }
 }
 
-/// Writes since `mark` by users whose name contains `user`, Lease and dry runs aside: `verb uri`.
+/// What the operator writes in a time; nothing where the audit log cannot be read.
 ///
 /// # Errors
 /// The log cannot be read or was rotated.
-pub fn writes_since(path: &PathBuf, mark: u64, user: &str) -> anyhow::Result<Vec<String>> {
-    let log = fs::read(path)?;
+pub fn operator_writes_within(time: Duration) -> anyhow::Result<Vec<String>> {
+    let Some(mark) = Mark::now()? else {
+        return Ok(Vec::new());
+    };
+    std::thread::sleep(time);
+    mark.operator_writes()
+}
+
+/// Writes by users whose name contains `user`.
+fn writes_since(mark: &Mark, user: &str) -> anyhow::Result<Vec<String>> {
+    let log = fs::read(&mark.path)?;
     let new = log
-        .get(usize::try_from(mark)?..)
+        .get(usize::try_from(mark.offset)?..)
         .ok_or_else(|| anyhow::anyhow!("the audit log was rotated"))?;
     let text = String::from_utf8_lossy(new);
     let events = text
@@ -83,12 +114,9 @@ mod tests {
             event("patch", "/d", "services"),
         ];
         fs::write(&path, lines.join("\n")).expect("written");
-        let writes = writes_since(&path, 0, "operator").expect("readable");
+        let mark = Mark { path, offset: 0 };
+        let writes = writes_since(&mark, "operator").expect("readable");
         assert_eq!(writes, ["patch /d"]);
-        assert!(
-            writes_since(&path, 0, "istiod")
-                .expect("readable")
-                .is_empty()
-        );
+        assert!(writes_since(&mark, "istiod").expect("readable").is_empty());
     }
 }

@@ -9,6 +9,7 @@ pub mod image;
 pub mod kubectl;
 pub mod mesh;
 pub mod namespace;
+pub mod operator;
 pub mod resource;
 pub mod sbom;
 pub mod tool;

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use anyhow::{Context, ensure};
 
-use crate::{kubectl, wait};
+use crate::{kubectl, operator, wait};
 
 /// Hub and tag that the manifests in `deploy` name.
-const MANIFEST_HUB: &str = "ironsail/";
+const MANIFEST_HUB: &str = "ironsail";
 
 /// Namespace of the control plane and the gateways.
 pub const SYSTEM: &str = "istio-system";
@@ -19,12 +19,13 @@ pub const OPERATOR: &str = "istio-operator";
 
 /// Reference of one of our images, under `$HUB` where that is set.
 pub fn image(name: &str) -> String {
-    format!("{}{name}:{}", hub(), ironsail_mesh::VERSION)
+    format!("{}/{name}:{}", hub(), ironsail_mesh::VERSION)
 }
 
-fn hub() -> String {
+/// Registry and path of our images: `$HUB`, or what the manifests name.
+pub fn hub() -> String {
     match std::env::var("HUB") {
-        Ok(hub) if !hub.is_empty() => format!("{}/", hub.trim_end_matches('/')),
+        Ok(hub) if !hub.is_empty() => hub.trim_end_matches('/').to_owned(),
         _ => MANIFEST_HUB.to_owned(),
     }
 }
@@ -38,12 +39,12 @@ pub fn manifest(path: &str) -> anyhow::Result<String> {
         .with_context(|| path.to_owned())?;
     Ok(text
         .replace(
-            &format!("image: {MANIFEST_HUB}"),
-            &format!("image: {}", hub()),
+            &format!("image: {MANIFEST_HUB}/"),
+            &format!("image: {}/", hub()),
         )
         .replace(
-            "value: ironsail\n",
-            &format!("value: {}\n", hub().trim_end_matches('/')),
+            &format!("value: {MANIFEST_HUB}\n"),
+            &format!("value: {}\n", hub()),
         ))
 }
 
@@ -68,15 +69,7 @@ fn install() -> anyhow::Result<()> {
 /// The manifest is refused, or the operator does not start.
 pub fn apply_operator() -> anyhow::Result<()> {
     kubectl::run_with_input(&["apply", "-f", "-"], &manifest("deploy/operator.yaml")?)?;
-    kubectl::run(&[
-        "-n",
-        OPERATOR,
-        "rollout",
-        "status",
-        "deployment/istio-operator",
-        "--timeout=90s",
-    ])?;
-    Ok(())
+    operator::rolled_out()
 }
 
 /// `kubectl apply -f deploy/samples/iop-demo.yaml`.
@@ -103,4 +96,31 @@ pub fn healthy(name: &str, limit: Duration) -> anyhow::Result<()> {
         );
         Ok(())
     })
+}
+
+/// The demo is away while this lives; the operator and the demo are back afterwards.
+pub struct WithoutDemo;
+
+impl WithoutDemo {
+    /// Returns when the demo is removed.
+    ///
+    /// # Errors
+    /// It can't be removed.
+    pub fn begin() -> anyhow::Result<Self> {
+        installed();
+        let delete = ["delete", "istiooperator", "demo", "--timeout=90s"];
+        kubectl::run(&[&["-n", SYSTEM][..], &delete].concat())?;
+        Ok(Self)
+    }
+}
+
+impl Drop for WithoutDemo {
+    fn drop(&mut self) {
+        let back = apply_operator()
+            .and_then(|()| apply_demo())
+            .and_then(|()| healthy("demo", Duration::from_secs(180)));
+        if let Err(error) = back {
+            eprintln!("the demo stays away: {error:#}");
+        }
+    }
 }

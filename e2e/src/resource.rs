@@ -119,6 +119,44 @@ impl Drop for Resource {
     }
 }
 
+/// A spec of nothing but ingress gateways without a load balancer or an autoscaler.
+pub fn gateways(entries: &[Value]) -> Value {
+    json!({
+        "profile": "empty",
+        "components": {"ingressGateways": entries},
+        "values": {"gateways": {"istio-ingressgateway": {"autoscaleEnabled": false, "type": "ClusterIP"}}},
+    })
+}
+
+/// An entry of a list of gateways, whose pods have its name as their labels, with more settings.
+pub fn entry(name: &str, settings: &Value) -> Value {
+    let mut entry = json!({"name": name, "enabled": true, "label": {"app": name, "istio": name}});
+    for (key, value) in settings.as_object().into_iter().flatten() {
+        entry[key] = value.clone();
+    }
+    entry
+}
+
+/// [`gateways`] of one.
+pub fn gateway(name: &str, settings: &Value) -> Value {
+    gateways(&[entry(name, settings)])
+}
+
+/// The settings that all gateways of a spec share.
+pub fn gateway_values(spec: &mut Value) -> &mut Value {
+    &mut spec["values"]["gateways"]["istio-ingressgateway"]
+}
+
+/// A spec of a control plane that asks for little, with the tags that lead to it.
+pub fn control_plane(revision: &str, tags: &[&str]) -> Value {
+    json!({
+        "profile": "minimal",
+        "revision": revision,
+        "components": {"pilot": {"k8s": {"resources": {"requests": {"cpu": "20m", "memory": "100Mi"}}}}},
+        "values": {"revisionTags": tags},
+    })
+}
+
 /// The text of an IstioOperator in `istio-system`, with images of `$HUB`.
 pub fn manifest(name: &str, spec: &Value) -> String {
     json!({

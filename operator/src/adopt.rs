@@ -26,6 +26,7 @@ use serde_json::{Value, json};
 use crate::apply;
 use crate::component::Component;
 use crate::object::{Manifest, ObjectKey};
+use crate::observe::label_of;
 use crate::plan::{Adopted, Owner, Plan, content_hash};
 use crate::value::get;
 use live::{Live, LiveObjects};
@@ -187,7 +188,7 @@ impl Adoption<'_> {
         let desired = plan.desired(self.owner, &[]).into_iter().next();
         let desired = desired.as_ref().unwrap_or(object);
         match apply::dry_run(self.client, desired, Some(&live.object)).await {
-            Ok(would) if without_status(&would) == without_status(&live.object) => Effect::None,
+            Ok(would) if apply::data(&would) == apply::data(&live.object) => Effect::None,
             Err(kube::Error::Api(answer)) if answer.code == 403 => Effect::Refused,
             Ok(_) | Err(_) => Effect::Changes,
         }
@@ -203,14 +204,6 @@ enum Effect {
     Refused,
 }
 
-fn without_status(object: &DynamicObject) -> Value {
-    let mut data = object.data.clone();
-    if let Some(data) = data.as_object_mut() {
-        data.shift_remove("status");
-    }
-    data
-}
-
 fn metadata_only(mut object: Manifest) -> Manifest {
     if let Some(body) = object.body_mut().as_object_mut() {
         body.retain(|key, _| ["apiVersion", "kind", "metadata"].contains(&key.as_str()));
@@ -223,27 +216,21 @@ fn key(live: &Live) -> ObjectKey {
 }
 
 fn is_pilot(live: &Live) -> bool {
-    let labels = live.object.metadata.labels.as_ref();
-    let app = labels.and_then(|labels| labels.get(label::APP));
-    live.kind.kind == "Deployment" && app.is_some_and(|app| app == "istiod")
+    let app = label_of(&live.object.metadata, label::APP);
+    live.kind.kind == "Deployment" && app == Some("istiod")
 }
 
 /// The component that an object's labels name.
 fn component(metadata: &ObjectMeta) -> Component {
-    let label = |key: &str| {
-        let labels = metadata.labels.as_ref();
-        labels
-            .and_then(|labels| labels.get(key))
-            .map_or("", String::as_str)
-    };
+    let text = |key: &str| label_of(metadata, key).unwrap_or_default();
     let named = Component::ALL
         .into_iter()
-        .find(|component| component.as_str() == label(label::COMPONENT));
+        .find(|component| component.as_str() == text(label::COMPONENT));
     named.unwrap_or_else(|| {
-        let chart = label("helm.sh/chart");
+        let chart = text("helm.sh/chart");
         let is = |name: &str| chart.starts_with(&format!("{name}-"));
-        let is_egress = label("istio").starts_with("egress");
-        match label(label::APP) {
+        let is_egress = text("istio").starts_with("egress");
+        match text(label::APP) {
             _ if is("istio-egress") || (is("gateway") && is_egress) => Component::EgressGateways,
             _ if is("istio-ingress") || is("gateway") => Component::IngressGateways,
             _ if is("cni") => Component::Cni,

@@ -23,7 +23,7 @@ use crate::delete;
 use crate::object::{Kind, Manifest, ObjectKey};
 use crate::plan::Owner;
 use crate::share;
-use crate::value::set;
+use crate::value::{remove, set};
 use fingerprint::{Fingerprint, changed_by, is_applied_by};
 use memory::{Left, Memory};
 use selector::Reselection;
@@ -285,9 +285,12 @@ pub(crate) fn content(object: &DynamicObject) -> (ObjectMeta, Value) {
         generation: None,
         ..object.metadata.clone()
     };
+    (metadata, data(object))
+}
+
+/// Everything of an object but metadata and status.
+pub(crate) fn data(object: &DynamicObject) -> Value {
     let mut data = object.data.clone();
-    if let Some(data) = data.as_object_mut() {
-        data.shift_remove("status");
-    }
-    (metadata, data)
+    remove(&mut data, &["status"]);
+    data
 }

@@ -12,7 +12,8 @@ use std::collections::BTreeSet;
 use k8s_openapi::api::core::v1::{Namespace, ServiceAccount};
 use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBinding};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use serde::Serialize;
+use serde::{Deserialize as _, Serialize};
+use serde_json::Value;
 
 use crate::component::{Labels, role_ref, service_account, some};
 use crate::render::Context;
@@ -149,12 +150,10 @@ fn installation(context: &Context) -> Vec<String> {
     documents
 }
 
-/// The objects of the manifest.
-#[cfg(test)]
-pub fn documents(context: &Context) -> Vec<serde_json::Value> {
-    use serde::Deserialize as _;
+/// The objects of the manifest, in its order.
+pub fn documents(context: &Context) -> Vec<Value> {
     serde_yaml_ng::Deserializer::from_str(&manifest(context))
-        .map(|document| serde_json::Value::deserialize(document).expect("YAML"))
+        .map(|document| Value::deserialize(document).expect("a test reads the manifest"))
         .filter(|document| !document.is_null())
         .collect()
 }

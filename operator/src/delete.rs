@@ -1,15 +1,19 @@
 //! Deleting owned objects: those that are no longer wanted, and all of them with their owner.
 
+use std::collections::BTreeSet;
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Client;
 use kube::api::{Api, DeleteParams, DynamicObject, ListParams, Preconditions};
+
+use serde_json::Value;
 
 use crate::apply::{ApplyError, api};
 use crate::object::{KINDS, Kind, ObjectKey};
 use crate::observe::{self, SeenObject, selector};
 use crate::plan::Owner;
-use crate::revision::claim::is_handed_over;
 use crate::share;
+use crate::value::{get, text};
 
 /// Deletes one object, if it still is the one with this uid.
 ///
@@ -107,6 +111,11 @@ pub struct Remaining {
 }
 
 impl Remaining {
+    /// Whether it is being deleted already.
+    pub fn is_ending(&self) -> bool {
+        self.metadata.deletion_timestamp.is_some()
+    }
+
     /// Whether the API server calls somebody for it.
     pub fn is_webhook(&self) -> bool {
         self.kind.group == "admissionregistration.k8s.io"
@@ -122,8 +131,6 @@ pub struct Remains {
     pub kept: Vec<Remaining>,
     /// What others hold and it wanted too.
     pub shared: Vec<Remaining>,
-    /// How many webhook configurations got another owner that didn't apply them yet.
-    pub handed_over: usize,
 }
 
 /// Everything of an owner that may be deleted.
@@ -141,6 +148,49 @@ pub async fn remains(client: &Client, owner: &Owner) -> Result<Remains, kube::Er
 /// The API server doesn't answer.
 pub async fn readable(client: &Client, owner: &Owner) -> Result<Remains, kube::Error> {
     list(client, owner, |_| true).await
+}
+
+/// How many webhook configurations of other owners call Services among these objects: they were
+/// handed over, and their new holder didn't apply its own yet.
+///
+/// # Errors
+/// The API server refuses a list or can't be reached.
+pub async fn callers(client: &Client, held: &[Remaining]) -> Result<usize, kube::Error> {
+    let services: BTreeSet<(&str, &str)> = held
+        .iter()
+        .filter(|object| object.kind.kind == "Service")
+        .map(|object| (&*object.key.namespace, &*object.key.name))
+        .collect();
+    if services.is_empty() {
+        return Ok(0);
+    }
+    let mut count = 0;
+    for kind in KINDS.iter().filter(|kind| calls(kind)) {
+        let params = ListParams::default().labels(&selector());
+        let all = api(client, kind, "").list(&params).await?.items;
+        let others = all.iter().filter(|webhook| {
+            let key = observe::key(kind, &webhook.metadata);
+            !held.iter().any(|own| own.key == key)
+        });
+        let calling = others.filter(|o| called(&o.data).any(|to| services.contains(&to)));
+        count += calling.count();
+    }
+    Ok(count)
+}
+
+/// Whether the API server calls somebody for objects of a kind.
+fn calls(kind: &Kind) -> bool {
+    kind.kind.ends_with("WebhookConfiguration")
+}
+
+/// Namespaces and names of the Services that webhooks call.
+fn called(configuration: &Value) -> impl Iterator<Item = (&str, &str)> {
+    let webhooks = get(configuration, &["webhooks"]).and_then(Value::as_array);
+    let webhooks = webhooks.into_iter().flatten();
+    webhooks.filter_map(|webhook| {
+        let service = get(webhook, &["clientConfig", "service"])?;
+        Some((text(service, &["namespace"])?, text(service, &["name"])?))
+    })
 }
 
 /// Lists what an owner has; of kinds that are `dispensable` only where that is allowed.
@@ -170,8 +220,6 @@ async fn list(
                 key,
                 metadata,
             };
-            let handed_over = remaining.is_webhook() && is_handed_over(&remaining.metadata);
-            remains.handed_over += usize::from(handed_over && !held);
             match (held, shared) {
                 (true, _) if kind.prune => remains.held.push(remaining),
                 (true, _) => remains.kept.push(remaining),

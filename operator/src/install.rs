@@ -13,6 +13,7 @@ use crate::delete::GivenUp;
 use crate::object::{Manifest, ObjectKey};
 use crate::observe::Seen;
 use crate::observe::look::look;
+use crate::plan::record;
 use crate::plan::store::{self, Accepted, StoreError};
 use crate::plan::{Fresh, Owner};
 use crate::rollout::{Patience, Rolling, Rollout};
@@ -73,9 +74,11 @@ impl Install<'_> {
         let desired = plan.desired(self.owner, &self.fresh.definitions);
         self.ensure_namespace(&plan.istio_namespace, &plan.network)
             .await?;
+        let replaced = record::replaced(self.client, self.owner, plan).await?;
         self.record().await?;
+        record::supersede(self.client, self.owner, &replaced).await?;
         // They would change back the numbers of workloads that have some of their own now.
-        self.prune(&desired, Some("HorizontalPodAutoscaler"))
+        self.prune(&desired, &replaced, Some("HorizontalPodAutoscaler"))
             .await?;
         let (mut memory, mut patience) = (Memory::default(), Patience::default());
         let mut failures = 0;
@@ -99,7 +102,9 @@ impl Install<'_> {
                 if !kept.is_empty() {
                     return Err(InstallError::Kept(kept.join("\n")));
                 }
-                return self.prune(&desired, None).await;
+                let deleted = self.prune(&desired, &replaced, None).await?;
+                record::finish(self.client, self.owner, &replaced).await?;
+                return Ok(deleted);
             }
             let errors = texts(&rollout, |component| component.errors.clone());
             failures = if errors.is_empty() { 0 } else { failures + 1 };
@@ -158,10 +163,12 @@ impl Install<'_> {
         seen.map_err(|error| InstallError::Look(Box::new(error)))
     }
 
-    /// Gives up what is no longer wanted, of all kinds or of one; returns what was deleted.
+    /// Gives up what is no longer wanted, by this installation or by those that it replaces, of all
+    /// kinds or of one; returns what was deleted.
     async fn prune(
         &self,
         desired: &[Manifest],
+        replaced: &BTreeSet<Owner>,
         only: Option<&str>,
     ) -> Result<Vec<ObjectKey>, InstallError> {
         let seen = self.look().await?;
@@ -170,7 +177,8 @@ impl Install<'_> {
                 && !desired.iter().any(|wanted| wanted.key() == key)
         };
         let mut deleted = Vec::new();
-        for (key, object) in seen.owned(self.owner) {
+        let owners = || replaced.iter().chain([self.owner]);
+        for (key, object) in owners().flat_map(|owner| seen.owned(owner)) {
             if object.deleting || !unwanted(key) {
                 continue;
             }
@@ -179,9 +187,13 @@ impl Install<'_> {
                 deleted.push(key.clone());
             }
         }
-        for (key, object) in seen.shared(self.owner).filter(|(key, _)| unwanted(key)) {
-            let withdrawn = delete::withdraw(self.client, self.owner, key, object).await;
-            withdrawn.map_err(InstallError::Prune)?;
+        for owner in owners() {
+            let is_own = owner == self.owner;
+            let shared = seen.shared(owner);
+            for (key, object) in shared.filter(|(key, _)| !is_own || unwanted(key)) {
+                let withdrawn = delete::withdraw(self.client, owner, key, object).await;
+                withdrawn.map_err(InstallError::Prune)?;
+            }
         }
         Ok(deleted)
     }

@@ -11,7 +11,7 @@
 
 use k8s_openapi::api::core::v1::{Namespace, ServiceAccount};
 use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, PolicyRule};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{Api, DynamicObject, Patch, PatchParams};
 use kube::core::ApiResource;
 use kube::{Client, Resource};
@@ -21,7 +21,7 @@ use tokio::sync::{Mutex, MutexGuard};
 
 use crate::apply::MANAGER;
 use crate::component::{role_ref, rule, service_account};
-use crate::object::KINDS;
+use crate::object::{KINDS, owner_reference};
 use crate::{bundle, finalizer, namespace};
 
 /// Keeps the operator's account until no IstioOperator needs it.
@@ -164,17 +164,10 @@ impl Keeper {
 /// A role with what finishing needs, and its binding, owned by the namespace of the operator.
 fn removal_rights(account: &Account, home: &ObjectMeta) -> (ClusterRole, ClusterRoleBinding) {
     let name = format!("{}-removal-{}", account.name, account.namespace);
-    let owner = OwnerReference {
-        api_version: Namespace::api_version(&()).into_owned(),
-        kind: Namespace::kind(&()).into_owned(),
-        name: account.namespace.clone(),
-        uid: home.uid.clone().unwrap_or_default(),
-        ..OwnerReference::default()
-    };
     let metadata = ObjectMeta {
         name: Some(name.clone()),
         labels: Some(bundle::labels()),
-        owner_references: Some(vec![owner]),
+        owner_references: Some(vec![owner_reference::<Namespace>(home)]),
         ..ObjectMeta::default()
     };
     let role = ClusterRole {

@@ -75,7 +75,7 @@ impl ListMerge {
         let found = known.into_iter().find(|era| era.as_str() == text);
         found.map(Some).ok_or_else(|| {
             let message = format!("{text:?} must be one of Replace, ByName");
-            Diagnostic::error(format!("metadata.annotations.{ANNOTATION}"), message)
+            Diagnostic::error(format!("metadata.annotations[{ANNOTATION}]"), message)
         })
     }
 

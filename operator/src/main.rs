@@ -10,10 +10,9 @@ use clap::{Args, Parser, Subcommand};
 use ironsail_mesh::duration;
 use ironsail_operator::reconcile::Config;
 use ironsail_operator::server::{self, Settings};
-use ironsail_operator::{Context, bundle, render_object};
+use ironsail_operator::{Context, bundle, render_object, yaml};
 use ironsail_runtime::log::{self, LogConfig};
 use ironsail_runtime::version::{self, Format};
-use serde_json::Value;
 
 /// Installs and keeps service meshes that IstioOperator objects describe.
 #[derive(Parser)]
@@ -232,7 +231,7 @@ fn render(flags: RenderFlags) -> anyhow::Result<()> {
         let name = flags.filename.display();
         text = std::fs::read_to_string(&flags.filename).with_context(|| name.to_string())?;
     }
-    let object: Value = serde_yaml_ng::from_str(&text).context("the file is no YAML document")?;
+    let object = yaml::document(&text).context("the file is no YAML document")?;
     let context = Context {
         kubernetes_version: flags.kubernetes_version,
         ..flags.images.context()
@@ -243,10 +242,7 @@ fn render(flags: RenderFlags) -> anyhow::Result<()> {
                 eprintln!("Warning: {warning}");
             }
             for object in &rendered.objects {
-                print!(
-                    "---\n{}",
-                    ironsail_operator::yaml::to_string(&object.body())
-                );
+                print!("---\n{}", yaml::to_string(&object.body()));
             }
             Ok(())
         }

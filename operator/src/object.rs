@@ -4,6 +4,8 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
+use kube::Resource;
 use kube::core::{ApiResource, GroupVersionKind};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -11,6 +13,17 @@ use serde_json::Value;
 use crate::component::Component;
 use crate::plan::hash;
 use crate::value::set;
+
+/// Lets an object be collected with an owner.
+pub fn owner_reference<K: Resource<DynamicType = ()>>(owner: &ObjectMeta) -> OwnerReference {
+    OwnerReference {
+        api_version: K::api_version(&()).into_owned(),
+        kind: K::kind(&()).into_owned(),
+        name: owner.name.clone().unwrap_or_default(),
+        uid: owner.uid.clone().unwrap_or_default(),
+        ..OwnerReference::default()
+    }
+}
 
 /// A kind that the operator renders.
 #[derive(Debug, PartialEq, Eq)]

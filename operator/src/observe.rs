@@ -42,7 +42,29 @@ pub fn selector() -> String {
     format!("{}={MANAGED},{}", label::MANAGED, label::OWNING_RESOURCE)
 }
 
-/// Whether a controller of the cluster made the object.
+/// Selects what one owner holds.
+pub fn selector_of(owner: &Owner) -> String {
+    format!(
+        "{}={MANAGED},{}={},{}={}",
+        label::MANAGED,
+        label::OWNING_RESOURCE,
+        owner.name,
+        label::OWNING_RESOURCE_NAMESPACE,
+        owner.namespace
+    )
+}
+
+/// A label of an object.
+pub fn label_of<'a>(metadata: &'a ObjectMeta, key: &str) -> Option<&'a str> {
+    Some(metadata.labels.as_ref()?.get(key)?)
+}
+
+/// An annotation of an object.
+pub fn annotation_of<'a>(metadata: &'a ObjectMeta, key: &str) -> Option<&'a str> {
+    Some(metadata.annotations.as_ref()?.get(key)?)
+}
+
+/// Whether a controller of the cluster made the object, with copied labels, and collects it.
 pub fn is_controlled(metadata: &ObjectMeta) -> bool {
     let mut owners = metadata.owner_references.iter().flatten();
     owners.any(|owner| owner.controller == Some(true))
@@ -54,16 +76,12 @@ pub fn owner_of(metadata: &ObjectMeta) -> Option<Owner> {
     if is_controlled(metadata) {
         return None;
     }
-    let labels = metadata.labels.as_ref()?;
-    if labels
-        .get(label::MANAGED)
-        .is_none_or(|managed| managed != MANAGED)
-    {
+    if label_of(metadata, label::MANAGED) != Some(MANAGED) {
         return None;
     }
     Some(Owner {
-        namespace: labels.get(label::OWNING_RESOURCE_NAMESPACE)?.clone(),
-        name: labels.get(label::OWNING_RESOURCE)?.clone(),
+        namespace: label_of(metadata, label::OWNING_RESOURCE_NAMESPACE)?.to_owned(),
+        name: label_of(metadata, label::OWNING_RESOURCE)?.to_owned(),
     })
 }
 

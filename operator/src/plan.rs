@@ -5,6 +5,7 @@ pub mod accept;
 pub mod diff;
 pub mod fields;
 pub mod live;
+pub mod record;
 pub mod store;
 
 use std::fmt::Write as _;

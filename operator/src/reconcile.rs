@@ -30,8 +30,9 @@ use crate::keep::Keeper;
 use crate::list_merge::ListMerge;
 use crate::metrics::Metrics;
 use crate::namespace;
+use crate::network;
 use crate::object::Manifest;
-use crate::observe::Seen;
+use crate::observe::{Seen, annotation_of};
 use crate::plan::store::{self, Accepted, StoreError};
 use crate::plan::{Fresh, Owner};
 use crate::render::{Context, render_object};
@@ -98,6 +99,8 @@ struct OwnerState {
     usage: Option<(Instant, Usage)>,
     /// Whether it was asked who uses it, for a removal.
     removal_asked: bool,
+    /// What the cluster's network plugins were warned of.
+    network: network::Memo,
     /// When the removal of a revision was decided.
     removal_began: Option<Instant>,
 }
@@ -149,6 +152,11 @@ impl Owner {
             name: object.metadata.name.clone().unwrap_or_default(),
         }
     }
+}
+
+/// Whether the operator leaves an object alone.
+pub fn is_ignored(object: &DynamicObject) -> bool {
+    annotation_of(&object.metadata, IGNORE) == Some("true")
 }
 
 fn annotations(object: &DynamicObject) -> BTreeMap<String, String> {
@@ -265,10 +273,7 @@ impl Reconciler {
         if let namespace::State::Terminating(since) = seen.namespace(&owner.namespace) {
             return self.finalize(object, owner, waited(since.0)).await;
         }
-        if annotations(object)
-            .get(IGNORE)
-            .is_some_and(|text| text == "true")
-        {
+        if is_ignored(object) {
             let next = self.pause(object, owner, state).await?;
             // Who uses the revision is told by nothing.
             return Ok(kept.map(|_| usage::FRESH).or(next));
@@ -282,6 +287,10 @@ impl Reconciler {
         };
         let context = self.context().await?;
         let fresh = self.render(object, &context, &mut observed);
+        if let Some(fresh) = &fresh {
+            let warnings = state.network.warnings(&self.client, &fresh.plan).await;
+            observed.findings.extend_from_slice(warnings);
+        }
         let rollout = match self
             .accept(object, owner, fresh.as_ref(), seen, state, &mut observed)
             .await
@@ -423,8 +432,7 @@ impl Reconciler {
                 rolled_out: true,
                 ..accepted.clone()
             };
-            let reference = store::owner_reference(&object.metadata);
-            store::save(&self.client, owner, &reference, &done).await?;
+            store::save(&self.client, owner, &object.metadata, &done).await?;
             *accepted = done;
         }
         observed.upgrading = accepted.replaced && !accepted.rolled_out;

@@ -39,6 +39,18 @@ impl Context {
     pub fn is_gke(&self) -> bool {
         self.kubernetes_version.contains("-gke")
     }
+
+    /// What an object is rendered with, by what its annotations say.
+    ///
+    /// # Errors
+    /// An annotation has a value that nobody understands.
+    pub fn of_object(&self, object: &Value) -> Result<Self, Diagnostic> {
+        let list_merge = ListMerge::of_object(object)?;
+        Ok(Self {
+            list_merge: list_merge.unwrap_or(self.list_merge),
+            ..self.clone()
+        })
+    }
 }
 
 impl Default for Context {
@@ -117,17 +129,7 @@ pub fn render_object(object: &Value, context: &Context) -> Result<Rendered, Vec<
     if findings.iter().any(Diagnostic::is_error) {
         return Err(findings);
     }
-    let empty = Value::Object(serde_json::Map::new());
-    let spec = object
-        .get("spec")
-        .filter(|spec| !spec.is_null())
-        .unwrap_or(&empty);
-    let list_merge = ListMerge::of_object(object).map_err(|finding| vec![finding])?;
-    let context = Context {
-        list_merge: list_merge.unwrap_or(context.list_merge),
-        ..context.clone()
-    };
-    match render(spec, &context) {
+    match render_unchecked(object, context) {
         Ok(mut rendered) => {
             findings.append(&mut rendered.warnings);
             rendered.warnings = findings;
@@ -138,6 +140,17 @@ pub fn render_object(object: &Value, context: &Context) -> Result<Rendered, Vec<
             Err(findings)
         }
     }
+}
+
+/// Renders a whole IstioOperator object without validating it.
+///
+/// # Errors
+/// As [`render`].
+pub fn render_unchecked(object: &Value, context: &Context) -> Result<Rendered, Vec<Diagnostic>> {
+    let empty = Value::Object(serde_json::Map::new());
+    let spec = object.get("spec").filter(|spec| !spec.is_null());
+    let context = context.of_object(object).map_err(|finding| vec![finding])?;
+    render(spec.unwrap_or(&empty), &context)
 }
 
 fn enabled(resolved: &Resolved) -> Vec<Component> {

@@ -155,7 +155,8 @@ async fn serve_webhook(
         return Ok(());
     };
     let serving = Arc::new(webhook::Serving::default());
-    let server = Server::new(webhook::router(settings.reconcile.render.clone()))
+    let context = settings.reconcile.render.clone();
+    let server = Server::new(webhook::router(context, client.clone()))
         .with_limits(Limits {
             max_body: MAX_REVIEW_BYTES,
             ..Limits::default()

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::component::Sink;
 use crate::overlay;
-use crate::value::{get, scalar_text, text};
+use crate::value::{get, remove, scalar_text, text};
 use merge::strategic_merge;
 
 /// Which objects the settings of a component are for.
@@ -80,15 +80,7 @@ impl Settings<'_> {
         let name = self.target.name;
         for object in &mut sink.objects {
             if object.kind().kind == kind && object.name() == name && condition(&object.body()) {
-                let Some((last, way)) = path.split_last() else {
-                    return;
-                };
-                let parent = way
-                    .iter()
-                    .try_fold(object.body_mut(), |at, key| at.get_mut(*key));
-                if let Some(parent) = parent.and_then(Value::as_object_mut) {
-                    parent.shift_remove(*last);
-                }
+                remove(object.body_mut(), path);
             }
         }
     }
@@ -181,10 +173,8 @@ impl Settings<'_> {
 
     fn service(&self, k8s: &KubernetesResourcesSpec, sink: &mut Sink) {
         if let Some(mut spec) = json_of(&k8s.service) {
-            if self.target.service_ports_from_values
-                && let Some(spec) = spec.as_object_mut()
-            {
-                spec.shift_remove("ports");
+            if self.target.service_ports_from_values {
+                remove(&mut spec, &["ports"]);
             }
             self.patch("Service", "service", &json!({"spec": spec}), sink);
         }

@@ -7,12 +7,12 @@ use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Namespace, ServiceAccount};
 use kube::Client;
 use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, Patch, PatchParams};
-use serde::Deserialize as _;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
 use crate::bundle::{self, NAME};
 use crate::health::{self, Health};
+use crate::namespace;
 use crate::object::Kind;
 use crate::render::Context;
 use crate::value::{get, set, text};
@@ -71,10 +71,7 @@ fn failed(what: impl Into<String>) -> impl FnOnce(kube::Error) -> SetupError {
 impl Setup {
     /// Everything that is applied, in this order.
     pub fn documents(&self) -> Vec<Value> {
-        let manifest = bundle::manifest(&self.context);
-        let documents = serde_yaml_ng::Deserializer::from_str(&manifest)
-            .map(|document| Value::deserialize(document).expect("a test reads the manifest"))
-            .filter(|document| !document.is_null());
+        let documents = bundle::documents(&self.context).into_iter();
         let mut documents: Vec<Value> = documents.map(|document| self.adapted(document)).collect();
         let names = |document: &Value| {
             (
@@ -146,11 +143,15 @@ impl Setup {
         texts.collect()
     }
 
-    /// Applies everything and waits until the operator runs.
+    /// Applies everything and waits until the operator runs. Namespaces that are still being deleted
+    /// are awaited first.
     ///
     /// # Errors
     /// The API server refuses an object, or the operator is not ready in time.
     pub async fn apply(&self, client: &Client, limit: Duration) -> Result<(), SetupError> {
+        for name in self.watched.iter().chain([&self.namespace]) {
+            wait_until_usable(client, name, limit).await?;
+        }
         for document in self.documents() {
             apply_document(client, &document).await?;
         }
@@ -253,6 +254,23 @@ impl Setup {
     }
 }
 
+/// Waits while a namespace is being deleted.
+async fn wait_until_usable(client: &Client, name: &str, limit: Duration) -> Result<(), SetupError> {
+    let begin = Instant::now();
+    loop {
+        let state = namespace::state(client, name).await;
+        let state = state.map_err(failed(format!("Namespace {name}")))?;
+        if !matches!(state, namespace::State::Terminating(_)) {
+            return Ok(());
+        }
+        if begin.elapsed() >= limit {
+            let text = format!("Namespace {name} is still being deleted");
+            return Err(SetupError::NotReady(text));
+        }
+        sleep(PAUSE).await;
+    }
+}
+
 /// Wherever an object names the operator's namespace, it names another one.
 fn move_namespaces(value: &mut Value, namespace: &str) {
     match value {
@@ -350,12 +368,8 @@ mod tests {
 
     #[test]
     fn the_default_is_the_manifest() {
-        let manifest = bundle::manifest(&Context::default());
-        let expected: Vec<Value> = serde_yaml_ng::Deserializer::from_str(&manifest)
-            .map(|document| Value::deserialize(document).expect("YAML"))
-            .filter(|document| !document.is_null())
-            .collect();
-        assert_eq!(Setup::default().documents(), expected);
+        let manifest = bundle::documents(&Context::default());
+        assert_eq!(Setup::default().documents(), manifest);
     }
 
     #[test]
@@ -392,6 +406,25 @@ mod tests {
         let watched = json!({"name": "WATCH_NAMESPACE", "value": "istio-system,mesh-b"});
         assert!(variables.contains(&watched));
         assert_eq!(find("Role", NAME)["metadata"]["namespace"], "ops");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_namespace_that_goes_away_is_awaited() {
+        let server = FakeServer::default();
+        let client = server.client();
+        let ending = json!({"apiVersion": "v1", "kind": "Namespace",
+            "metadata": {"name": NAME, "deletionTimestamp": "2026-01-01T00:00:00Z"}});
+        server.put("/api/v1/namespaces", ending);
+        let limit = Duration::from_secs(10);
+        let error = wait_until_usable(&client, NAME, limit).await;
+        let error = error.expect_err("it never goes").to_string();
+        assert_eq!(error, "Namespace istio-operator is still being deleted");
+        let gone = async {
+            sleep(PAUSE * 3).await;
+            server.remove("/namespaces/istio-operator");
+        };
+        let (usable, ()) = tokio::join!(wait_until_usable(&client, NAME, limit), gone);
+        usable.expect("it is gone");
     }
 
     #[tokio::test(start_paused = true)]

@@ -38,8 +38,12 @@ const TRIES: usize = 4;
 pub fn sharers(metadata: &ObjectMeta) -> BTreeSet<Owner> {
     let annotations = metadata.annotations.as_ref();
     let text = annotations.and_then(|all| all.get(SHARED_WITH));
-    let names = text.map(String::as_str).unwrap_or_default().split(',');
-    names
+    owners(text.map(String::as_str).unwrap_or_default())
+}
+
+/// Reads owners from `namespace/name`, separated by commas.
+pub fn owners(text: &str) -> BTreeSet<Owner> {
+    text.split(',')
         .filter_map(|name| name.split_once('/'))
         .map(|(namespace, name)| Owner {
             namespace: namespace.to_owned(),

@@ -10,33 +10,25 @@ use k8s_openapi::api::admissionregistration::v1::{
     MutatingWebhook, MutatingWebhookConfiguration, ValidatingWebhookConfiguration,
 };
 use k8s_openapi::api::core::v1::{Namespace, Service, ServiceSpec};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{
-    LabelSelector, LabelSelectorRequirement, ObjectMeta,
-};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{Api, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams};
 use kube::{Client, ResourceExt as _};
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use crate::adopt::take::OWNER_LABELS;
 use crate::apply::{api, reason};
+use crate::component::istiod::default_tag;
+use crate::component::istiod::service::tag_service;
 use crate::component::istiod::webhook::{
-    ValidatingWebhookTarget, deactivate, tag_webhooks, validating_webhook,
+    ValidatingWebhookTarget, deactivate, tag_configuration, tag_webhooks, validating_webhook,
+    without_revision,
 };
 use crate::object::{Kind, ObjectKey};
 use crate::observe::look::labelled;
+use crate::revision::named_by;
 use crate::setup::MANAGER;
 use crate::values::istiod::Base;
-
-/// Validates what names no revision; there is one in a cluster.
-const DEFAULT_VALIDATOR: &str = "istiod-default-validator";
-/// Labels of an operator, which a user's tag does not have.
-const OF_OPERATOR: [&str; 5] = [
-    label::MANAGED,
-    label::COMPONENT,
-    label::OPERATOR_VERSION,
-    label::OWNING_RESOURCE,
-    label::OWNING_RESOURCE_NAMESPACE,
-];
 
 /// A tag to be made.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -114,9 +106,7 @@ impl Tag {
     }
 
     fn check_free(&self, all: &[MutatingWebhookConfiguration]) -> Result<(), TagError> {
-        let same =
-            |own: &&MutatingWebhookConfiguration| own.labels().get(label::TAG) == Some(&self.name);
-        if let Some(taken) = all.iter().find(same) {
+        if let Some(taken) = all.iter().find(|own| self.is_made_by(own)) {
             let revision = taken.labels().get(label::REVISION).cloned();
             return Err(TagError::Exists {
                 tag: self.name.clone(),
@@ -131,26 +121,13 @@ impl Tag {
         }
     }
 
+    /// Whether a configuration makes this tag.
+    fn is_made_by(&self, configuration: &MutatingWebhookConfiguration) -> bool {
+        configuration.labels().get(label::TAG) == Some(&self.name)
+    }
+
     fn made_of(&self, canonical: &Canonical) -> Vec<Value> {
-        let namespace = canonical.webhook.client_config.service.as_ref();
-        let namespace = namespace.map_or("istio-system", |service| service.namespace.as_str());
-        let configuration = MutatingWebhookConfiguration {
-            metadata: self.metadata(
-                &self.configuration_name(namespace),
-                None,
-                "sidecar-injector",
-            ),
-            webhooks: Some(tag_webhooks(
-                &canonical.webhook,
-                &self.name,
-                self.auto_inject,
-            )),
-        };
-        let mut objects = vec![document(
-            &configuration,
-            "admissionregistration.k8s.io/v1",
-            "MutatingWebhookConfiguration",
-        )];
+        let mut objects = vec![self.injector(&canonical.webhook)];
         if self.name == revision::DEFAULT {
             objects.extend(self.validator(canonical));
         }
@@ -163,12 +140,20 @@ impl Tag {
         objects
     }
 
-    fn configuration_name(&self, namespace: &str) -> String {
-        let tag = &self.name;
-        match namespace {
-            "istio-system" => format!("istio-revision-tag-{tag}"),
-            namespace => format!("istio-revision-tag-{tag}-{namespace}"),
-        }
+    /// The webhooks of the tag, which call whom another webhook calls.
+    fn injector(&self, canonical: &MutatingWebhook) -> Value {
+        let service = canonical.client_config.service.as_ref();
+        let namespace = service.map_or("istio-system", |service| service.namespace.as_str());
+        let name = tag_configuration(&self.name, namespace);
+        let configuration = MutatingWebhookConfiguration {
+            metadata: self.metadata(&name, None, "sidecar-injector"),
+            webhooks: Some(tag_webhooks(canonical, &self.name, self.auto_inject)),
+        };
+        document(
+            &configuration,
+            "admissionregistration.k8s.io/v1",
+            "MutatingWebhookConfiguration",
+        )
     }
 
     fn metadata(&self, name: &str, namespace: Option<&str>, app: &str) -> ObjectMeta {
@@ -198,20 +183,12 @@ impl Tag {
             namespace: &service.namespace,
             base: &base,
         };
-        let selector = LabelSelector {
-            match_expressions: Some(vec![LabelSelectorRequirement {
-                key: label::REVISION.to_owned(),
-                operator: "DoesNotExist".to_owned(),
-                values: None,
-            }]),
-            ..LabelSelector::default()
-        };
         let configuration = ValidatingWebhookConfiguration {
-            metadata: self.metadata(DEFAULT_VALIDATOR, None, "istiod"),
+            metadata: self.metadata(default_tag::VALIDATOR, None, "istiod"),
             webhooks: Some(vec![validating_webhook(
-                "validation.istio.io",
+                default_tag::VALIDATING,
                 &target,
-                selector,
+                without_revision(),
             )]),
         };
         Some(document(
@@ -233,7 +210,7 @@ impl Tag {
                 });
             plain.collect()
         });
-        let name = format!("istiod-revision-tag-{}", self.name);
+        let name = tag_service(&self.name);
         let namespace = of_revision.namespace();
         let service = Service {
             metadata: self.metadata(&name, namespace.as_deref(), "istiod"),
@@ -252,13 +229,35 @@ impl Tag {
     /// # Errors
     /// As [`Tag::objects`], or the API server refuses an object.
     pub async fn set(&self, client: &Client) -> Result<(), TagError> {
-        for object in self.objects(client).await? {
+        let objects = self.objects(client).await?;
+        if self.name == revision::DEFAULT {
+            self.take_over(client).await?;
+        }
+        for object in objects {
             write(client, &object).await?;
         }
-        if self.name == revision::DEFAULT {
-            silence_default(client).await?;
-        }
         Ok(())
+    }
+
+    /// Puts the tag in the place of the webhooks of the control plane without a revision, which
+    /// would inject the same pods. Until those are silent, it calls the same control plane: no pod
+    /// meets two of them, or none.
+    async fn take_over(&self, client: &Client) -> Result<(), TagError> {
+        let all = configurations(client).await?;
+        let own = all
+            .iter()
+            .find(|own| is_of_revision(own, revision::DEFAULT));
+        let Some(webhook) = own.and_then(|own| own.webhooks.as_ref()?.first()) else {
+            return Ok(());
+        };
+        if !all.iter().any(|own| self.is_made_by(own)) {
+            let now = Self {
+                revision: revision::DEFAULT.to_owned(),
+                ..self.clone()
+            };
+            write(client, &now.injector(webhook)).await?;
+        }
+        silence_default(client).await
     }
 }
 
@@ -321,7 +320,7 @@ async fn write(client: &Client, object: &Value) -> Result<(), TagError> {
         }
         Some(_) => {
             let mut patch = object.clone();
-            for label in OF_OPERATOR {
+            for label in OWNER_LABELS.into_iter().chain([label::COMPONENT]) {
                 patch["metadata"]["labels"][label] = Value::Null;
             }
             let params = PatchParams {
@@ -381,7 +380,7 @@ pub async fn list(client: &Client) -> Result<Vec<Listed>, TagError> {
     let listed = tags.into_iter().map(|(tag, revision)| {
         let users = namespaces
             .iter()
-            .filter(|namespace| uses(&namespace.metadata, &tag));
+            .filter(|namespace| named_by(&namespace.metadata) == Some(&tag));
         let names: BTreeSet<String> = users.map(|namespace| namespace.name_any()).collect();
         Listed {
             tag,
@@ -390,22 +389,6 @@ pub async fn list(client: &Client) -> Result<Vec<Listed>, TagError> {
         }
     });
     Ok(listed.collect())
-}
-
-/// Whether a namespace's labels lead to a tag.
-fn uses(namespace: &ObjectMeta, tag: &str) -> bool {
-    let label = |key: &str| {
-        namespace
-            .labels
-            .as_ref()
-            .and_then(|labels| labels.get(key))
-            .map(String::as_str)
-    };
-    match label(label::INJECTION) {
-        // It wins over the revision's label.
-        Some(injection) => injection == "enabled" && tag == revision::DEFAULT,
-        None => label(label::REVISION) == Some(tag),
-    }
 }
 
 /// Removes a tag; what it is made of is returned.
@@ -550,10 +533,30 @@ mod tests {
     #[tokio::test]
     async fn the_default_moves_and_nobody_is_injected_twice() {
         let server = cluster(&["", "canary"]);
-        tag("default", "canary")
-            .set(&server.client())
-            .await
-            .expect("made");
+        let client = server.client();
+        let default = Tag {
+            overwrite: true,
+            ..tag("default", "canary")
+        };
+        let called = |server: &FakeServer| {
+            let injecting = server.objects("MutatingWebhookConfiguration").into_iter();
+            let injecting = injecting.map(|own| own["webhooks"].clone());
+            let injecting = injecting.flat_map(|own| own.as_array().cloned().unwrap_or_default());
+            let injecting =
+                injecting.filter(|own| own["name"] == "namespace.sidecar-injector.istio.io");
+            let active = injecting.filter(|own| own["namespaceSelector"]["matchLabels"].is_null());
+            let called = active.map(|own| own["clientConfig"]["service"]["name"].to_string());
+            called.collect::<BTreeSet<String>>()
+        };
+        // Wherever it stops, the same control plane injects as before, and no other.
+        for step in ["istio-sidecar-injector", "istio-revision-tag-default"] {
+            server.refuse(http::Method::PATCH, step, 500);
+            default.set(&client).await.expect_err(step);
+            assert_eq!(called(&server), ["\"istiod\"".to_owned()].into(), "{step}");
+            server.allow_all();
+        }
+        default.set(&client).await.expect("made");
+        assert_eq!(called(&server), ["\"istiod-canary\"".to_owned()].into());
         let made = server.object("/mutatingwebhookconfigurations/istio-revision-tag-default");
         assert_eq!(made["webhooks"].as_array().map(Vec::len), Some(4));
         let own = server.object("/mutatingwebhookconfigurations/istio-sidecar-injector");

@@ -13,8 +13,8 @@ use crate::delete::{self, GivenUp};
 use crate::object::{Kind, ObjectKey};
 use crate::observe::look::labelled;
 use crate::observe::{self, Seen};
+use crate::plan::Owner;
 use crate::plan::store::{self, StoreError};
-use crate::plan::{MANAGED, Owner};
 
 /// What is to be removed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,10 +37,7 @@ pub struct Victim {
 
 impl Victim {
     fn label(&self, key: &str) -> &str {
-        let labels = self.metadata.labels.as_ref();
-        labels
-            .and_then(|labels| labels.get(key))
-            .map_or("", String::as_str)
+        observe::label_of(&self.metadata, key).unwrap_or_default()
     }
 
     /// Whether traffic enters or leaves the mesh through it.
@@ -61,14 +58,7 @@ impl Scope {
         let component = label::COMPONENT;
         match self {
             Self::Revision(revision) => format!("{component},{}={revision}", label::REVISION),
-            Self::Owner(owner) => format!(
-                "{component},{}={MANAGED},{}={},{}={}",
-                label::MANAGED,
-                label::OWNING_RESOURCE,
-                owner.name,
-                label::OWNING_RESOURCE_NAMESPACE,
-                owner.namespace
-            ),
+            Self::Owner(owner) => format!("{component},{}", observe::selector_of(owner)),
             Self::Everything => component.to_owned(),
         }
     }
@@ -92,7 +82,7 @@ impl Scope {
         let found = labelled(client, &self.selector()).await?;
         let own = found
             .into_iter()
-            .filter(|(_, metadata)| !is_controlled(metadata));
+            .filter(|(_, metadata)| !observe::is_controlled(metadata));
         let mut victims: Vec<Victim> = own
             .map(|(kind, metadata)| Victim {
                 kind,
@@ -107,12 +97,6 @@ impl Scope {
         });
         Ok(victims)
     }
-}
-
-/// Whether a controller of the cluster made it, with copied labels, and collects it.
-fn is_controlled(metadata: &ObjectMeta) -> bool {
-    let mut owners = metadata.owner_references.iter().flatten();
-    owners.any(|owner| owner.controller == Some(true))
 }
 
 /// Deletes an object, unless it became another one. Unless everything goes, an object that others

@@ -57,6 +57,17 @@ pub fn set(value: &mut Value, path: &[&str], new: Value) {
     *at = new;
 }
 
+/// Takes away what stands at a path of keys, if something does.
+pub fn remove(value: &mut Value, path: &[&str]) {
+    let Some((last, parents)) = path.split_last() else {
+        return;
+    };
+    let parent = parents.iter().try_fold(value, |at, key| at.get_mut(key));
+    if let Some(parent) = parent.and_then(Value::as_object_mut) {
+        parent.shift_remove(*last);
+    }
+}
+
 /// The same document with the keys of all objects in order.
 pub fn sorted(value: &Value) -> Value {
     match value {
@@ -88,20 +99,24 @@ pub fn without_nulls(value: Value) -> Value {
     }
 }
 
-/// The same document without `null`, empty objects and empty lists: two objects with equal results
-/// mean the same to an API server.
-pub fn meaning(value: &Value) -> Value {
-    let empty = |value: &Value| match value {
+/// Whether a value is `null`, an empty object or an empty list.
+pub fn is_empty(value: &Value) -> bool {
+    match value {
         Value::Null => true,
         Value::Object(map) => map.is_empty(),
         Value::Array(items) => items.is_empty(),
         _ => false,
-    };
+    }
+}
+
+/// The same document without `null`, empty objects and empty lists: two objects with equal results
+/// mean the same to an API server.
+pub fn meaning(value: &Value) -> Value {
     match value {
         Value::Object(map) => map
             .iter()
             .map(|(key, value)| (key.clone(), meaning(value)))
-            .filter(|(_, value)| !empty(value))
+            .filter(|(_, value)| !is_empty(value))
             .collect::<Map<_, _>>()
             .into(),
         Value::Array(items) => items.iter().map(meaning).collect(),

@@ -11,17 +11,21 @@ mod upkeep;
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use ironsail_crds::Diagnostic;
 use ironsail_kube::admission::{self, Cause, Verdict};
 use ironsail_runtime::admin::{Request, Response, Router};
 use ironsail_runtime::tls;
+use kube::Client;
 use rustls::ServerConfig;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
+use tokio::time::timeout;
 use tracing::debug;
 
+use crate::network::Network;
 use crate::render::Context;
 
 pub use review::{Opinion, judge};
@@ -30,16 +34,19 @@ pub use upkeep::Upkeep;
 /// Path of the webhook.
 pub const PATH: &str = "/validate";
 
+/// How long an answer waits for what the cluster shows of its network.
+const PATIENCE: Duration = Duration::from_secs(1);
+
 /// `/validate`.
-pub fn router(context: Context) -> Router {
+pub fn router(context: Context, client: Client) -> Router {
     let context = Arc::new(context);
     Router::new().post(PATH, move |request| {
-        let context = Arc::clone(&context);
-        async move { answer(&request, &context) }
+        let (context, client) = (Arc::clone(&context), client.clone());
+        async move { answer(&request, &context, &client).await }
     })
 }
 
-fn answer(request: &Request, context: &Context) -> Response {
+async fn answer(request: &Request, context: &Context, client: &Client) -> Response {
     let review = match admission::parse(request) {
         Ok(review) => review,
         Err(response) => return *response,
@@ -49,7 +56,15 @@ fn answer(request: &Request, context: &Context) -> Response {
         return admission::answer(&review, Verdict::default());
     }
     let old = (!asked.old_object.is_null()).then_some(&asked.old_object);
-    let opinion = judge(old, &asked.object, context);
+    let mut opinion = judge(old, &asked.object, context);
+    if !opinion.components.is_empty() {
+        // An author doesn't wait for this.
+        let network = timeout(PATIENCE, Network::look(client)).await;
+        let network = network.unwrap_or_default();
+        opinion
+            .warnings
+            .extend(network.warnings(&opinion.components));
+    }
     if !opinion.errors.is_empty() {
         debug!(namespace = %asked.namespace, name = %asked.name, errors = opinion.errors.len(), "IstioOperator refused");
     }
@@ -117,8 +132,13 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::testing::FakeServer;
 
     async fn ask(operation: &str, spec: Value) -> Value {
+        ask_in(&FakeServer::default(), operation, spec).await
+    }
+
+    async fn ask_in(server: &FakeServer, operation: &str, spec: Value) -> Value {
         let object = json!({
             "apiVersion": "install.istio.io/v1alpha1", "kind": "IstioOperator",
             "metadata": {"name": "demo", "namespace": "istio-system"}, "spec": spec,
@@ -134,7 +154,9 @@ mod tests {
         let request = http::Request::post(PATH)
             .body(body.to_string().into())
             .expect("a request");
-        let response = router(Context::default()).handle(request).await;
+        let response = router(Context::default(), server.client())
+            .handle(request)
+            .await;
         let body = response.into_body().collect().await.expect("in memory");
         let answer: Value = serde_json::from_slice(&body.to_bytes()).expect("JSON");
         answer["response"].clone()
@@ -168,6 +190,20 @@ mod tests {
             warning.starts_with("spec.values.mixer: has no effect"),
             "{warning}"
         );
+    }
+
+    #[tokio::test]
+    async fn the_network_of_the_cluster_is_warned_of() {
+        let server = FakeServer::default();
+        let cilium = json!({"apiVersion": "v1", "kind": "ConfigMap", "data": {"bpf-lb-sock": "true"},
+            "metadata": {"name": "cilium-config", "namespace": "kube-system"}});
+        server.put("/api/v1/namespaces/kube-system/configmaps", cilium);
+        let answer = ask_in(&server, "CREATE", json!({"profile": "minimal"})).await;
+        assert_eq!(answer["allowed"], true);
+        let warning = answer["warnings"][0].as_str().unwrap_or_default();
+        assert!(warning.contains("bpf-lb-sock-hostns-only"), "{warning}");
+        let answer = ask_in(&server, "CREATE", json!({"profile": "empty"})).await;
+        assert_eq!(answer.get("warnings"), None, "nothing is installed");
     }
 
     #[tokio::test]

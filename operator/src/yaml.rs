@@ -1,13 +1,17 @@
-//! YAML that every reader reads the same.
+//! YAML of users, and YAML that every reader reads the same.
 //!
 //! Readers of version 1.1, which kubectl and istiod have, take a bare `y`, `on` or `1_000` for a boolean or a number;
 //! writers of version 1.2 leave such text bare. Here it is quoted.
+
+mod read;
 
 use std::fmt::Write as _;
 use std::sync::LazyLock;
 
 use regex::Regex;
 use serde_json::{Map, Value};
+
+pub use read::{document, documents};
 
 /// Text that a reader of version 1.1 takes for something else, beside what version 1.2 does.
 static AMBIGUOUS: LazyLock<Regex> = LazyLock::new(|| {
@@ -122,7 +126,7 @@ fn quoted(text: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use proptest::prelude::*;
     use serde_json::json;
 
@@ -171,7 +175,7 @@ mod tests {
         assert_eq!(to_string(&document), expected);
     }
 
-    fn document() -> impl Strategy<Value = Value> {
+    pub fn document() -> impl Strategy<Value = Value> {
         let leaf = prop_oneof![
             Just(Value::Null),
             any::<bool>().prop_map(Value::from),

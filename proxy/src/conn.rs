@@ -321,6 +321,13 @@ impl TransportProtocol {
     }
 }
 
+/// Both ends of a connection as a client made it, before it was proxied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Proxied {
+    pub source: SocketAddr,
+    pub destination: SocketAddr,
+}
+
 /// The verified certificate of the other side.
 pub struct PeerCertificate {
     /// Leaf first, DER.
@@ -435,6 +442,14 @@ impl ConnectionInfo {
 
     pub fn peer(&self) -> Option<&Arc<PeerCertificate>> {
         self.tls.as_ref().and_then(|tls| tls.peer.as_ref())
+    }
+
+    /// The client's own connection.
+    pub fn proxied(&self) -> Proxied {
+        Proxied {
+            source: self.remote,
+            destination: self.local,
+        }
     }
 
     /// Whether both sides presented verified certificates.

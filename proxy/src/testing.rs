@@ -4,6 +4,7 @@
 mod authority;
 #[cfg(test)]
 pub(crate) mod capture;
+pub mod frames;
 pub mod memory;
 #[cfg(test)]
 mod message;

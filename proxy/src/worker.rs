@@ -127,6 +127,12 @@ impl Worker {
         stats.no_filter_chain_match.inc();
     }
 
+    pub(crate) fn count_proxy_protocol_error(&self, listener: &ListenerConfig) {
+        let name = &listener.stat_name;
+        let counter = format!("listener.{name}.downstream_cx_proxy_proto_error");
+        self.stats.counter(&counter).inc();
+    }
+
     pub(crate) fn count_tls_error(&self, listener: &ListenerConfig) {
         let stats = self.stats.listener(&listener.stat_name);
         stats.ssl_connection_error.inc();

@@ -3,29 +3,10 @@
 use ironsail_crds::{Diagnostic, Kind};
 use serde_json::Value;
 
+use crate::admit_kind;
+
 /// Errors named in a message; the rest is counted.
 const MAX_NAMED: usize = 20;
-
-/// Group of the kinds that protect workloads.
-const SECURITY: &str = "security.istio.io";
-
-/// Kinds of the peer that this version does not act upon, by group.
-const UNSUPPORTED: [(&str, &[&str]); 4] = [
-    ("extensions.istio.io", &["TrafficExtension", "WasmPlugin"]),
-    (
-        "networking.istio.io",
-        &[
-            "EnvoyFilter",
-            "ProxyConfig",
-            "ServiceEntry",
-            "Sidecar",
-            "WorkloadEntry",
-            "WorkloadGroup",
-        ],
-    ),
-    (SECURITY, &["AuthorizationPolicy", "RequestAuthentication"]),
-    ("telemetry.istio.io", &["Telemetry"]),
-];
 
 /// The kind that a request is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,23 +78,13 @@ pub fn admit(gvk: GroupVersionKind<'_>, object: &Value) -> Verdict {
     if deleted.is_some_and(|time| !time.is_null()) {
         return Verdict::default();
     }
-    if let Some(known) = Kind::find(group, kind) {
-        return Verdict::of(known.validate(object));
-    }
-    let unsupported = UNSUPPORTED
-        .iter()
-        .any(|(of, kinds)| *of == group && kinds.contains(&kind));
-    Verdict::of(vec![match (unsupported, group) {
-        (true, SECURITY) => Diagnostic::error(
+    Verdict::of(match Kind::find(group, kind) {
+        Some(known) => admit_kind(known, object),
+        None => vec![Diagnostic::error(
             "",
-            format!("{kind} is not supported by this version and would not be enforced"),
-        ),
-        (true, _) => Diagnostic::warning(
-            "",
-            format!("{kind} is not supported by this version and has no effect"),
-        ),
-        (false, _) => Diagnostic::error("", format!("unrecognized type {group}/{kind}")),
-    }])
+            format!("unrecognized type {group}/{kind}"),
+        )],
+    })
 }
 
 #[cfg(test)]
@@ -171,7 +142,7 @@ mod tests {
         check(
             "networking.istio.io",
             "Sidecar",
-            json!({}),
+            json!({ "egress": [{ "hosts": ["./*"] }] }),
             None,
             &["Sidecar is not supported by this version and has no effect"],
         );

@@ -161,7 +161,10 @@ impl OutboundScope<'_> {
             .map(|rule| rule.port_policy(port.port, subset))
             .unwrap_or_default();
         let mut cluster = base(name.to_string(), self.mesh);
-        cluster.circuit_breakers = Some(traffic_policy::circuit_breakers(policy.connection_pool));
+        cluster.circuit_breakers = Some(traffic_policy::circuit_breakers(
+            policy.connection_pool,
+            policy.retry_budget,
+        ));
         self.apply_discovery(&mut cluster, &policy);
         let tcp = policy.connection_pool.and_then(|pool| pool.tcp.as_ref());
         traffic_policy::apply_tcp(&mut cluster, tcp);
@@ -176,6 +179,9 @@ impl OutboundScope<'_> {
         let options = self.http_options(port.protocol, &policy);
         set_http_options(&mut cluster, options.as_ref());
         self.apply_tls(&mut cluster, &name, port.protocol, &policy);
+        if let Some(settings) = policy.proxy_protocol {
+            transport_socket::announce_client(&mut cluster, settings);
+        }
         let services = std::slice::from_ref(&self.service);
         let metadata = metadata(
             services,
@@ -453,7 +459,7 @@ fn fixed_clusters(class: ClusterClass, mesh: &Mesh, is_ipv6: bool) -> Vec<Resour
     }
     let mut passthrough = base(PASSTHROUGH_CLUSTER.to_owned(), mesh);
     set_original_destination(&mut passthrough);
-    passthrough.circuit_breakers = Some(traffic_policy::circuit_breakers(None));
+    passthrough.circuit_breakers = Some(traffic_policy::circuit_breakers(None, None));
     let options = HttpProtocolOptions {
         common_http_protocol_options: Some(CommonHttpOptions {
             idle_timeout: message::duration(PASSTHROUGH_IDLE_TIMEOUT),
@@ -544,7 +550,10 @@ fn inbound_cluster(
         .map(|(rule, target)| rule.port_policy(target.port.port, None))
         .unwrap_or_default();
     // Limits of a rule protect the workload too; how clients balance is not its matter.
-    cluster.circuit_breakers = Some(traffic_policy::circuit_breakers(policy.connection_pool));
+    cluster.circuit_breakers = Some(traffic_policy::circuit_breakers(
+        policy.connection_pool,
+        None,
+    ));
     let tcp = policy.connection_pool.and_then(|pool| pool.tcp.as_ref());
     traffic_policy::apply_tcp(&mut cluster, tcp);
     let protocol = first.map_or(Protocol::Tcp, |target| target.port.protocol);

@@ -41,6 +41,8 @@ pub struct ManagerClass {
     namespace: String,
     /// Proxies before a gateway whose `x-forwarded-for` entries are trusted.
     trusted_hops: u32,
+    /// What comes to a gateway begins with a header of the PROXY protocol.
+    pub proxy_protocol: bool,
     /// What a gateway does with the client certificate header; `None` is the default.
     forward_certificate: Option<ForwardCertificate>,
 }
@@ -109,6 +111,9 @@ impl ManagerClass {
                 .and_then(Value::as_u64)
                 .and_then(|hops| u32::try_from(hops).ok())
                 .unwrap_or(0),
+            proxy_protocol: topology
+                .and_then(|topology| topology.get("proxyProtocol"))
+                .is_some_and(|settings| !settings.is_null()),
             forward_certificate: topology
                 .and_then(|topology| topology.get("forwardClientCertDetails"))
                 .and_then(Value::as_str)

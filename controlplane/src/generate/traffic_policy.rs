@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use ironsail_crds::networking::destination_rule::{
     ConnectionPoolSettings, ConsistentHashLb, H2UpgradePolicy, HttpSettings, LoadBalancerSettings,
-    OutlierDetection as OutlierSettings, SimpleLb, TcpSettings,
+    OutlierDetection as OutlierSettings, RetryBudget, SimpleLb, TcpSettings,
 };
 use ironsail_crds::wire::DurationString;
-use ironsail_xds::cluster::circuit_breakers::Thresholds;
+use ironsail_xds::cluster::circuit_breakers::{Thresholds, thresholds};
 use ironsail_xds::cluster::cluster::common_lb_config::{
     LocalityConfigSpecifier, LocalityWeightedLbConfig,
 };
@@ -30,6 +30,8 @@ const DEFAULT_RING_SIZE: u64 = 1024;
 /// Most entries that proxies accept.
 const MAX_RING_SIZE: u64 = 8 << 20;
 const MAX_MAGLEV_SIZE: u64 = 5_000_011;
+/// Retries in percent of the requests in progress, when a budget names none.
+const DEFAULT_RETRY_PERCENT: f64 = 20.0;
 
 /// A duration text of a rule; one that cannot be read counts as absent, as validation reports.
 pub fn read(text: Option<&DurationString>) -> Option<Duration> {
@@ -46,7 +48,10 @@ fn positive(value: i32) -> Option<u32> {
 }
 
 /// Limits that nothing reaches, unless a rule sets some.
-pub fn circuit_breakers(pool: Option<&ConnectionPoolSettings>) -> CircuitBreakers {
+pub fn circuit_breakers(
+    pool: Option<&ConnectionPoolSettings>,
+    budget: Option<&RetryBudget>,
+) -> CircuitBreakers {
     let tcp = pool.and_then(|pool| pool.tcp.as_ref());
     let http = pool.and_then(|pool| pool.http.as_ref());
     let limit = |value: Option<i32>| message::uint32(value.and_then(positive).unwrap_or(u32::MAX));
@@ -56,6 +61,18 @@ pub fn circuit_breakers(pool: Option<&ConnectionPoolSettings>) -> CircuitBreaker
             max_pending_requests: limit(http.map(|http| http.http1_max_pending_requests)),
             max_requests: limit(http.map(|http| http.http2_max_requests)),
             max_retries: limit(http.map(|http| http.max_retries)),
+            retry_budget: budget.map(|budget| thresholds::RetryBudget {
+                budget_percent: message::percent(budget.percent.unwrap_or(DEFAULT_RETRY_PERCENT)),
+                min_retry_concurrency: budget.min_retry_concurrency.and_then(message::uint32),
+                budget_interval: read_positive(
+                    budget
+                        .budget_interval
+                        .as_deref()
+                        .map(DurationString::from)
+                        .as_ref(),
+                )
+                .and_then(message::duration),
+            }),
             ..Default::default()
         }],
         ..Default::default()

@@ -2,9 +2,14 @@
 
 use std::time::Duration;
 
-use ironsail_crds::networking::destination_rule::{ClientTlsMode, ClientTlsSettings};
+use ironsail_crds::networking::destination_rule::{
+    ClientTlsMode, ClientTlsSettings, ProxyProtocol, ProxyProtocolVersion,
+};
 use ironsail_mesh::xds_name::ClusterName;
-use ironsail_xds::core::TransportSocket;
+use ironsail_xds::cluster::Cluster;
+use ironsail_xds::core::proxy_protocol_config::Version;
+use ironsail_xds::core::{ProxyProtocolConfig, TransportSocket};
+use ironsail_xds::ext::transport_sockets::proxy_protocol::v3::ProxyProtocolUpstreamTransport;
 use ironsail_xds::ext::transport_sockets::raw_buffer::v3::RawBuffer;
 use ironsail_xds::ext::transport_sockets::tls::v3::common_tls_context::{
     CombinedCertificateValidationContext, ValidationContextType,
@@ -19,6 +24,7 @@ use ironsail_xds::pack;
 use crate::generate::message;
 
 const TLS: &str = "envoy.transport_sockets.tls";
+const UPSTREAM_PROXY_PROTOCOL: &str = "envoy.transport_sockets.upstream_proxy_protocol";
 const RAW_BUFFER: &str = "envoy.transport_sockets.raw_buffer";
 
 /// Both sides exchange metadata before anything else.
@@ -46,6 +52,34 @@ pub fn upstream(context: &UpstreamTlsContext) -> TransportSocket {
 
 pub fn downstream(context: &DownstreamTlsContext) -> TransportSocket {
     message::transport_socket(TLS, pack(context))
+}
+
+/// Puts a header of the PROXY protocol before every transport of a cluster.
+pub fn announce_client(cluster: &mut Cluster, settings: &ProxyProtocol) {
+    let announce = |socket: Option<TransportSocket>| {
+        let version = match settings.version {
+            ProxyProtocolVersion::V2 => Version::V2,
+            _ => Version::V1,
+        };
+        let outer = ProxyProtocolUpstreamTransport {
+            config: Some(ProxyProtocolConfig {
+                version: version.into(),
+                ..Default::default()
+            }),
+            transport_socket: Some(socket.unwrap_or_else(raw_buffer)),
+            ..Default::default()
+        };
+        Some(message::transport_socket(
+            UPSTREAM_PROXY_PROTOCOL,
+            pack(&outer),
+        ))
+    };
+    for entry in &mut cluster.transport_socket_matches {
+        entry.transport_socket = announce(entry.transport_socket.take());
+    }
+    if cluster.transport_socket_matches.is_empty() {
+        cluster.transport_socket = announce(cluster.transport_socket.take());
+    }
 }
 
 pub fn strings(texts: &[&str]) -> Vec<String> {

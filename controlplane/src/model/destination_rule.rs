@@ -7,7 +7,7 @@ use std::sync::Arc;
 use ironsail_crds::DestinationRuleSpec;
 use ironsail_crds::networking::destination_rule::{
     ClientTlsSettings, ConnectionPoolSettings, LoadBalancerSettings, OutlierDetection,
-    PortTrafficPolicy, Subset, TrafficPolicy,
+    PortTrafficPolicy, ProxyProtocol, RetryBudget, Subset, TrafficPolicy,
 };
 
 use crate::model::authentication::is_selected;
@@ -87,6 +87,10 @@ pub struct PortPolicy<'a> {
     pub connection_pool: Option<&'a ConnectionPoolSettings>,
     pub outlier_detection: Option<&'a OutlierDetection>,
     pub tls: Option<&'a ClientTlsSettings>,
+    /// Not per port: that of the whole policy.
+    pub proxy_protocol: Option<&'a ProxyProtocol>,
+    /// Not per port: that of the whole policy.
+    pub retry_budget: Option<&'a RetryBudget>,
 }
 
 impl<'a> PortPolicy<'a> {
@@ -97,7 +101,7 @@ impl<'a> PortPolicy<'a> {
                 settings.port.as_ref().and_then(|selector| selector.number) == Some(u32::from(port))
             })
         };
-        match (for_port(subset), for_port(rule)) {
+        let policy = match (for_port(subset), for_port(rule)) {
             (Some(own), base) => Self::of_port(own).or(base.map(Self::of_port).unwrap_or_default()),
             (None, Some(base)) => subset
                 .map(Self::of_whole)
@@ -107,6 +111,14 @@ impl<'a> PortPolicy<'a> {
                 .map(Self::of_whole)
                 .unwrap_or_default()
                 .or(rule.map(Self::of_whole).unwrap_or_default()),
+        };
+        let mut wholes = [subset, rule].into_iter().flatten();
+        Self {
+            proxy_protocol: wholes
+                .clone()
+                .find_map(|policy| policy.proxy_protocol.as_ref()),
+            retry_budget: wholes.find_map(|policy| policy.retry_budget.as_ref()),
+            ..policy
         }
     }
 
@@ -116,6 +128,7 @@ impl<'a> PortPolicy<'a> {
             connection_pool: policy.connection_pool.as_ref(),
             outlier_detection: policy.outlier_detection.as_ref(),
             tls: policy.tls.as_ref(),
+            ..Self::default()
         }
     }
 
@@ -125,6 +138,7 @@ impl<'a> PortPolicy<'a> {
             connection_pool: policy.connection_pool.as_ref(),
             outlier_detection: policy.outlier_detection.as_ref(),
             tls: policy.tls.as_ref(),
+            ..Self::default()
         }
     }
 
@@ -134,6 +148,7 @@ impl<'a> PortPolicy<'a> {
             connection_pool: self.connection_pool.or(base.connection_pool),
             outlier_detection: self.outlier_detection.or(base.outlier_detection),
             tls: self.tls.or(base.tls),
+            ..Self::default()
         }
     }
 }

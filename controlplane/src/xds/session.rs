@@ -259,7 +259,47 @@ impl Session {
             }
         }
         self.warm(&mut responses);
+        if self.is_delta {
+            self.remove_last(&mut responses);
+        }
         responses
+    }
+
+    /// Takes clusters away behind everything else: until routes and listeners are changed, they name them. State of the
+    /// world has no words for it.
+    fn remove_last(&mut self, responses: &mut Vec<Response>) {
+        let is_removal = |response: &Response| {
+            response.kind == ResourceType::Cluster && !response.removed.is_empty()
+        };
+        let Some(at) = responses.iter().position(is_removal) else {
+            return;
+        };
+        if at + 1 == responses.len() {
+            return;
+        }
+        let mut response = responses.remove(at);
+        if response.resources.is_empty() {
+            return responses.push(response);
+        }
+        let removal = Response {
+            kind: response.kind,
+            nonce: self.next_nonce(response.kind),
+            version: response.version.clone(),
+            resources: Vec::new(),
+            removed: std::mem::take(&mut response.removed),
+        };
+        responses.insert(at, response);
+        responses.push(removal);
+    }
+
+    /// Numbers a response; only the last one of its type is acknowledged.
+    fn next_nonce(&mut self, kind: ResourceType) -> String {
+        self.responses += 1;
+        let nonce = format!("{:x}-{}", self.stream, self.responses);
+        if let Some(watched) = self.watched.get_mut(&kind) {
+            watched.nonce.clone_from(&nonce);
+        }
+        nonce
     }
 
     fn begin(&mut self, kind: ResourceType, names: BTreeSet<String>) -> Vec<Response> {
@@ -374,9 +414,7 @@ impl Session {
                 .sent
                 .insert(Arc::clone(&resource.name), resource.version);
         }
-        self.responses += 1;
-        let nonce = format!("{:x}-{}", self.stream, self.responses);
-        watched.nonce.clone_from(&nonce);
+        let nonce = self.next_nonce(kind);
         Some(Response {
             kind,
             nonce,

@@ -23,10 +23,14 @@ pub fn document(kind: &Kind) -> Value {
         "listKind": format!("{}List", kind.kind),
         "plural": kind.plural,
         "singular": kind.singular,
-        "shortNames": kind.short_names,
     });
-    if !kind.categories.is_empty() {
-        super::set(&mut names, "categories", json!(kind.categories));
+    for (key, list) in [
+        ("shortNames", kind.short_names),
+        ("categories", kind.categories),
+    ] {
+        if !list.is_empty() {
+            super::set(&mut names, key, json!(list));
+        }
     }
     json!({
         "apiVersion": "apiextensions.k8s.io/v1",

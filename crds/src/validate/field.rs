@@ -1,6 +1,7 @@
 //! Paths of fields and the list of findings.
 
 use crate::diagnostic::Diagnostic;
+pub(super) use crate::diagnostic::{child, item};
 
 /// Findings in the order of the document.
 #[derive(Debug, Default)]
@@ -39,24 +40,6 @@ impl Findings {
     pub(super) fn into_vec(self) -> Vec<Diagnostic> {
         self.0
     }
-}
-
-/// Path of a field or key: `spec.hosts`, `spec.selector[app.io/name]`.
-pub(super) fn child(path: &str, name: &str) -> String {
-    let plain = !name.is_empty()
-        && name
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
-    match (plain, path.is_empty()) {
-        (true, true) => name.to_owned(),
-        (true, false) => format!("{path}.{name}"),
-        (false, _) => format!("{path}[{name}]"),
-    }
-}
-
-/// Path of a list item: `spec.http[0]`.
-pub(super) fn item(path: &str, index: usize) -> String {
-    format!("{path}[{index}]")
 }
 
 /// Items of a list with their paths.

@@ -168,7 +168,7 @@ fn check_tls_use(server: &Server, path: &str, out: &mut Findings) {
     }
 }
 
-fn check_tls(tls: &ServerTlsSettings, path: &str, out: &mut Findings) {
+pub(super) fn check_tls(tls: &ServerTlsSettings, path: &str, out: &mut Findings) {
     check_versions(tls, path, out);
     check_ciphers(tls, path, out);
     match tls.mode {

@@ -1,5 +1,6 @@
 //! Compares a document with a structural schema.
 
+use regex::Regex;
 use serde_json::{Map, Value};
 
 use crate::diagnostic::{Diagnostic, json_type};
@@ -60,11 +61,23 @@ pub(super) fn check(
 
 fn wrong_type(expected: &str, value: &Value) -> String {
     let hint = match (expected, value) {
-        ("text", Value::Number(_) | Value::Bool(_)) => "; put it in quotes",
-        ("a boolean", Value::String(_)) => "; write true or false without quotes",
-        _ => "",
+        ("text", Value::Number(_) | Value::Bool(_)) => "; put it in quotes".to_owned(),
+        ("a boolean", Value::String(text)) => match old_boolean(text) {
+            Some(meant) => format!("; write {meant}: {text:?} is a boolean in YAML 1.1 only"),
+            None => "; write true or false without quotes".to_owned(),
+        },
+        _ => String::new(),
     };
     format!("must be {expected}, is {}{hint}", json_type(value))
+}
+
+/// What version 1.1 of YAML takes a bare word for, which is text in version 1.2.
+fn old_boolean(text: &str) -> Option<bool> {
+    match text.to_ascii_lowercase().as_str() {
+        "y" | "yes" | "on" => Some(true),
+        "n" | "no" | "off" => Some(false),
+        _ => None,
+    }
 }
 
 fn type_name(schema_type: &str) -> &'static str {
@@ -135,6 +148,7 @@ fn check_list(
     unknown: &mut OnUnknown<'_>,
 ) {
     check_count(list.len(), "Items", "items", schema, path, out);
+    check_keys(list, schema, path, out);
     let Some(schema) = schema.get("items") else {
         return;
     };
@@ -160,11 +174,48 @@ fn check_text(text: &str, schema: &Value, path: &str, out: &mut Findings) {
             format!("{text:?} must be one of {}{hint}", list.join(", ")),
         );
     }
-    let max = schema.get("maxLength").and_then(Value::as_u64);
-    if let Some(max) = max.and_then(|max| usize::try_from(max).ok())
+    match text.chars().next() {
+        None if length("minLength", schema).is_some_and(|min| min > 0) => {
+            out.error(path, "must not be empty");
+        }
+        _ => check_pattern(text, schema, path, out),
+    }
+    if let Some(max) = length("maxLength", schema)
         && text.chars().count() > max
     {
         out.error(path, format!("must have at most {max} characters"));
+    }
+}
+
+fn length(key: &str, schema: &Value) -> Option<usize> {
+    usize::try_from(schema.get(key)?.as_u64()?).ok()
+}
+
+fn check_pattern(text: &str, schema: &Value, path: &str, out: &mut Findings) {
+    let Some(pattern) = schema.get("pattern").and_then(Value::as_str) else {
+        return;
+    };
+    if Regex::new(pattern).is_ok_and(|regex| !regex.is_match(text)) {
+        out.error(path, format!("{text:?} does not match {pattern}"));
+    }
+}
+
+/// Items of a list that is a map: no two have the same keys.
+fn check_keys(list: &[Value], schema: &Value, path: &str, out: &mut Findings) {
+    let keys: Vec<&str> = texts(schema.get("x-kubernetes-list-map-keys")).collect();
+    if keys.is_empty() {
+        return;
+    }
+    let of = |item: &Value| -> Vec<Option<Value>> {
+        keys.iter().map(|key| item.get(*key).cloned()).collect()
+    };
+    for (index, entry) in list.iter().enumerate() {
+        let own = of(entry);
+        let twin = list.iter().take(index).position(|other| of(other) == own);
+        if let Some(twin) = twin.filter(|_| own.iter().all(Option::is_some)) {
+            let (keys, first) = (keys.join(", "), item(path, twin));
+            out.error(item(path, index), format!("has the same {keys} as {first}"));
+        }
     }
 }
 

@@ -5,8 +5,10 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use ironsail_mesh::duration;
+use ironsail_mesh::port::Protocol;
 use regex::Regex;
 
+use crate::networking::sidecar;
 use crate::networking::virtual_service::{PortSelector, StringMatch, StringMatchKind};
 use crate::security::peer_authentication::WorkloadSelector;
 use crate::wire::DurationString;
@@ -243,8 +245,20 @@ fn label_value(value: &str) -> Check {
 
 /// A selector by labels, where wildcards look possible but aren't.
 pub(super) fn workload_selector(selector: &WorkloadSelector, path: &str, out: &mut Findings) {
-    let path = child(path, "matchLabels");
-    for (key, value) in &selector.match_labels {
+    selected(&selector.match_labels, child(path, "matchLabels"), out);
+}
+
+/// The same in the form of the networking kinds.
+pub(super) fn selector_by_labels(
+    selector: &sidecar::WorkloadSelector,
+    path: &str,
+    out: &mut Findings,
+) {
+    selected(&selector.labels, child(path, "labels"), out);
+}
+
+fn selected(pods: &BTreeMap<String, String>, path: String, out: &mut Findings) {
+    for (key, value) in pods {
         if key.contains('*') || value.contains('*') {
             out.error(
                 child(&path, key),
@@ -252,12 +266,11 @@ pub(super) fn workload_selector(selector: &WorkloadSelector, path: &str, out: &m
             );
         }
     }
-    if selector.match_labels.is_empty() {
+    if pods.is_empty() {
         out.warn(path.clone(), "an empty selector selects every workload");
     }
     let plain = |(key, value): &(&String, &String)| !key.contains('*') && !value.contains('*');
-    let rest: BTreeMap<String, String> = selector
-        .match_labels
+    let rest: BTreeMap<String, String> = pods
         .iter()
         .filter(plain)
         .map(|(key, value)| (key.clone(), value.clone()))
@@ -283,6 +296,18 @@ pub(super) fn export_to(list: &[String], out: &mut Findings) {
             "spec.exportTo",
             "* and other entries can't be given together",
         );
+    }
+}
+
+/// Namespaces that see a service; `~` alone hides it from all.
+pub(super) fn service_export_to(list: &[String], out: &mut Findings) {
+    match list {
+        [only] if only == "~" => {}
+        _ if list.iter().any(|entry| entry == "~") => out.error(
+            "spec.exportTo",
+            "~ and other entries can't be given together",
+        ),
+        _ => export_to(list, out),
     }
 }
 
@@ -323,5 +348,39 @@ pub(super) fn subnet(text: &str) -> Check {
         None => Ok(()),
         Some(Ok(length)) if length <= max => Ok(()),
         Some(_) => Err(format!("{text:?} must have a prefix length of 0 to {max}")),
+    }
+}
+
+/// What follows `unix://` in an address.
+pub(super) fn socket_path(path: &str) -> Check {
+    let absolute = path.starts_with('/') && !path.ends_with('/');
+    match absolute || (path.starts_with('@') && path.len() > 1) {
+        true => Ok(()),
+        false => Err(format!(
+            "{path:?} must be the absolute path of a socket, or @ and a name"
+        )),
+    }
+}
+
+/// Prefix of addresses that are sockets in the file system.
+pub(super) const UNIX: &str = "unix://";
+
+/// A port's name: a DNS label, upper case allowed.
+pub(super) fn port_name(name: &str) -> Check {
+    match is_dns_label(name) {
+        true => Ok(()),
+        false => Err(format!(
+            "port name {name:?} must be at most 63 of letters, digits and -, with a letter or digit at both ends"
+        )),
+    }
+}
+
+/// What a port speaks; empty is undeclared.
+pub(super) fn protocol(text: &str) -> Check {
+    match text.is_empty() || !Protocol::parse(text).is_unsupported() {
+        true => Ok(()),
+        false => Err(format!(
+            "{text:?} must be one of HTTP, HTTPS, GRPC, GRPC-WEB, HTTP2, MONGO, MYSQL, REDIS, TCP, TLS"
+        )),
     }
 }

@@ -313,7 +313,7 @@ fn check_failover(list: &[LocalityFailover], path: &str, out: &mut Findings) {
     }
 }
 
-fn check_pool(pool: &ConnectionPoolSettings, path: &str, out: &mut Findings) {
+pub(super) fn check_pool(pool: &ConnectionPoolSettings, path: &str, out: &mut Findings) {
     if pool.tcp.is_none() && pool.http.is_none() {
         out.error(path, "must have tcp or http");
     }

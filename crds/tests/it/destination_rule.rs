@@ -8,21 +8,8 @@ fn check(spec: &str, expected: &[&str]) {
 /// A traffic policy; paths are relative to it.
 #[track_caller]
 fn policy(policy: &str, expected: &[&str]) {
-    let expected: Vec<String> = expected
-        .iter()
-        .map(|line| match line.split_once(' ') {
-            Some((severity, rest)) if rest.starts_with(':') => {
-                format!("{severity} spec.trafficPolicy{rest}")
-            }
-            Some((severity, rest)) => format!("{severity} spec.trafficPolicy.{rest}"),
-            None => (*line).to_owned(),
-        })
-        .collect();
-    let expected: Vec<&str> = expected.iter().map(String::as_str).collect();
-    check(
-        &format!("host: reviews\ntrafficPolicy: {policy}"),
-        &expected,
-    );
+    let spec = format!("host: reviews\ntrafficPolicy: {policy}");
+    crate::check_below(&DESTINATION_RULE, &spec, "spec.trafficPolicy", expected);
 }
 
 #[test]

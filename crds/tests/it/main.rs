@@ -1,13 +1,24 @@
 //! Tests over the public API: the committed definitions, and one table per validated kind.
 
+mod authorization_policy;
 mod definitions;
 mod destination_rule;
+mod envoy_filter;
+mod extensions;
 mod gateway;
+mod mutation;
 mod operator;
 mod peer_authentication;
+mod proxy_config;
+mod request_authentication;
 mod round_trip;
 mod samples;
+mod service_entry;
+mod sidecar;
+mod telemetry;
+mod versions;
 mod virtual_service;
+mod workload;
 
 use std::env;
 use std::path::PathBuf;
@@ -35,6 +46,19 @@ fn check(kind: &Kind, spec: &str, expected: &[&str]) {
         .map(|diagnostic| format!("{} {diagnostic}", diagnostic.severity))
         .collect();
     assert_eq!(found, expected, "{spec}");
+}
+
+/// The same with expected paths that begin at `path`.
+#[track_caller]
+fn check_below(kind: &Kind, spec: &str, path: &str, expected: &[&str]) {
+    let whole = |line: &&str| match line.split_once(' ') {
+        Some((severity, rest)) if rest.starts_with(':') => format!("{severity} {path}{rest}"),
+        Some((severity, rest)) => format!("{severity} {path}.{rest}"),
+        None => (*line).to_owned(),
+    };
+    let expected: Vec<String> = expected.iter().map(whole).collect();
+    let expected: Vec<&str> = expected.iter().map(String::as_str).collect();
+    check(kind, spec, &expected);
 }
 
 fn workspace() -> PathBuf {

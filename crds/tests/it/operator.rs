@@ -127,7 +127,7 @@ fn wrong_types() {
             "error spec.components.pilot.k8s.replicaCount: -1 is less than 0",
             "error spec.components.pilot.k8s.nodeSelector.a: must be text, is a boolean; put it in quotes",
             "error spec.components.ingressGateways: must be a list, is an object",
-            "error spec.values.global.proxy.privileged: must be a boolean, is text; write true or false without quotes",
+            "error spec.values.global.proxy.privileged: must be a boolean, is text; write true: \"yes\" is a boolean in YAML 1.1 only",
             "error spec.values.revisionTags: must be a list, is text",
         ],
     );

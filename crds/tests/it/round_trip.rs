@@ -1,8 +1,10 @@
 //! Whatever the schema allows survives reading and writing.
 
 use ironsail_crds::{
-    DestinationRuleSpec, GatewaySpec, IstioOperatorSpec, Kind, PeerAuthenticationSpec, Spec,
-    VirtualServiceSpec,
+    AuthorizationPolicySpec, DestinationRuleSpec, EnvoyFilterSpec, GatewaySpec, IstioOperatorSpec,
+    Kind, PeerAuthenticationSpec, ProxyConfigSpec, RequestAuthenticationSpec, ServiceEntrySpec,
+    SidecarSpec, Spec, TelemetrySpec, TrafficExtensionSpec, VirtualServiceSpec, WasmPluginSpec,
+    WorkloadEntrySpec, WorkloadGroupSpec,
 };
 use proptest::prelude::{Just, Strategy, any, prop};
 use proptest::strategy::BoxedStrategy;
@@ -87,7 +89,7 @@ fn check<S: Spec>(kind: &Kind) {
 }
 
 /// A document without what equals absence.
-fn meaning(value: &Value) -> Value {
+pub fn meaning(value: &Value) -> Value {
     match value {
         Value::Object(map) => map
             .iter()
@@ -107,7 +109,7 @@ fn is_default(value: &Value) -> bool {
         Value::Number(number) => number.as_f64() == Some(0.0),
         // The first value of an enum is its default.
         Value::String(text) => {
-            const FIRST: [&str; 8] = [
+            const FIRST: [&str; 23] = [
                 "PASSTHROUGH",
                 "TLS_AUTO",
                 "UNSPECIFIED",
@@ -115,6 +117,21 @@ fn is_default(value: &Value) -> bool {
                 "DISABLE",
                 "V1",
                 "UNSET",
+                "MESH_EXTERNAL",
+                "NONE",
+                "REGISTRY_ONLY",
+                "INVALID",
+                "ANY",
+                "ALLOW",
+                "OPTIONAL",
+                "CLIENT_AND_SERVER",
+                "UPSERT",
+                "UNSPECIFIED_PHASE",
+                "UNSPECIFIED_POLICY",
+                "UNSPECIFIED_PLUGIN_TYPE",
+                "FAIL_CLOSE",
+                "INLINE",
+                "UNDEFINED",
                 "",
             ];
             FIRST.contains(&text.as_str())
@@ -142,6 +159,61 @@ fn destination_rule() {
 #[test]
 fn peer_authentication() {
     check::<PeerAuthenticationSpec>(PeerAuthenticationSpec::KIND);
+}
+
+#[test]
+fn service_entry() {
+    check::<ServiceEntrySpec>(ServiceEntrySpec::KIND);
+}
+
+#[test]
+fn workload_entry() {
+    check::<WorkloadEntrySpec>(WorkloadEntrySpec::KIND);
+}
+
+#[test]
+fn workload_group() {
+    check::<WorkloadGroupSpec>(WorkloadGroupSpec::KIND);
+}
+
+#[test]
+fn sidecar() {
+    check::<SidecarSpec>(SidecarSpec::KIND);
+}
+
+#[test]
+fn envoy_filter() {
+    check::<EnvoyFilterSpec>(EnvoyFilterSpec::KIND);
+}
+
+#[test]
+fn proxy_config() {
+    check::<ProxyConfigSpec>(ProxyConfigSpec::KIND);
+}
+
+#[test]
+fn authorization_policy() {
+    check::<AuthorizationPolicySpec>(AuthorizationPolicySpec::KIND);
+}
+
+#[test]
+fn request_authentication() {
+    check::<RequestAuthenticationSpec>(RequestAuthenticationSpec::KIND);
+}
+
+#[test]
+fn telemetry() {
+    check::<TelemetrySpec>(TelemetrySpec::KIND);
+}
+
+#[test]
+fn wasm_plugin() {
+    check::<WasmPluginSpec>(WasmPluginSpec::KIND);
+}
+
+#[test]
+fn traffic_extension() {
+    check::<TrafficExtensionSpec>(TrafficExtensionSpec::KIND);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::convert::Infallible;
+use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, DuplexStream};
+use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
 /// How long a server waits for its client to speak before it speaks itself.
@@ -125,7 +127,14 @@ impl<F: Future<Output = ()> + 'static> hyper::rt::Executor<F> for LocalExecutor 
 }
 
 /// Serves one connection.
-pub(crate) async fn serve(stream: DuplexStream, place: Place, apps: Rc<Apps>) {
+///
+/// `ending` turns true when the application is to end: it answers what it has begun, then closes.
+pub(crate) async fn serve(
+    stream: DuplexStream,
+    place: Place,
+    apps: Rc<Apps>,
+    ending: Option<watch::Receiver<bool>>,
+) {
     let mut stream = BufReader::new(stream);
     let first = match timeout(SILENCE, stream.fill_buf()).await {
         Ok(Ok(bytes)) => String::from_utf8_lossy(bytes).into_owned(),
@@ -140,16 +149,37 @@ pub(crate) async fn serve(stream: DuplexStream, place: Place, apps: Rc<Apps>) {
     // How connections end is the client's to judge.
     if is_http2 {
         let service = service_fn(|request| answer(request, place.clone(), Rc::clone(&apps)));
-        let _ = hyper::server::conn::http2::Builder::new(LocalExecutor)
-            .serve_connection(TokioIo::new(stream), service)
-            .await;
+        let connection = hyper::server::conn::http2::Builder::new(LocalExecutor)
+            .serve_connection(TokioIo::new(stream), service);
+        let mut connection = pin!(connection);
+        tokio::select! {
+            _ = connection.as_mut() => return,
+            () = ended(ending) => connection.as_mut().graceful_shutdown(),
+        }
+        let _ = connection.await;
     } else if is_http1 {
         let service = service_fn(|request| answer(request, place.clone(), Rc::clone(&apps)));
-        let _ = hyper::server::conn::http1::Builder::new()
-            .serve_connection(TokioIo::new(stream), service)
-            .await;
+        let connection = hyper::server::conn::http1::Builder::new()
+            .serve_connection(TokioIo::new(stream), service);
+        let mut connection = pin!(connection);
+        tokio::select! {
+            _ = connection.as_mut() => return,
+            () = ended(ending) => connection.as_mut().graceful_shutdown(),
+        }
+        let _ = connection.await;
     } else {
         let _ = echo(stream, first, place, &apps).await;
+    }
+}
+
+/// Completes when the application is to end.
+async fn ended(ending: Option<watch::Receiver<bool>>) {
+    let is_told = match ending {
+        Some(mut ending) => ending.wait_for(|ending| *ending).await.is_ok(),
+        None => false,
+    };
+    if !is_told {
+        std::future::pending().await
     }
 }
 

@@ -1,5 +1,6 @@
 //! What Kubernetes does with objects: admission, addresses, pods of deployments, endpoints of services.
 
+mod rollout;
 mod selector;
 
 use std::collections::BTreeMap;
@@ -14,6 +15,7 @@ use k8s_openapi::api::core::v1::{ConfigMap, Pod, Service};
 use serde_json::{Value, json};
 
 use crate::object::{title, validate};
+pub use rollout::Condition;
 use selector::selects;
 
 /// Hash of pod templates. There is one ReplicaSet per Deployment.
@@ -43,6 +45,9 @@ type Key = (String, String);
 pub struct Cluster {
     namespaces: BTreeMap<String, BTreeMap<String, String>>,
     pods: BTreeMap<Key, Pod>,
+    /// Of pods that are not simply ready.
+    conditions: BTreeMap<Key, Condition>,
+    deployments: BTreeMap<Key, Value>,
     services: BTreeMap<Key, Service>,
     webhooks: Vec<MutatingWebhookConfiguration>,
     mesh: MeshConfig,
@@ -86,7 +91,8 @@ impl Cluster {
             for port in spec.ports.into_iter().flatten() {
                 let name = port.name.unwrap_or_default();
                 let endpoints = self.endpoints(namespace, service).into_iter();
-                let endpoints = endpoints.filter_map(|endpoint| {
+                let ready = endpoints.filter(|endpoint| endpoint.condition == Condition::Ready);
+                let endpoints = ready.filter_map(|endpoint| {
                     let number = endpoint.ports.iter().find(|(own, _)| *own == name)?.1;
                     Some(SocketAddr::new(endpoint.address, number))
                 });
@@ -152,22 +158,11 @@ impl Cluster {
         let replica_set = format!("{name}-{TEMPLATE_HASH}");
         let mut objects = Vec::new();
         for number in 0..deployment["spec"]["replicas"].as_u64().unwrap_or(1) {
-            let mut pod = deployment["spec"]["template"].clone();
-            pod["kind"] = "Pod".into();
-            pod["apiVersion"] = "v1".into();
-            let metadata = &mut pod["metadata"];
-            metadata["name"] = format!("{replica_set}-{number}").into();
-            metadata["generateName"] = format!("{replica_set}-").into();
-            metadata["labels"]["pod-template-hash"] = TEMPLATE_HASH.into();
-            metadata["ownerReferences"] = json!([{
-                "apiVersion": "apps/v1",
-                "kind": "ReplicaSet",
-                "name": replica_set,
-                "uid": replica_set,
-                "controller": true,
-            }]);
+            let pod = pod_of(deployment, &format!("{replica_set}-{number}"));
             objects.extend(self.create_pod(namespace, pod)?);
         }
+        let key = (namespace.to_owned(), name.to_owned());
+        self.deployments.insert(key, deployment.clone());
         Ok(objects)
     }
 
@@ -269,7 +264,7 @@ impl Cluster {
         for endpoint in self.endpoints(namespace, service) {
             by_ports.entry(endpoint.ports).or_default().push(json!({
                 "addresses": [endpoint.address],
-                "conditions": {"ready": true},
+                "conditions": endpoint.condition.of_endpoint(),
                 "nodeName": NODE,
                 "targetRef": {"kind": "Pod", "name": endpoint.pod, "namespace": namespace},
             }));
@@ -314,6 +309,7 @@ impl Cluster {
                     Some((name, selector::target_port(port, pod)?))
                 });
                 Some(Endpoint {
+                    condition: self.condition(namespace, name),
                     pod: name.clone(),
                     address: address(pod)?,
                     ports: numbers.collect(),
@@ -326,9 +322,31 @@ impl Cluster {
 /// A pod behind a service.
 struct Endpoint {
     pod: String,
+    condition: Condition,
     address: IpAddr,
     /// Names of the service's ports, numbers of the pod's.
     ports: Vec<(String, u16)>,
+}
+
+/// A pod of a deployment.
+fn pod_of(deployment: &Value, name: &str) -> Value {
+    let owner = deployment["metadata"]["name"].as_str().unwrap_or_default();
+    let replica_set = format!("{owner}-{TEMPLATE_HASH}");
+    let mut pod = deployment["spec"]["template"].clone();
+    pod["kind"] = "Pod".into();
+    pod["apiVersion"] = "v1".into();
+    let metadata = &mut pod["metadata"];
+    metadata["name"] = name.into();
+    metadata["generateName"] = format!("{replica_set}-").into();
+    metadata["labels"]["pod-template-hash"] = TEMPLATE_HASH.into();
+    metadata["ownerReferences"] = json!([{
+        "apiVersion": "apps/v1",
+        "kind": "ReplicaSet",
+        "name": replica_set,
+        "uid": replica_set,
+        "controller": true,
+    }]);
+    pod
 }
 
 /// The address of a pod.

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use ironsail_controlplane::generate::{Cache, SecretAccess};
@@ -69,6 +70,30 @@ impl Discovery {
             requests.extend(self.receive(&response)?);
         }
         self.exchange(requests)
+    }
+
+    /// The same with a pause behind each message, in which proxies work with what they have.
+    ///
+    /// # Errors
+    /// The proxy rejects a resource.
+    pub async fn spread(
+        &mut self,
+        snapshot: Arc<Snapshot>,
+        changes: &ChangeSet,
+        pause: Duration,
+    ) -> anyhow::Result<()> {
+        let mut requests = VecDeque::new();
+        for response in self.session.push(snapshot, changes) {
+            requests.extend(self.receive(&response)?);
+            tokio::time::sleep(pause).await;
+        }
+        while let Some(request) = requests.pop_front() {
+            for response in self.answer(&request)? {
+                requests.extend(self.receive(&response)?);
+                tokio::time::sleep(pause).await;
+            }
+        }
+        Ok(())
     }
 
     /// Moves messages until neither side has anything to say.

@@ -78,11 +78,25 @@ impl Installation {
         let kind = CONFIGURATION
             .into_iter()
             .find(|known| known.as_str() == kind);
+        let kind = kind.context("objects of the kind cannot be deleted here")?;
+        self.forget(kind, namespace, name);
+        Ok(())
+    }
+
+    /// Lets the control plane see that an object is gone.
+    pub(crate) fn forget(&mut self, kind: ObjectKind, namespace: &str, name: &str) {
         self.builder.apply(Change::Delete {
-            kind: kind.context("objects of the kind cannot be deleted here")?,
+            kind,
             namespace: namespace.to_owned(),
             name: name.to_owned(),
         });
+    }
+
+    /// Lets the control plane see objects as its watches bring them.
+    pub(crate) fn see(&mut self, objects: Vec<Value>) -> anyhow::Result<()> {
+        for object in objects {
+            self.builder.apply(Change::Upsert(model(object)?));
+        }
         Ok(())
     }
 
@@ -100,9 +114,6 @@ impl Installation {
     fn take(&mut self, namespace: &str, document: Value) -> anyhow::Result<()> {
         let title = title(&document);
         let objects = self.cluster.apply(namespace, document);
-        for object in objects.with_context(|| title)? {
-            self.builder.apply(Change::Upsert(model(object)?));
-        }
-        Ok(())
+        self.see(objects.with_context(|| title)?)
     }
 }

@@ -18,13 +18,17 @@ pub mod cluster;
 mod discovery;
 mod installation;
 pub mod kubelet;
+pub mod load;
 mod mesh;
 pub mod network;
 mod object;
 mod pod;
+mod rollout;
 
 pub use access_log::Hop;
 pub use app::{Reply, Served};
 pub use call::{Answer, Call, Outcome};
+pub use cluster::Condition;
 pub use installation::Installation;
+pub use load::{Load, Tally};
 pub use mesh::Mesh;

@@ -9,6 +9,7 @@ use anyhow::Context;
 use ironsail_controlplane::ca::authority::Authority;
 use ironsail_controlplane::ca::root;
 use ironsail_controlplane::generate::Cache;
+use ironsail_controlplane::model::change::ChangeSet;
 use ironsail_controlplane::model::snapshot::Snapshot;
 use ironsail_proxy::stats::Filter;
 use ironsail_proxy::xds::Protocol;
@@ -31,11 +32,11 @@ const AFTERMATH: Duration = Duration::from_millis(100);
 /// An installed mesh. Everything happens inside of a `LocalSet`.
 pub struct Mesh {
     protocol: Protocol,
-    installation: Installation,
-    snapshot: Arc<Snapshot>,
+    pub(crate) installation: Installation,
+    pub(crate) snapshot: Arc<Snapshot>,
     cache: Arc<Cache>,
     authority: Authority,
-    network: Rc<Network>,
+    pub(crate) network: Rc<Network>,
     access_log: AccessLog,
 }
 
@@ -150,7 +151,7 @@ impl Mesh {
         })
     }
 
-    fn origin(&self, call: &Call) -> anyhow::Result<(Origin, String)> {
+    pub(crate) fn origin(&self, call: &Call) -> anyhow::Result<(Origin, String)> {
         let Some(workload) = &call.from else {
             return Ok((Origin::Outside, String::new()));
         };
@@ -160,7 +161,7 @@ impl Mesh {
         Ok((Origin::Application(pod.address), pod.namespace.clone()))
     }
 
-    fn destination(&self, to: &str, namespace: &str) -> anyhow::Result<SocketAddr> {
+    pub(crate) fn destination(&self, to: &str, namespace: &str) -> anyhow::Result<SocketAddr> {
         let (host, port) = to.rsplit_once(':').context("a destination is host:port")?;
         let address = match host.parse::<IpAddr>() {
             Ok(address) => address,
@@ -174,14 +175,25 @@ impl Mesh {
 
     /// Publishes what changed, starts new pods, tells all proxies.
     fn settle(&mut self) -> anyhow::Result<()> {
-        let (snapshot, changes) = self.installation.snapshot();
-        self.snapshot = snapshot;
-        self.network
-            .set_services(self.installation.cluster.virtual_addresses());
+        let changes = self.publish();
         let pods = self.network.pods();
         for proxy in pods.iter().filter_map(|pod| pod.proxy.as_ref()) {
             proxy.push(&self.snapshot, &changes)?;
         }
+        self.start_pods()
+    }
+
+    /// Makes the next snapshot; returns how it differs.
+    pub(crate) fn publish(&mut self) -> ChangeSet {
+        let (snapshot, changes) = self.installation.snapshot();
+        self.snapshot = snapshot;
+        self.network
+            .set_services(self.installation.cluster.virtual_addresses());
+        changes
+    }
+
+    pub(crate) fn start_pods(&mut self) -> anyhow::Result<()> {
+        let pods = self.network.pods();
         let known: Vec<IpAddr> = pods.iter().map(|pod| pod.address).collect();
         for object in self.installation.cluster.pods() {
             if cluster::address(object).is_some_and(|address| !known.contains(&address)) {

@@ -58,6 +58,18 @@ impl Network {
         self.pods.borrow_mut().insert(pod.address, Rc::new(pod));
     }
 
+    /// Takes a pod off the network.
+    pub fn remove(&self, namespace: &str, name: &str) {
+        let mut pods = self.pods.borrow_mut();
+        pods.retain(|_, pod| {
+            let gone = pod.namespace == namespace && pod.name == name;
+            if gone {
+                pod.kill();
+            }
+            !gone
+        });
+    }
+
     pub fn pods(&self) -> Vec<Rc<Pod>> {
         self.pods.borrow().values().cloned().collect()
     }
@@ -164,6 +176,10 @@ impl Network {
 
     /// Connects to an application, or to a server outside.
     fn serve(&self, pod: Option<&Pod>, to: SocketAddr) -> io::Result<DuplexStream> {
+        let ending = pod.map(|pod| pod.ending.subscribe());
+        if ending.as_ref().is_some_and(|ending| *ending.borrow()) {
+            return Err(io::ErrorKind::ConnectionRefused.into());
+        }
         let workload = match pod {
             Some(pod) => pod.ports.contains(&to.port()).then(|| pod.workload.clone()),
             None => self.servers.borrow().get(&to).cloned(),
@@ -174,7 +190,7 @@ impl Network {
             workload,
             port: to.port(),
         };
-        tokio::task::spawn_local(app::serve(far, place, Rc::clone(&self.apps)));
+        tokio::task::spawn_local(app::serve(far, place, Rc::clone(&self.apps), ending));
         Ok(near)
     }
 }

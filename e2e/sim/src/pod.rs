@@ -1,6 +1,5 @@
 //! A running pod: its application, and its proxy if it has one.
 
-use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::rc::{Rc, Weak};
@@ -17,6 +16,7 @@ use ironsail_mesh::node::NodeType;
 use ironsail_proxy::agent::authority::credential;
 use ironsail_proxy::agent::csr::{KeyType, SigningRequest};
 use ironsail_proxy::bootstrap::Bootstrap;
+use ironsail_proxy::listener::{DrainMode, DrainScope};
 use ironsail_proxy::stats::local_workload;
 use ironsail_proxy::testing::memory;
 use ironsail_proxy::transport_socket::secret::WorkloadCertificate;
@@ -25,7 +25,7 @@ use ironsail_proxy::xds::Protocol;
 use ironsail_runtime::net::Resolver;
 use k8s_openapi::api::core::v1;
 use time::{Duration, OffsetDateTime};
-use tokio::sync::watch;
+use tokio::sync::{Mutex, watch};
 
 use crate::cluster;
 use crate::discovery::Discovery;
@@ -33,6 +33,7 @@ use crate::network::{Network, Origin};
 
 /// A pod on the network.
 pub struct Pod {
+    pub name: String,
     pub namespace: String,
     /// What made it: the name of its Deployment.
     pub workload: String,
@@ -40,13 +41,15 @@ pub struct Pod {
     /// Where its application listens.
     pub ports: BTreeSet<u16>,
     pub proxy: Option<Proxy>,
+    /// Turns true when the pod is told to end.
+    pub ending: watch::Sender<bool>,
 }
 
 /// The proxy of a pod.
 pub struct Proxy {
     pub role: NodeType,
     pub memory: memory::Proxy,
-    discovery: RefCell<Discovery>,
+    discovery: Mutex<Discovery>,
 }
 
 /// What proxies are started against.
@@ -77,12 +80,39 @@ impl Pod {
             None => None,
         };
         Ok(Self {
+            name: object.metadata.name.clone().unwrap_or_default(),
             namespace: object.metadata.namespace.clone().unwrap_or_default(),
             workload: Owner::of_pod(&serde_json::to_value(object)?).name,
             address,
             ports: application_ports(object),
             proxy,
+            ending: watch::Sender::new(false),
         })
+    }
+
+    /// What the kubelet does to a deleted pod: the proxy drains, and the application ends after its `preStop` hook: it
+    /// finishes what it has begun and takes no more connections.
+    pub fn terminate(&self, pre_stop: std::time::Duration) {
+        let ending = self.ending.clone();
+        tokio::task::spawn_local(async move {
+            tokio::time::sleep(pre_stop).await;
+            ending.send_replace(true);
+        });
+        if let Some(proxy) = &self.proxy {
+            let scope = match proxy.role {
+                NodeType::Router => DrainScope::All,
+                _ => DrainScope::Inbound,
+            };
+            let listeners = &proxy.memory.worker.listeners;
+            listeners.drain(scope, DrainMode::Graceful);
+        }
+    }
+
+    /// The end: whatever is open breaks.
+    pub fn kill(&self) {
+        if let Some(proxy) = &self.proxy {
+            proxy.memory.worker.listeners.expire(DrainScope::All);
+        }
     }
 }
 
@@ -117,7 +147,7 @@ impl Proxy {
         keep_time(&memory, certificate)?;
         Ok(Self {
             role: bootstrap.node.node_type,
-            discovery: RefCell::new(discovery),
+            discovery: Mutex::new(discovery),
             memory,
         })
     }
@@ -127,13 +157,26 @@ impl Proxy {
     /// # Errors
     /// The proxy rejects a resource.
     pub fn push(&self, snapshot: &Arc<Snapshot>, changes: &ChangeSet) -> anyhow::Result<()> {
-        let pushed = self
-            .discovery
-            .borrow_mut()
-            .push(Arc::clone(snapshot), changes);
+        let mut discovery = self.discovery.try_lock().context("a push is under way")?;
+        let pushed = discovery.push(Arc::clone(snapshot), changes);
         pushed.with_context(|| self.memory.worker.node.id.clone())?;
         self.memory.apply();
         Ok(())
+    }
+
+    /// The same, message by message.
+    ///
+    /// # Errors
+    /// The proxy rejects a resource.
+    pub async fn spread(
+        &self,
+        snapshot: &Arc<Snapshot>,
+        changes: &ChangeSet,
+        pause: std::time::Duration,
+    ) -> anyhow::Result<()> {
+        let mut discovery = self.discovery.lock().await;
+        let pushed = discovery.spread(Arc::clone(snapshot), changes, pause).await;
+        pushed.with_context(|| self.memory.worker.node.id.clone())
     }
 }
 

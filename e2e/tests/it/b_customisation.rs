@@ -3,26 +3,18 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
-use ironsail_e2e::resource::Resource;
+use ironsail_e2e::resource::{self, Resource};
 use ironsail_e2e::{kubectl, mesh, wait};
 use serde_json::{Value, json};
 
 /// How fast the operator answers a change.
 const SOON: Duration = Duration::from_secs(20);
 
-/// A resource with nothing but one ingress gateway, with more settings for it.
+/// A gateway with settings of Kubernetes and of all gateways.
 fn gateway(name: &str, k8s: &Value, values: &Value) -> Value {
-    let entry = json!({
-        "name": name,
-        "enabled": true,
-        "label": {"app": name, "istio": name},
-        "k8s": k8s,
-    });
-    json!({
-        "profile": "empty",
-        "components": {"ingressGateways": [entry]},
-        "values": {"gateways": {"istio-ingressgateway": values}},
-    })
+    let mut spec = resource::gateway(name, &json!({"k8s": k8s}));
+    *resource::gateway_values(&mut spec) = values.clone();
+    spec
 }
 
 fn object(kind: &str, name: &str) -> anyhow::Result<Value> {
@@ -248,15 +240,8 @@ fn replicas_belong_to_the_autoscaler_while_there_is_one() -> anyhow::Result<()> 
 fn a_gateway_that_leaves_the_list_is_removed_and_the_others_stay() -> anyhow::Result<()> {
     mesh::installed();
     let list = |names: &[&str]| {
-        let entries: Vec<Value> = names
-            .iter()
-            .map(|name| json!({"name": name, "enabled": true, "label": {"app": name, "istio": name}}))
-            .collect();
-        json!({
-            "profile": "empty",
-            "components": {"ingressGateways": entries},
-            "values": {"gateways": {"istio-ingressgateway": {"autoscaleEnabled": false, "type": "ClusterIP"}}},
-        })
+        let entries = names.iter().map(|name| resource::entry(name, &json!({})));
+        resource::gateways(&entries.collect::<Vec<_>>())
     };
     let resource = Resource::apply("listed", &list(&["listed-a", "listed-b"]))?;
     resource.healthy()?;

@@ -4,29 +4,12 @@ use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use ironsail_e2e::namespace::Namespace;
-use ironsail_e2e::resource::Resource;
-use ironsail_e2e::{audit, kubectl, mesh, wait};
+use ironsail_e2e::resource::{Resource, gateway};
+use ironsail_e2e::{audit, kubectl, mesh, operator, wait};
 use serde_json::{Value, json};
-
-const OPERATOR_USER: &str = "system:serviceaccount:istio-operator:";
-const ROLLOUT: [&str; 5] = [
-    "-n",
-    mesh::OPERATOR,
-    "rollout",
-    "status",
-    "deployment/istio-operator",
-];
 
 /// What an operator may take with five resources and 2,000 pods in the cluster.
 const MAX_MEMORY_MIB: f64 = 40.0;
-
-fn gateway(name: &str) -> Value {
-    json!({
-        "profile": "empty",
-        "components": {"ingressGateways": [{"name": name, "enabled": true, "label": {"app": name, "istio": name}}]},
-        "values": {"gateways": {"istio-ingressgateway": {"autoscaleEnabled": false, "type": "ClusterIP"}}},
-    })
-}
 
 /// Writes to what a mesh consists of, that is, not to what the operator says about it.
 fn mesh_writes(writes: Vec<String>) -> Vec<String> {
@@ -45,14 +28,14 @@ fn mesh_writes(writes: Vec<String>) -> Vec<String> {
 #[test]
 fn a_new_operator_changes_no_mesh_until_it_is_told_to() -> anyhow::Result<()> {
     mesh::installed();
-    let resource = Resource::apply("pinned", &gateway("pinned"))?;
+    let resource = Resource::apply("pinned", &gateway("pinned", &json!({})))?;
     resource.healthy()?;
     let image = |name: &str| -> anyhow::Result<Value> {
         let deployment = kubectl::get(mesh::SYSTEM, &["deployment", name])?;
         Ok(deployment["spec"]["template"]["spec"]["containers"][0]["image"].clone())
     };
     let before = image("pinned")?;
-    let mark = audit::path().map(|path| audit::mark(&path)).transpose()?;
+    let mark = audit::Mark::now()?;
     // As the image of another version would: other images by default.
     let tag = |tag: &str| {
         kubectl::run(&[
@@ -63,14 +46,14 @@ fn a_new_operator_changes_no_mesh_until_it_is_told_to() -> anyhow::Result<()> {
             "deployment/istio-operator",
             tag,
         ])?;
-        kubectl::run(&ROLLOUT)
+        operator::rolled_out()
     };
     tag("TAG=1.99.0")?;
     let said = resource.condition("UpgradeAvailable", "True", Duration::from_secs(30));
     std::thread::sleep(Duration::from_secs(5));
-    let writes = match (audit::path(), mark) {
-        (Some(log), Some(mark)) => mesh_writes(audit::writes_since(&log, mark, OPERATOR_USER)?),
-        _ => Vec::new(),
+    let writes = match mark {
+        Some(mark) => mesh_writes(mark.operator_writes()?),
+        None => Vec::new(),
     };
     let after = image("pinned")?;
     let drift = ["-n", mesh::SYSTEM, "delete", "service", "pinned"];
@@ -87,7 +70,7 @@ fn a_new_operator_changes_no_mesh_until_it_is_told_to() -> anyhow::Result<()> {
         },
     );
     mesh::apply_operator()?;
-    kubectl::run(&ROLLOUT)?;
+    operator::rolled_out()?;
     println!("{}", said?);
     repaired?;
     assert!(writes.is_empty(), "{writes:#?}");
@@ -146,7 +129,7 @@ fn five_resources_and_two_thousand_pods_leave_the_operator_small() -> anyhow::Re
     let names = ["many-a", "many-b", "many-c", "many-d"];
     let resources: Vec<Resource> = names
         .iter()
-        .map(|name| Resource::apply(name, &gateway(name)))
+        .map(|name| Resource::apply(name, &gateway(name, &json!({}))))
         .collect::<Result<_, _>>()?;
     for resource in &resources {
         resource.healthy()?;
@@ -159,7 +142,7 @@ fn five_resources_and_two_thousand_pods_leave_the_operator_small() -> anyhow::Re
         "restart",
         "deployment/istio-operator",
     ])?;
-    kubectl::run(&ROLLOUT)?;
+    operator::rolled_out()?;
     for resource in &resources {
         resource.healthy()?;
     }

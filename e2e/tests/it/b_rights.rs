@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::ensure;
-use ironsail_e2e::resource::{Resource, manifest};
+use ironsail_e2e::resource::{Resource, gateway, manifest};
 use ironsail_e2e::{kubectl, mesh, wait};
 use serde_json::json;
 
@@ -84,13 +84,7 @@ fn an_overlay_grants_nothing_that_the_operator_does_not_have() -> anyhow::Result
         {"kind": "Role", "name": "greedy-sds", "patches": [{"path": "rules.[0].resources", "value": ["*"]}]},
         {"kind": "ClusterRoleBinding", "name": "cluster-admin", "patches": [{"path": "subjects", "value": []}]},
     ]);
-    let spec = json!({
-        "profile": "empty",
-        "components": {"ingressGateways": [{
-            "name": name, "enabled": true, "label": {"app": name, "istio": name}, "k8s": {"overlays": overlays},
-        }]},
-        "values": {"gateways": {"istio-ingressgateway": {"autoscaleEnabled": false, "type": "ClusterIP"}}},
-    });
+    let spec = gateway(name, &json!({"k8s": {"overlays": overlays}}));
     let resource = Resource::apply(name, &spec)?;
     let said = wait::until("the refusal is named", Duration::from_secs(30), || {
         let object = resource.get()?;

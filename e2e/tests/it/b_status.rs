@@ -4,64 +4,11 @@ use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use ironsail_e2e::health::{argo, kstatus};
-use ironsail_e2e::resource::Resource;
-use ironsail_e2e::{kubectl, mesh, wait};
+use ironsail_e2e::resource::{Resource, gateway, gateway_values};
+use ironsail_e2e::{kubectl, mesh, operator, wait};
 use serde_json::{Value, json};
 
 const SOON: Duration = Duration::from_secs(30);
-
-fn gateway(name: &str, more: &Value) -> Value {
-    let mut entry = json!({"name": name, "enabled": true, "label": {"app": name, "istio": name}});
-    for (key, value) in more.as_object().into_iter().flatten() {
-        entry[key] = value.clone();
-    }
-    json!({
-        "profile": "empty",
-        "components": {"ingressGateways": [entry]},
-        "values": {"gateways": {"istio-ingressgateway": {"autoscaleEnabled": false, "type": "ClusterIP"}}},
-    })
-}
-
-fn scale_operator(count: u32) -> anyhow::Result<()> {
-    let count = format!("--replicas={count}");
-    kubectl::run(&[
-        "-n",
-        mesh::OPERATOR,
-        "scale",
-        "deployment/istio-operator",
-        &count,
-    ])?;
-    let rollout = [
-        "rollout",
-        "status",
-        "deployment/istio-operator",
-        "--timeout=60s",
-    ];
-    kubectl::run(&[&["-n", mesh::OPERATOR][..], &rollout].concat())?;
-    if count == "--replicas=0" {
-        let gone = ["wait", "pod", "--all", "--for=delete", "--timeout=60s"];
-        kubectl::run(&[&["-n", mesh::OPERATOR][..], &gone].concat())?;
-    }
-    Ok(())
-}
-
-/// The operator is away until this is dropped.
-struct OperatorAway;
-
-impl OperatorAway {
-    fn begin() -> anyhow::Result<Self> {
-        scale_operator(0)?;
-        Ok(Self)
-    }
-}
-
-impl Drop for OperatorAway {
-    fn drop(&mut self) {
-        if let Err(error) = mesh::apply_operator() {
-            eprintln!("the operator stays away: {error:#}");
-        }
-    }
-}
 
 #[track_caller]
 fn check(what: &str, object: &Value, expected: (&str, &str)) {
@@ -77,7 +24,7 @@ fn check(what: &str, object: &Value, expected: (&str, &str)) {
 #[test]
 fn gitops_tools_read_every_state_right() -> anyhow::Result<()> {
     mesh::installed();
-    let away = OperatorAway::begin()?;
+    let away = operator::Away::begin()?;
     let resource = Resource::apply("states", &gateway("states", &json!({})))?;
     check(
         "new, nobody looked at it",
@@ -195,7 +142,7 @@ fn the_reason_of_a_pod_that_cannot_start_is_quoted() -> anyhow::Result<()> {
     })?;
     resource.change(&gateway("unstartable", &json!({})))?;
     resource.healthy()?;
-    // Ready at first, and broken later.
+    // A pause is no trouble, but it is said.
     kubectl::run(&[
         "-n",
         mesh::SYSTEM,
@@ -206,6 +153,53 @@ fn the_reason_of_a_pod_that_cannot_start_is_quoted() -> anyhow::Result<()> {
     ])?;
     resource.condition("Paused", "True", SOON)?;
     resource.annotate("install.istio.io/ignoreReconcile-")?;
+    resource.healthy().map(drop)
+}
+
+/// No node takes pods while this lives.
+struct Cordoned(Vec<String>);
+
+impl Cordoned {
+    fn begin() -> anyhow::Result<Self> {
+        let nodes = kubectl::run(&["get", "nodes", "-o", "name"])?;
+        let cordoned = Self(nodes.lines().map(str::to_owned).collect());
+        for node in &cordoned.0 {
+            kubectl::run(&["cordon", node])?;
+        }
+        Ok(cordoned)
+    }
+}
+
+impl Drop for Cordoned {
+    fn drop(&mut self) {
+        for node in &self.0 {
+            if let Err(error) = kubectl::run(&["uncordon", node]) {
+                eprintln!("{node} takes no pods: {error:#}");
+            }
+        }
+    }
+}
+
+#[test]
+fn what_breaks_after_the_installation_is_said_too() -> anyhow::Result<()> {
+    mesh::installed();
+    let resource = Resource::apply("breaking", &gateway("breaking", &json!({})))?;
+    resource.healthy()?;
+    let cordoned = Cordoned::begin()?;
+    let pods = ["delete", "pod", "-l", "app=breaking", "--wait=false"];
+    kubectl::run(&[&["-n", mesh::SYSTEM][..], &pods].concat())?;
+    let said = wait::until("the reason", SOON, || {
+        let object = resource.get()?;
+        let text = object["status"]["componentStatus"]["IngressGateways"]["error"].to_string();
+        ensure!(
+            object["status"]["status"] != "HEALTHY" && text.contains("unschedulable"),
+            "{:#}",
+            object["status"]
+        );
+        Ok(text)
+    })?;
+    println!("{said}");
+    drop(cordoned);
     resource.healthy().map(drop)
 }
 
@@ -233,7 +227,7 @@ fn a_missing_right_is_named_and_the_rest_is_applied() -> anyhow::Result<()> {
         &patch,
     ])?;
     let mut spec = gateway("rightless", &json!({}));
-    spec["values"]["gateways"]["istio-ingressgateway"]["autoscaleEnabled"] = json!(true);
+    gateway_values(&mut spec)["autoscaleEnabled"] = json!(true);
     let resource = Resource::apply("rightless", &spec)?;
     let said = wait::until("the right is named", SOON, || {
         let object = resource.get()?;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use ironsail_e2e::namespace::{App, Namespace};
-use ironsail_e2e::resource::Resource;
+use ironsail_e2e::resource::{Resource, control_plane, gateway};
 use ironsail_e2e::{kubectl, mesh, traffic, wait};
 use serde_json::{Value, json};
 
@@ -19,27 +19,11 @@ fn seconds() -> u64 {
     given.and_then(|text| text.parse().ok()).unwrap_or(SECONDS)
 }
 
-fn control_plane(revision: &str, tags: &[&str]) -> Value {
-    json!({
-        "profile": "minimal",
-        "revision": revision,
-        "components": {"pilot": {"k8s": {"resources": {"requests": {"cpu": "20m", "memory": "100Mi"}}}}},
-        "values": {"revisionTags": tags},
-    })
-}
-
-fn gateway(revision: &str) -> Value {
-    json!({
-        "profile": "empty",
-        "revision": revision,
-        "components": {"ingressGateways": [{
-            "name": GATEWAY,
-            "enabled": true,
-            "label": {"app": GATEWAY, "istio": GATEWAY},
-            "k8s": {"resources": {"requests": {"cpu": "20m", "memory": "40Mi"}}},
-        }]},
-        "values": {"gateways": {"istio-ingressgateway": {"autoscaleEnabled": false, "type": "ClusterIP"}}},
-    })
+fn edge_gateway(revision: &str) -> Value {
+    let k8s = json!({"resources": {"requests": {"cpu": "20m", "memory": "40Mi"}}});
+    let mut spec = gateway(GATEWAY, &json!({"k8s": k8s}));
+    spec["revision"] = json!(revision);
+    spec
 }
 
 /// Where the webhook of the tag sends pods.
@@ -83,7 +67,7 @@ fn everything_moves_to_another_revision_without_a_failed_request() -> anyhow::Re
     mesh::installed();
     let blue = Resource::apply("blue", &control_plane("blue", &[TAG]))?;
     blue.healthy()?;
-    let edge = Resource::apply(GATEWAY, &gateway("blue"))?;
+    let edge = Resource::apply(GATEWAY, &edge_gateway("blue"))?;
     edge.healthy()?;
     let namespace = Namespace::plain("e2e-canary")?;
     kubectl::run(&[
@@ -158,7 +142,7 @@ fn everything_moves_to_another_revision_without_a_failed_request() -> anyhow::Re
     )?;
     println!("{kept}");
     assert!(kubectl::exists(mesh::SYSTEM, "deployment", "istiod-blue")?);
-    edge.change(&gateway("green"))?;
+    edge.change(&edge_gateway("green"))?;
     edge.healthy()?;
     wait::until("the old revision is gone", Duration::from_secs(120), || {
         ensure!(

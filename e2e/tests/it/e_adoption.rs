@@ -8,34 +8,10 @@ use std::time::Duration;
 use anyhow::{Context, ensure};
 use ironsail_e2e::namespace::{App, Namespace};
 use ironsail_e2e::resource::Resource;
-use ironsail_e2e::{audit, kubectl, mesh, tool, wait};
+use ironsail_e2e::{audit, kubectl, mesh, operator, tool, wait};
 use serde_json::{Value, json};
 
-const OPERATOR_USER: &str = "system:serviceaccount:istio-operator:";
 const SOON: Duration = Duration::from_secs(60);
-
-/// The demo is away while this lives.
-struct WithoutDemo;
-
-impl WithoutDemo {
-    fn begin() -> anyhow::Result<Self> {
-        mesh::installed();
-        let delete = ["delete", "istiooperator", "demo", "--timeout=90s"];
-        kubectl::run(&[&["-n", mesh::SYSTEM][..], &delete].concat())?;
-        Ok(Self)
-    }
-}
-
-impl Drop for WithoutDemo {
-    fn drop(&mut self) {
-        let back = mesh::apply_operator()
-            .and_then(|()| mesh::apply_demo())
-            .and_then(|()| mesh::healthy("demo", Duration::from_secs(180)));
-        if let Err(error) = back {
-            eprintln!("the demo stays away: {error:#}");
-        }
-    }
-}
 
 /// What the peer's installer would apply for a resource, without definitions of kinds.
 fn objects(spec: &Value, annotations: &Value) -> anyhow::Result<Vec<Value>> {
@@ -47,11 +23,9 @@ fn objects(spec: &Value, annotations: &Value) -> anyhow::Result<Vec<Value>> {
     });
     fs::write(&file, resource.to_string())?;
     let file = file.to_str().context("a path")?;
-    let hub = mesh::image("");
-    let hub = hub.split('/').next().unwrap_or_default().to_owned();
     let text = tool::run(
         "ironsail",
-        &["manifest", "generate", "-f", file, "--hub", &hub],
+        &["manifest", "generate", "-f", file, "--hub", &mesh::hub()],
     )?;
     let documents = kubectl::run_with_input(
         &["create", "--dry-run=client", "-o", "json", "-f", "-"],
@@ -120,12 +94,7 @@ fn wait_for_deployments(names: &[&str]) -> anyhow::Result<()> {
 }
 
 fn no_writes_for(time: Duration) -> anyhow::Result<()> {
-    let Some(log) = audit::path() else {
-        return Ok(());
-    };
-    let mark = audit::mark(&log)?;
-    std::thread::sleep(time);
-    let writes = audit::writes_since(&log, mark, OPERATOR_USER)?;
+    let writes = audit::operator_writes_within(time)?;
     ensure!(writes.is_empty(), "{writes:#?}");
     Ok(())
 }
@@ -236,7 +205,7 @@ impl Drop for Releases {
 
 #[test]
 fn an_install_of_helm_is_adopted_and_given_back_without_a_restart() -> anyhow::Result<()> {
-    let _without = WithoutDemo::begin()?;
+    let _without = mesh::WithoutDemo::begin()?;
     let objects = objects(
         &json!({"profile": "default", "values": {"pilot": {"autoscaleEnabled": false}}}),
         &json!({}),
@@ -351,23 +320,8 @@ fn install_as_the_old_operator(spec: &Value) -> anyhow::Result<Resource> {
 
 #[test]
 fn an_install_of_the_old_operator_is_adopted_at_first_contact() -> anyhow::Result<()> {
-    let _without = WithoutDemo::begin()?;
-    kubectl::run(&[
-        "-n",
-        mesh::OPERATOR,
-        "scale",
-        "deployment/istio-operator",
-        "--replicas=0",
-    ])?;
-    kubectl::run(&[
-        "-n",
-        mesh::OPERATOR,
-        "wait",
-        "pod",
-        "--all",
-        "--for=delete",
-        "--timeout=60s",
-    ])?;
+    let _without = mesh::WithoutDemo::begin()?;
+    let away = operator::Away::begin()?;
     // Only one gateway is listed; the profile has another one that is on.
     let spec = json!({
         "profile": "demo",
@@ -381,7 +335,7 @@ fn an_install_of_the_old_operator_is_adopted_at_first_contact() -> anyhow::Resul
     let namespace = Namespace::injected("e2e-adopted-old")?;
     namespace.deploy(&App::default())?;
     let before = footprint(&namespace.name)?;
-    mesh::apply_operator()?;
+    drop(away);
     println!("{}", resource.condition("Adopted", "True", SOON)?);
     let object = resource.healthy()?;
     assert_eq!(object["spec"], spec);

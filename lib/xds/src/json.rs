@@ -39,6 +39,12 @@ pub enum JsonError {
         #[source]
         source: serde_json::Error,
     },
+    #[error("{name} does not deserialize")]
+    Deserialize {
+        name: String,
+        #[source]
+        source: serde_json::Error,
+    },
 }
 
 /// All messages that can be printed.
@@ -69,6 +75,30 @@ pub fn to_json(any: &Any) -> Result<serde_json::Value, JsonError> {
         fields.shift_insert(0, "@type".to_owned(), any.type_url.clone().into());
     }
     Ok(json)
+}
+
+/// The message that JSON with an `@type` describes: the inverse of [`to_json`].
+///
+/// # Errors
+/// No `@type`, a type that is not known, or fields that are not the message's.
+pub fn from_json(json: serde_json::Value) -> Result<Any, JsonError> {
+    let mut json = json;
+    let type_url = json
+        .as_object_mut()
+        .and_then(|fields| fields.shift_remove("@type"))
+        .and_then(|value| value.as_str().map(str::to_owned))
+        .unwrap_or_default();
+    let descriptor = pool()
+        .get_message_by_name(crate::type_name(&type_url))
+        .ok_or_else(|| JsonError::UnknownType(type_url.clone()))?;
+    let message = DynamicMessage::deserialize(descriptor, json).map_err(|source| {
+        let name = type_url.clone();
+        JsonError::Deserialize { name, source }
+    })?;
+    Ok(Any {
+        type_url,
+        value: message.encode_to_vec(),
+    })
 }
 
 /// JSON of the encoded message of a known type, without `@type`.
@@ -196,6 +226,25 @@ mod tests {
                 value: Vec::new()
             }),
             Err(JsonError::UnknownType(_))
+        ));
+    }
+
+    #[test]
+    fn json_is_read_back() {
+        let tls = ext::transport_sockets::tls::v3::UpstreamTlsContext {
+            sni: "a.example".to_owned(),
+            ..Default::default()
+        };
+        let message = pack(&core::TypedExtensionConfig {
+            name: "tls".to_owned(),
+            typed_config: Some(pack(&tls)),
+        });
+        let json = to_json(&message).expect("a known type");
+        assert_eq!(from_json(json).expect("what was printed"), message);
+        let unknown = serde_json::json!({ "@type": message.type_url, "nmae": "tls" });
+        assert!(matches!(
+            from_json(unknown),
+            Err(JsonError::Deserialize { .. })
         ));
     }
 

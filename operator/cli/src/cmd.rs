@@ -11,6 +11,7 @@ mod plan;
 mod profile;
 mod tag;
 mod uninstall;
+mod validate;
 mod verify_install;
 mod version;
 
@@ -35,6 +36,9 @@ pub enum Command {
     Adopt(adopt::Flags),
     /// Check that everything is installed and ready.
     VerifyInstall(verify_install::Flags),
+    /// Check files with configuration, without a cluster.
+    #[command(visible_alias = "v")]
+    Validate(validate::Flags),
     /// Install, print and remove the operator.
     #[command(subcommand)]
     Operator(operator::Command),
@@ -69,6 +73,7 @@ impl Command {
             Self::Plan(flags) => flags.run(cluster).await,
             Self::Adopt(flags) => flags.run(cluster).await,
             Self::VerifyInstall(flags) => flags.run(cluster).await,
+            Self::Validate(flags) => flags.run(cluster),
             Self::Operator(command) => command.run(cluster).await,
             Self::Manifest(command) => command.run(cluster).await,
             Self::Profile(command) => command.run(),

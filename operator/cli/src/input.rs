@@ -9,8 +9,7 @@ use ironsail_crds::Diagnostic;
 use ironsail_crds::kind::ISTIO_OPERATOR;
 use ironsail_operator::plan::Owner;
 use ironsail_operator::value::{merge, set, text};
-use ironsail_operator::{Context, Rendered, render, render_object};
-use serde::Deserialize as _;
+use ironsail_operator::{Context, Rendered, render_object, render_unchecked, yaml};
 use serde_json::{Value, json};
 
 use crate::cluster::ClusterFlags;
@@ -120,26 +119,12 @@ pub fn read(path: &Path) -> anyhow::Result<String> {
     Ok(text)
 }
 
-/// The documents of a YAML stream, empty ones left out.
+/// The documents of a YAML stream of a user, empty ones left out.
 ///
 /// # Errors
 /// The text is no YAML.
 pub fn documents(text: &str) -> anyhow::Result<Vec<Value>> {
-    let mut found = Vec::new();
-    for document in serde_yaml_ng::Deserializer::from_str(text) {
-        let mut value = serde_yaml_ng::Value::deserialize(document).map_err(not_yaml)?;
-        value.apply_merge().map_err(not_yaml)?;
-        let value: Value =
-            serde_json::to_value(&value).map_err(|error| exit::data(error.to_string()))?;
-        if !value.is_null() {
-            found.push(value);
-        }
-    }
-    Ok(found)
-}
-
-fn not_yaml(error: serde_yaml_ng::Error) -> anyhow::Error {
-    exit::data(error.to_string())
+    yaml::documents(text).map_err(|error| exit::data(error.to_string()))
 }
 
 /// The one IstioOperator of a file, without its status.
@@ -213,11 +198,11 @@ pub fn rendered(
         return Err(refused(&findings));
     }
     warn(&findings);
-    let rendered = render(&object["spec"], context).map_err(|findings| refused(&findings))?;
-    Ok(rendered)
+    render_unchecked(object, context).map_err(|findings| refused(&findings))
 }
 
-fn warn(findings: &[Diagnostic]) {
+/// Prints findings to standard error.
+pub fn warn(findings: &[Diagnostic]) {
     for finding in findings {
         eprintln!("Warning: {finding}");
     }

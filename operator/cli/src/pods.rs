@@ -1,11 +1,11 @@
 //! Pods of the mesh: control planes and proxies, and their versions by their images.
 
 use anyhow::Context as _;
+use ironsail_kube::pages::Pages;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, ListParams};
 use kube::{Client, ResourceExt as _};
 
-const PAGE: u32 = 500;
 const PROXY: &str = "istio-proxy";
 const DISCOVERY: &str = "discovery";
 
@@ -43,16 +43,14 @@ async fn with_container(
     params: ListParams,
     container: &str,
 ) -> anyhow::Result<Vec<MeshPod>> {
-    let mut params = params.limit(PAGE);
+    let mut pages = Pages::of(params);
     let mut found = Vec::new();
-    loop {
-        let page = api.list(&params).await.context("pods can't be listed")?;
+    while let Some(params) = pages.next_request() {
+        let page = api.list(params).await.context("pods can't be listed")?;
+        pages.answered(&page.metadata);
         found.extend(page.items.iter().filter_map(|pod| mesh_pod(pod, container)));
-        match page.metadata.continue_.filter(|token| !token.is_empty()) {
-            Some(token) => params = params.continue_token(&token),
-            None => return Ok(found),
-        }
     }
+    Ok(found)
 }
 
 /// What a pod is to the mesh, if it runs and has the container.

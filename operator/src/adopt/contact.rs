@@ -12,7 +12,7 @@ use crate::events::operator_resource;
 use crate::list_merge::ListMerge;
 use crate::observe;
 use crate::plan::{Owner, Plan};
-use crate::reconcile::IGNORE;
+use crate::reconcile::is_ignored;
 
 /// What is there already.
 #[derive(Clone, Debug, PartialEq)]
@@ -89,7 +89,11 @@ impl Stranger<'_> {
         let (resource, namespace) = (operator_resource(), &self.owner.namespace);
         let api: Api<DynamicObject> =
             Api::namespaced_with(self.client.clone(), namespace, &resource);
-        let found = api.get_opt(&self.owner.name).await?;
+        let found = match api.get_opt(&self.owner.name).await {
+            // The cluster doesn't have the kind, which is not the answer that an object is absent.
+            Err(kube::Error::Api(answer)) if answer.code == 404 => None,
+            found => found?,
+        };
         if found.is_some_and(|found| marks::on_object(&found)) {
             return Ok(true);
         }
@@ -105,11 +109,10 @@ impl Stranger<'_> {
             Err(kube::Error::Api(answer)) if answer.code == 404 => Vec::new(),
             Err(error) => return Err(error),
         };
-        let ignored = |object: &DynamicObject| {
-            let annotations = object.metadata.annotations.as_ref();
-            annotations.is_some_and(|a| a.get(IGNORE).is_some_and(|text| text == "true"))
-        };
-        let others = all.iter().filter(|object| !ignored(object)).map(Owner::of);
+        let others = all
+            .iter()
+            .filter(|object| !is_ignored(object))
+            .map(Owner::of);
         Ok(others.filter(|other| other != self.owner).collect())
     }
 }

@@ -21,9 +21,9 @@ use super::{ADOPT, live, marks};
 use crate::events::operator_resource;
 use crate::list_merge::{self, ListMerge};
 use crate::object::Manifest;
-use crate::reconcile::IGNORE;
+use crate::reconcile::is_ignored;
 use crate::render::{Context, render_object};
-use crate::value::{get, set, text};
+use crate::value::{get, is_empty, set, text};
 
 /// What of a cluster tells how a mesh was installed.
 #[derive(Clone, Debug, Default)]
@@ -225,11 +225,6 @@ fn kept<'a>(install: &Install<'a>) -> Option<&'a DynamicObject> {
     own.first().copied()
 }
 
-fn is_ignored(operator: &DynamicObject) -> bool {
-    let annotations = operator.metadata.annotations.as_ref();
-    annotations.is_some_and(|a| a.get(IGNORE).is_some_and(|text| text == "true"))
-}
-
 fn of_operator(operator: &DynamicObject) -> Exported {
     let mut annotations = Map::new();
     annotations.insert(ADOPT.to_owned(), json!("true"));
@@ -339,13 +334,7 @@ fn rendered(object: &Value, context: &Context, kind: &str, name: &str) -> Option
 fn same(one: Option<&Value>, other: Option<&Value>) -> bool {
     let meaning = |value: Option<&Value>| {
         let sorted = value.map(|value| crate::value::meaning(&crate::value::sorted(value)));
-        let empty = |value: &Value| match value {
-            Value::Null => true,
-            Value::Object(map) => map.is_empty(),
-            Value::Array(items) => items.is_empty(),
-            _ => false,
-        };
-        sorted.filter(|value| !empty(value))
+        sorted.filter(|value| !is_empty(value))
     };
     meaning(one) == meaning(other)
 }
@@ -358,8 +347,7 @@ pub fn yaml(exported: &Exported) -> String {
             text.push_str(&format!("# {line}\n"));
         }
     }
-    let document = serde_yaml_ng::to_string(&exported.object);
-    text.push_str(&document.expect("a JSON document can be written as YAML"));
+    text.push_str(&crate::yaml::to_string(&exported.object));
     text
 }
 

@@ -6,12 +6,12 @@ use kube::api::{DynamicObject, Patch, PatchParams};
 use serde_json::{Map, Value, json};
 
 use super::fields::{subtract, union};
-use super::live;
+use super::live::{self, Release};
 use super::take::{OWNER_LABELS, RELEASE_NAME, RELEASE_NAMESPACE, is_tracking};
 use super::writer::{ADOPTION_MANAGER, Writer, entries};
 use crate::apply::{ApplyError, api};
 use crate::object::Manifest;
-use crate::observe::owner_of;
+use crate::observe::{annotation_of, owner_of};
 
 /// Annotation that keeps, for the way back, which Helm release an object was of.
 pub const FORMER_RELEASE: &str = "operator.ironsail.dev/helm-release";
@@ -136,16 +136,19 @@ fn with_fields(entry: &ManagedFieldsEntry, fields: Value) -> ManagedFieldsEntry 
     entry
 }
 
+/// The Helm release that an object was of.
+pub fn former_release(metadata: &ObjectMeta) -> Option<Release> {
+    Release::parse(annotation_of(metadata, FORMER_RELEASE)?)
+}
+
 /// What gives an object back to Helm, as it was before [`patch`]; nothing if it was not Helm's.
 pub fn give_back(metadata: &ObjectMeta) -> Map<String, Value> {
-    let former = metadata.annotations.as_ref();
-    let former = former.and_then(|annotations| annotations.get(FORMER_RELEASE));
-    let Some((namespace, name)) = former.and_then(|text| text.split_once('/')) else {
+    let Some(release) = former_release(metadata) else {
         return Map::new();
     };
     [
-        (RELEASE_NAMESPACE, json!(namespace)),
-        (RELEASE_NAME, json!(name)),
+        (RELEASE_NAMESPACE, json!(release.namespace)),
+        (RELEASE_NAME, json!(release.name)),
         (FORMER_RELEASE, Value::Null),
     ]
     .into_iter()

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use ironsail_kube::pages::Pages;
 use ironsail_mesh::label;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Client;
@@ -11,11 +12,8 @@ use super::take::{RELEASE_NAME, RELEASE_NAMESPACE};
 use crate::apply::api;
 use crate::delete;
 use crate::object::{KINDS, Kind, ObjectKey};
-use crate::observe::{self, is_controlled};
+use crate::observe::{self, annotation_of, is_controlled, label_of};
 use crate::plan::{MANAGED, Owner, Plan};
-
-/// Objects of one page of a list.
-const PAGE: u32 = 200;
 
 /// An object of the cluster.
 #[derive(Clone, Debug)]
@@ -32,6 +30,17 @@ pub type LiveObjects = BTreeMap<ObjectKey, Live>;
 pub struct Release {
     pub namespace: String,
     pub name: String,
+}
+
+impl Release {
+    /// Reads what is displayed.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (namespace, name) = text.split_once('/')?;
+        Some(Self {
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+        })
+    }
 }
 
 impl std::fmt::Display for Release {
@@ -53,30 +62,20 @@ enum Source {
     },
 }
 
-fn text<'a>(map: Option<&'a BTreeMap<String, String>>, key: &str) -> Option<&'a str> {
-    map?.get(key).map(String::as_str)
-}
-
 /// The Helm release that an object says it is of.
 pub fn release(metadata: &ObjectMeta) -> Option<Release> {
-    let annotations = metadata.annotations.as_ref();
     Some(Release {
-        namespace: text(annotations, RELEASE_NAMESPACE)?.to_owned(),
-        name: text(annotations, RELEASE_NAME)?.to_owned(),
+        namespace: annotation_of(metadata, RELEASE_NAMESPACE)?.to_owned(),
+        name: annotation_of(metadata, RELEASE_NAME)?.to_owned(),
     })
 }
 
 fn sources(metadata: &ObjectMeta) -> Vec<Source> {
-    let labels = metadata.labels.as_ref();
-    let operator = text(labels, label::MANAGED).filter(|text| *text == MANAGED);
-    let operator = operator.map(|_| Source::Operator {
-        owner: text(labels, label::OWNING_RESOURCE)
-            .unwrap_or_default()
-            .to_owned(),
-        namespace: text(labels, label::OWNING_RESOURCE_NAMESPACE)
-            .unwrap_or_default()
-            .to_owned(),
-        revision: text(labels, label::REVISION).unwrap_or_default().to_owned(),
+    let text = |key: &str| label_of(metadata, key).unwrap_or_default().to_owned();
+    let operator = (text(label::MANAGED) == MANAGED).then(|| Source::Operator {
+        owner: text(label::OWNING_RESOURCE),
+        namespace: text(label::OWNING_RESOURCE_NAMESPACE),
+        revision: text(label::REVISION),
     });
     let helm = release(metadata).map(Source::Helm);
     helm.into_iter().chain(operator).collect()
@@ -144,7 +143,7 @@ impl Search<'_> {
 
     /// Whether an object is of the plan's revision, or of none.
     fn is_of_revision(&self, metadata: &ObjectMeta) -> bool {
-        let revision = text(metadata.labels.as_ref(), label::REVISION);
+        let revision = label_of(metadata, label::REVISION);
         revision.is_none_or(|revision| revision == self.fresh.revision)
     }
 
@@ -157,10 +156,10 @@ impl Search<'_> {
         wanted: &[&Source],
     ) -> Result<Vec<ObjectKey>, kube::Error> {
         let api: Api<DynamicObject> = Api::all_with(self.client.clone(), &kind.resource());
-        let mut params = ListParams::default().labels(selector).limit(PAGE);
+        let mut pages = Pages::of(ListParams::default().labels(selector));
         let mut found = Vec::new();
-        loop {
-            let page = match api.list_metadata(&params).await {
+        while let Some(params) = pages.next_request() {
+            let page = match api.list_metadata(params).await {
                 Ok(page) => page,
                 // The cluster doesn't have the kind.
                 Err(kube::Error::Api(answer)) if kind.optional && answer.code == 404 => break,
@@ -169,10 +168,7 @@ impl Search<'_> {
             let own = page.items.iter().map(|object| &object.metadata);
             let own = own.filter(|metadata| has_source(metadata, wanted));
             found.extend(own.map(|metadata| observe::key(kind, metadata)));
-            match page.metadata.continue_.filter(|token| !token.is_empty()) {
-                Some(token) => params = params.continue_token(&token),
-                None => break,
-            }
+            pages.answered(&page.metadata);
         }
         Ok(found)
     }

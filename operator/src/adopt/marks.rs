@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::writer::entries;
 use crate::apply::MANAGER;
+use crate::observe::label_of;
 use crate::reconcile::FINALIZER;
 use crate::value::{get, text};
 
@@ -40,8 +41,7 @@ fn has_foreign_finalizer(metadata: &ObjectMeta) -> bool {
 
 /// Whether an owned object was last applied by an operator of that time.
 pub fn on_owned(metadata: &ObjectMeta) -> bool {
-    let labels = metadata.labels.as_ref();
-    let version = labels.and_then(|labels| labels.get(label::OPERATOR_VERSION));
+    let version = label_of(metadata, label::OPERATOR_VERSION);
     version.is_some_and(|version| minor(version).is_some_and(|minor| minor <= LAST))
 }
 

@@ -7,7 +7,7 @@ use kube::Client;
 use kube::api::{Api, DynamicObject, ListParams, Patch};
 use serde_json::{Map, Value, json};
 
-use super::hand_over::{FORMER_RELEASE, give_back, params};
+use super::hand_over::{former_release, give_back, params};
 use super::helm::{self, Finder};
 use super::live::Release;
 use super::take::OWNER_LABELS;
@@ -72,10 +72,9 @@ pub async fn finish(client: &Client) -> Result<Vec<Release>, kube::Error> {
 }
 
 /// Helm releases that objects were of before they were adopted.
-pub fn former_releases(objects: &[Remaining]) -> BTreeSet<Release> {
-    let annotations = objects
-        .iter()
-        .filter_map(|o| o.metadata.annotations.as_ref());
-    let former = annotations.filter_map(|annotations| annotations.get(FORMER_RELEASE));
-    former.filter_map(|text| helm::parse(text)).collect()
+pub fn former_releases<'a>(objects: impl IntoIterator<Item = &'a Remaining>) -> BTreeSet<Release> {
+    let objects = objects.into_iter();
+    objects
+        .filter_map(|object| former_release(&object.metadata))
+        .collect()
 }

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use super::fields::{project, union};
 use super::writer::{Writer, entries, is_argo_cd};
 use crate::object::Kind;
-use crate::value::{get, set, without_nulls};
+use crate::value::{get, remove, set, without_nulls};
 
 /// Annotations that say which Helm release an object belongs to.
 pub const RELEASE_NAME: &str = "meta.helm.sh/release-name";
@@ -155,16 +155,6 @@ pub fn leave(body: &mut Value, scaled: bool) {
             // As it starts; applying it follows what the control plane set.
             set(webhook, &["failurePolicy"], json!("Ignore"));
         }
-    }
-}
-
-fn remove(value: &mut Value, path: &[&str]) {
-    let Some((last, parents)) = path.split_last() else {
-        return;
-    };
-    let parent = parents.iter().try_fold(value, |at, key| at.get_mut(key));
-    if let Some(parent) = parent.and_then(Value::as_object_mut) {
-        parent.shift_remove(*last);
     }
 }
 

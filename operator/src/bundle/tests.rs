@@ -86,9 +86,9 @@ fn the_operator_holds_what_it_grants() {
 
 /// Records of adopted Helm releases, where the control plane is.
 #[test]
-fn the_operator_may_hide_records_of_helm() {
+fn the_operator_may_hide_and_remove_records_of_helm() {
     let (_, watched) = held();
-    for verb in ["list", "update"] {
+    for verb in ["list", "update", "delete"] {
         let right = (String::new(), "secrets".to_owned(), verb.to_owned());
         assert!(contains(&watched, &right), "{verb}");
     }

@@ -14,11 +14,19 @@ use crate::render::Context;
 use crate::values::istiod::Istiod;
 use crate::values::{Resolved, typed};
 
-/// Definitions of the mesh kinds that this version has, by CRD name.
-pub static CRDS: [(&str, &str); 4] = [
+/// Definitions of the mesh kinds, by CRD name.
+pub static CRDS: [(&str, &str); 15] = [
+    (
+        "authorizationpolicies.security.istio.io",
+        include_str!("../../../deploy/crds/authorizationpolicies.security.istio.io.yaml"),
+    ),
     (
         "destinationrules.networking.istio.io",
         include_str!("../../../deploy/crds/destinationrules.networking.istio.io.yaml"),
+    ),
+    (
+        "envoyfilters.networking.istio.io",
+        include_str!("../../../deploy/crds/envoyfilters.networking.istio.io.yaml"),
     ),
     (
         "gateways.networking.istio.io",
@@ -29,8 +37,44 @@ pub static CRDS: [(&str, &str); 4] = [
         include_str!("../../../deploy/crds/peerauthentications.security.istio.io.yaml"),
     ),
     (
+        "proxyconfigs.networking.istio.io",
+        include_str!("../../../deploy/crds/proxyconfigs.networking.istio.io.yaml"),
+    ),
+    (
+        "requestauthentications.security.istio.io",
+        include_str!("../../../deploy/crds/requestauthentications.security.istio.io.yaml"),
+    ),
+    (
+        "serviceentries.networking.istio.io",
+        include_str!("../../../deploy/crds/serviceentries.networking.istio.io.yaml"),
+    ),
+    (
+        "sidecars.networking.istio.io",
+        include_str!("../../../deploy/crds/sidecars.networking.istio.io.yaml"),
+    ),
+    (
+        "telemetries.telemetry.istio.io",
+        include_str!("../../../deploy/crds/telemetries.telemetry.istio.io.yaml"),
+    ),
+    (
+        "trafficextensions.extensions.istio.io",
+        include_str!("../../../deploy/crds/trafficextensions.extensions.istio.io.yaml"),
+    ),
+    (
         "virtualservices.networking.istio.io",
         include_str!("../../../deploy/crds/virtualservices.networking.istio.io.yaml"),
+    ),
+    (
+        "wasmplugins.extensions.istio.io",
+        include_str!("../../../deploy/crds/wasmplugins.extensions.istio.io.yaml"),
+    ),
+    (
+        "workloadentries.networking.istio.io",
+        include_str!("../../../deploy/crds/workloadentries.networking.istio.io.yaml"),
+    ),
+    (
+        "workloadgroups.networking.istio.io",
+        include_str!("../../../deploy/crds/workloadgroups.networking.istio.io.yaml"),
     ),
 ];
 

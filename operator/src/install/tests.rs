@@ -57,6 +57,77 @@ async fn install_for(
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn an_installation_of_another_name_takes_the_place_of_the_same_control_plane() {
+    let server = FakeServer::default();
+    let client = server.client();
+    let named = |name: &str| Owner {
+        name: name.into(),
+        ..owner()
+    };
+    let installed = async || {
+        let records = record::list(&client, "istio-system").await;
+        let records = records.expect("answers").into_iter();
+        records.map(|own| own.owner.name).collect::<Vec<_>>()
+    };
+    install_for(&server, named("first"), json!({"profile": "demo"}))
+        .await
+        .expect("installed");
+    let gateway = json!({"profile": "empty", "components": {"ingressGateways": [{"name": "edge", "enabled": true}]}});
+    install_for(&server, named("edge"), gateway)
+        .await
+        .expect("installed");
+    install_canary(&server).await.expect("installed");
+    assert_eq!(installed().await, ["canary", "edge", "first"]);
+    let second = json!({"profile": "minimal", "meshConfig": {"accessLogFile": ""}});
+    let deleted = install_for(&server, named("second"), second)
+        .await
+        .expect("takes its place");
+    let gone = |name: &str| deleted.iter().any(|key| key.to_string() == name);
+    assert!(gone("Deployment istio-system/istio-egressgateway"));
+    assert!(server.has("/deployments/edge") && server.has("/deployments/istiod-canary"));
+    assert_eq!(installed().await, ["canary", "edge", "second"]);
+    let istiod = server.object("/deployments/istiod");
+    assert_eq!(
+        istiod["metadata"]["labels"][label::OWNING_RESOURCE],
+        "second"
+    );
+    for victim in Scope::Owner(named("first"))
+        .victims(&client)
+        .await
+        .expect("answers")
+    {
+        panic!("{} is left", victim.key);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_interrupted_replacement_is_finished_by_the_next_run() {
+    let server = FakeServer::default();
+    let client = server.client();
+    install(&server, json!({"profile": "demo"}))
+        .await
+        .expect("installed");
+    let successor = Owner {
+        name: "successor".into(),
+        ..owner()
+    };
+    server.refuse(Method::PATCH, "/deployments/istiod", 403);
+    let spec = json!({"profile": "minimal", "meshConfig": {"accessLogFile": ""}});
+    install_for(&server, successor.clone(), spec.clone())
+        .await
+        .expect_err("refused");
+    assert!(server.has("/deployments/istio-egressgateway"));
+    server.allow_all();
+    install_for(&server, successor.clone(), spec.clone())
+        .await
+        .expect("installed");
+    assert!(!server.has("/deployments/istio-egressgateway"));
+    let plan = fresh(spec).plan;
+    let left = record::replaced(&client, &successor, &plan).await;
+    assert_eq!(left.expect("answers"), BTreeSet::new());
+}
+
 /// Another installation beside the first one.
 async fn install_canary(server: &FakeServer) -> Result<Vec<ObjectKey>, InstallError> {
     let spec = json!({"profile": "minimal", "revision": "canary"});
@@ -73,7 +144,7 @@ fn canary() -> Owner {
 async fn changes(server: &FakeServer, spec: Value) -> Effect {
     let fresh = fresh(spec);
     let desired = fresh.plan.desired(&owner(), &fresh.definitions);
-    effect(&server.client(), &owner(), &desired)
+    effect(&server.client(), &owner(), &BTreeSet::new(), &desired)
         .await
         .expect("answers")
 }

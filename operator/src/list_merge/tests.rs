@@ -1,3 +1,5 @@
+use proptest::prelude::*;
+
 use super::*;
 use crate::render::{Context, render_object};
 
@@ -162,7 +164,7 @@ fn the_annotation_is_read_strictly() {
     assert_eq!(read("Replace"), Ok(Some(ListMerge::Replace)));
     assert_eq!(ListMerge::of(&BTreeMap::new()), Ok(None));
     let error = read("byname").expect_err("no era");
-    assert!(error.path.ends_with(ANNOTATION), "{error}");
+    assert_eq!(error.path, format!("metadata.annotations[{ANNOTATION}]"));
 }
 
 /// Names of Deployments and Services with their ports that an object renders.
@@ -260,4 +262,52 @@ fn built_in_volumes_stay_with_the_old_era() {
         ["ingressgateway-certs", "ingressgateway-ca-certs", "mine"]
     );
     assert_eq!(mounts(ListMerge::Replace), ["mine"]);
+}
+
+/// A gateway list as specs have it.
+fn gateways() -> impl Strategy<Value = Value> {
+    let name = prop::sample::select(vec!["a", "b", "c"]);
+    let entry = (name, any::<Option<bool>>(), 0..3_u8).prop_map(|(name, enabled, count)| {
+        let mut entry = json!({"name": name, "k8s": {"replicaCount": count}});
+        if let Some(enabled) = enabled {
+            entry["enabled"] = json!(enabled);
+        }
+        entry
+    });
+    let list = prop::collection::vec(entry, 0..4);
+    list.prop_map(|list| json!({"components": {"ingressGateways": list}}))
+}
+
+fn names(spec: &Value) -> Vec<&Value> {
+    let list = spec.pointer("/components/ingressGateways");
+    let list = list.and_then(Value::as_array).into_iter().flatten();
+    list.map(|entry| &entry["name"]).collect()
+}
+
+proptest! {
+    #[test]
+    fn merging_twice_is_merging_once(profile in gateways(), spec in gateways()) {
+        for era in [ListMerge::ByName, ListMerge::Replace] {
+            let once = merged(era, profile.clone(), spec.clone());
+            prop_assert_eq!(merged(era, once.clone(), spec.clone()), once);
+        }
+    }
+
+    #[test]
+    fn an_empty_spec_adds_nothing(profile in gateways()) {
+        let by_name = merged(ListMerge::ByName, profile.clone(), json!({}));
+        prop_assert_eq!(names(&by_name), names(&profile));
+        prop_assert_eq!(merged(ListMerge::Replace, profile.clone(), json!({})), profile);
+    }
+
+    #[test]
+    fn nothing_of_the_profile_is_lost_by_name(profile in gateways(), spec in gateways()) {
+        let both = merged(ListMerge::ByName, profile.clone(), spec.clone());
+        let found = names(&both);
+        for name in names(&profile).into_iter().chain(names(&spec)) {
+            prop_assert!(found.contains(&name));
+        }
+        let replaced = merged(ListMerge::Replace, profile, spec.clone());
+        prop_assert_eq!(names(&replaced), names(&spec));
+    }
 }

@@ -4,6 +4,7 @@ use regex::Regex;
 use serde_json::{Map, Value};
 
 use super::path::{Path, Segment};
+use crate::yaml;
 
 /// Why a path leads nowhere.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -173,7 +174,7 @@ fn expand(value: &Value) -> Value {
     if !mapping || serde_json::from_str::<Value>(text).is_ok() {
         return value.clone();
     }
-    match serde_yaml_ng::from_str::<Value>(text) {
+    match yaml::document(text) {
         Ok(parsed @ Value::Object(_)) => parsed,
         _ => value.clone(),
     }

@@ -1,7 +1,7 @@
 //! What applying a plan would change in a cluster: asked of the API server by dry runs, nothing is
 //! written.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use kube::Client;
 use kube::api::DynamicObject;
@@ -77,13 +77,15 @@ impl Effect {
     }
 }
 
-/// Asks what applying `desired` for its owner would change.
+/// Asks what applying `desired` for its owner would change, where it takes the place of
+/// installations that are `replaced`.
 ///
 /// # Errors
 /// The API server doesn't answer.
 pub async fn effect(
     client: &Client,
     owner: &Owner,
+    replaced: &BTreeSet<Owner>,
     desired: &[Manifest],
 ) -> Result<Effect, kube::Error> {
     let mut effect = Effect::default();
@@ -93,10 +95,13 @@ pub async fn effect(
         add(client, owner, object, there, &mut effect).await?;
     }
     let seen = look(client).await?;
-    let unwanted = seen.owned(owner).filter(|(key, object)| {
-        let shared = !object.shared_with.is_empty();
-        !object.deleting && !shared && !desired.iter().any(|wanted| wanted.key() == *key)
-    });
+    let owners = replaced.iter().chain([owner]);
+    let unwanted = owners
+        .flat_map(|owner| seen.owned(owner))
+        .filter(|(key, object)| {
+            let shared = !object.shared_with.is_empty();
+            !object.deleting && !shared && !desired.iter().any(|wanted| wanted.key() == *key)
+        });
     effect.deleted = unwanted.map(|(key, _)| key.clone()).collect();
     Ok(effect)
 }

@@ -6,20 +6,24 @@ use std::io::{Read as _, Write as _};
 use flate2::Compression;
 use flate2::read::GzDecoder;
 use flate2::write::GzEncoder;
+use ironsail_crds::IstioOperator;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
+use kube::Client;
 use kube::api::{Api, DeleteParams, Patch, PatchParams};
-use kube::{Client, Resource as _};
 use sha2::{Digest, Sha256};
 use tracing::warn;
 
 use super::{Owner, Plan};
 use crate::apply::MANAGER;
+use crate::object::owner_reference;
 
 /// Bytes that a stored plan may have when decompressed; the API server's limit times a good ratio.
 const MAX_PLAN_BYTES: u64 = 32 << 20;
 const MAX_NAME_BYTES: usize = 253;
+/// What names of the ConfigMaps begin with.
+pub(super) const PREFIX: &str = "istio-operator-plan.";
 const PLAN_KEY: &str = "plan.json.gz";
 const ROLLED_OUT_KEY: &str = "rolledOut";
 const REPLACED_KEY: &str = "replaced";
@@ -51,7 +55,7 @@ pub enum StoreError {
 
 /// Name of the ConfigMap of an owner.
 pub fn name(owner: &Owner) -> String {
-    let name = format!("istio-operator-plan.{}", owner.name);
+    let name = format!("{PREFIX}{}", owner.name);
     if name.len() <= MAX_NAME_BYTES {
         return name;
     }
@@ -61,7 +65,7 @@ pub fn name(owner: &Owner) -> String {
         .take(16)
         .map(|byte| format!("{byte:02x}"))
         .collect();
-    format!("istio-operator-plan.{digest}")
+    format!("{PREFIX}{digest}")
 }
 
 /// Reads the accepted plan. One that is there but unreadable counts as absent and is reported in
@@ -86,7 +90,7 @@ pub async fn load(client: &Client, owner: &Owner) -> Result<Option<Accepted>, St
     }
 }
 
-fn decode(map: &ConfigMap) -> Option<Accepted> {
+pub(super) fn decode(map: &ConfigMap) -> Option<Accepted> {
     let bytes = &map.binary_data.as_ref()?.get(PLAN_KEY)?.0;
     let mut json = Vec::new();
     GzDecoder::new(bytes.as_slice())
@@ -105,17 +109,18 @@ fn decode(map: &ConfigMap) -> Option<Accepted> {
     })
 }
 
-/// Stores the accepted plan; it goes away with its owner.
+/// Stores the accepted plan; it goes away with its owner, the IstioOperator of this metadata.
 ///
 /// # Errors
 /// The API server refuses it.
 pub async fn save(
     client: &Client,
     owner: &Owner,
-    reference: &OwnerReference,
+    operator: &ObjectMeta,
     accepted: &Accepted,
 ) -> Result<(), StoreError> {
-    write(client, owner, Some(reference), accepted).await
+    let reference = owner_reference::<IstioOperator>(operator);
+    write(client, owner, Some(&reference), accepted).await
 }
 
 /// Stores what the command line installs, for an owner that is no object; [`forget`] removes it.
@@ -154,7 +159,7 @@ pub async fn forget(client: &Client, owner: &Owner) -> Result<(), kube::Error> {
         .map(drop)
 }
 
-fn is_unowned(metadata: &ObjectMeta) -> bool {
+pub(super) fn is_unowned(metadata: &ObjectMeta) -> bool {
     metadata.owner_references.iter().flatten().next().is_none()
 }
 
@@ -219,18 +224,6 @@ fn encode(
         binary_data: Some(BTreeMap::from([(PLAN_KEY.to_owned(), ByteString(bytes))])),
         ..ConfigMap::default()
     })
-}
-
-/// Reference to an IstioOperator that lets its plan be collected with it.
-pub fn owner_reference(metadata: &ObjectMeta) -> OwnerReference {
-    type Operator = ironsail_crds::IstioOperator;
-    OwnerReference {
-        api_version: Operator::api_version(&()).into_owned(),
-        kind: Operator::kind(&()).into_owned(),
-        name: metadata.name.clone().unwrap_or_default(),
-        uid: metadata.uid.clone().unwrap_or_default(),
-        ..OwnerReference::default()
-    }
 }
 
 #[cfg(test)]

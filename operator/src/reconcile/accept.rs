@@ -105,8 +105,7 @@ impl Reconciler {
             replaced: old.is_some(),
             plan: plan.clone(),
         };
-        let reference = store::owner_reference(&object.metadata);
-        store::save(&self.client, owner, &reference, &accepted).await?;
+        store::save(&self.client, owner, &object.metadata, &accepted).await?;
         info!(object = %owner, plan = %plan.hash, "Accepted plan");
         let note = format!("accepted plan {} of version {}", plan.hash, plan.renderer);
         self.events.normal(object, "PlanAccepted", note).await;

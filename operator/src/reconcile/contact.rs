@@ -11,7 +11,9 @@ use tracing::{info, warn};
 use super::{Fresh, Owner, OwnerState, ReconcileError, Reconciler, annotations, api_error};
 use crate::adopt::contact::{Contact, Stranger};
 use crate::adopt::helm::{self, Finder};
+use crate::adopt::live::Release;
 use crate::adopt::{hand_over, marks};
+use crate::count::counted;
 use crate::events::operator_resource;
 use crate::list_merge::{self, ListMerge};
 use crate::object::Manifest;
@@ -133,8 +135,7 @@ impl Reconciler {
                 hand_over::claim(&self.client, &desired).await?;
             }
         }
-        let reference = store::owner_reference(&object.metadata);
-        store::save(&self.client, owner, &reference, &accepted).await?;
+        store::save(&self.client, owner, &object.metadata, &accepted).await?;
         let objects = accepted.plan.objects.len();
         info!(object = %owner, plan = %accepted.plan.hash, objects, "Adopts what is there");
         state.patience.reset();
@@ -154,7 +155,10 @@ impl Reconciler {
             hand_over::object(&self.client, manifest).await?;
         }
         // Records go last: until here Helm can still be asked what it installed.
-        let releases = adopted.releases.iter().filter_map(|text| helm::parse(text));
+        let releases = adopted
+            .releases
+            .iter()
+            .filter_map(|text| Release::parse(text));
         for release in releases {
             if let Err(error) = helm::set_finder(&self.client, &release, Finder::Nobody).await {
                 warn!(%release, error = %chain(&error), "Records of a Helm release stay");
@@ -164,7 +168,7 @@ impl Reconciler {
             }
         }
         info!(object = %owner, "Adopted what was there");
-        let note = format!("took {} objects over as they are", desired.len());
+        let note = format!("took {} over as found", counted(desired.len(), "object"));
         self.events.normal(object, "Adopted", note).await;
         Ok(())
     }
@@ -186,8 +190,8 @@ pub(super) fn describe(plan: &Plan) -> Option<String> {
         ),
     };
     Some(format!(
-        "{} objects are kept as they were found{from}{left}",
-        plan.objects.len()
+        "{} kept as found{from}{left}",
+        counted(plan.objects.len(), "object")
     ))
 }
 

@@ -11,11 +11,13 @@ use super::{Next, Owner, ReconcileError, Reconciler, annotations, api_error};
 use crate::adopt::helm::{self, Finder};
 use crate::adopt::release;
 use crate::apply::{ApplyError, api};
+use crate::count::counted;
 use crate::delete::{self, Remaining};
 use crate::events::operator_resource;
 use crate::finalizer;
 use crate::namespace;
 use crate::object::KINDS;
+use crate::observe::label_of;
 use crate::share;
 
 /// Keeps an IstioOperator until everything it owns is gone.
@@ -87,8 +89,10 @@ impl Reconciler {
             Ok(_) if waited < LIMIT => return Ok(Some(POLL)),
             Err(error) if waited < LIMIT => return Err(error),
             Ok(left) => {
-                let note =
-                    format!("{left} objects are still there; their deletion goes on by itself");
+                let note = format!(
+                    "left behind: {}; the deletion goes on by itself",
+                    counted(left, "object")
+                );
                 warn!(object = %owner, left, "Finalizer is dropped although objects are left");
                 self.events.warning(object, "Incomplete", note).await;
             }
@@ -119,7 +123,7 @@ impl Reconciler {
     ) -> Result<usize, ReconcileError> {
         match release::orphans(&annotations(object)) {
             true => self.orphan_owned(object, owner).await,
-            false => self.delete_owned(owner, patient).await,
+            false => self.delete_owned(object, owner, patient).await,
         }
     }
 
@@ -135,7 +139,7 @@ impl Reconciler {
         self.withdraw_all(owner, &remains.shared).await;
         self.hand_over_all(&remains.kept).await;
         // First, while objects still name their releases.
-        for release in release::former_releases(&remains.held) {
+        for release in release::former_releases(remains.held.iter()) {
             if let Err(error) = helm::set_finder(&self.client, &release, Finder::Helm).await {
                 warn!(%release, error = %chain(&error), "Records of a Helm release stay hidden");
                 let command = helm::command(&release, Finder::Helm);
@@ -151,6 +155,21 @@ impl Reconciler {
         Ok(0)
     }
 
+    /// Removes the hidden records of the Helm releases whose objects go away: Helm would refuse
+    /// another release of their names.
+    async fn forget_releases(&self, object: &DynamicObject, held: &[Remaining]) {
+        // Only once: then its objects are being deleted.
+        let first = held.iter().filter(|o| !o.is_ending());
+        for release in release::former_releases(first) {
+            if let Err(error) = helm::forget(&self.client, &release).await {
+                warn!(%release, error = %chain(&error), "Records of a Helm release stay");
+                let command = helm::removal(&release);
+                let note = format!("Helm refuses a new release {release} until you run: {command}");
+                self.events.warning(object, "HelmRelease", note).await;
+            }
+        }
+    }
+
     /// Gives an object to somebody else who wants it.
     async fn heir(&self, object: &Remaining) -> Result<Option<Owner>, ApplyError> {
         let api = api(&self.client, object.kind, &object.key.namespace);
@@ -163,24 +182,35 @@ impl Reconciler {
     }
 
     /// Deletes what an owner has, or hands it over; returns how much is still there.
-    async fn delete_owned(&self, owner: &Owner, patient: bool) -> Result<usize, ReconcileError> {
+    async fn delete_owned(
+        &self,
+        object: &DynamicObject,
+        owner: &Owner,
+        patient: bool,
+    ) -> Result<usize, ReconcileError> {
         let remains = delete::remains(&self.client, owner)
             .await
             .map_err(api_error("owned objects can't be listed"))?;
         self.withdraw_all(owner, &remains.shared).await;
         self.hand_over_all(&remains.kept).await;
+        self.forget_releases(object, &remains.held).await;
         let mut failed = None;
         let mut left = 0;
-        let mut handed_over = remains.handed_over;
+        let mut callers = match patient {
+            true => delete::callers(&self.client, &remains.held)
+                .await
+                .map_err(api_error("webhooks can't be listed"))?,
+            false => 0,
+        };
         for object in &remains.held {
             // What still calls this control plane comes first.
-            if patient && handed_over > 0 && !object.is_webhook() {
+            if patient && callers > 0 && !object.is_webhook() {
                 left += 1;
                 continue;
             }
             match self.end(object).await {
                 Ok(gone) => {
-                    handed_over += usize::from(gone && object.is_webhook());
+                    callers += usize::from(gone && object.is_webhook());
                     left += usize::from(!gone);
                 }
                 Err(error) => failed = Some(error),
@@ -200,7 +230,7 @@ impl Reconciler {
 
     /// One step of giving up an object; says whether it is somebody else's now.
     async fn end(&self, object: &Remaining) -> Result<bool, ApplyError> {
-        if object.metadata.deletion_timestamp.is_some() {
+        if object.is_ending() {
             return Ok(false);
         }
         if self.heir(object).await?.is_some() {
@@ -208,10 +238,8 @@ impl Reconciler {
         }
         let uid = object.metadata.uid.as_deref().unwrap_or_default();
         if delete::one(&self.client, object.kind, &object.key, uid).await? {
-            let labels = object.metadata.labels.as_ref();
-            let revision = labels.and_then(|l| l.get(ironsail_mesh::label::REVISION));
-            let revision = revision.map_or("", String::as_str);
-            let labels = [object.kind.kind, revision];
+            let revision = label_of(&object.metadata, ironsail_mesh::label::REVISION);
+            let labels = [object.kind.kind, revision.unwrap_or_default()];
             self.metrics.deleted.with_label_values(&labels).inc();
         }
         Ok(false)

@@ -10,6 +10,7 @@ use tracing::{info, warn};
 
 use super::{IGNORE, Next, Owner, OwnerState, ReconcileError, Reconciler, api_error};
 use crate::apply::Outcome;
+use crate::count::counted;
 use crate::events::operator_resource;
 use crate::rollout::Change;
 use crate::status::{Observed, derive, paused};
@@ -169,7 +170,11 @@ impl Reconciler {
             .count();
         if created > 0 {
             self.events
-                .normal(object, "Created", format!("created {created} objects"))
+                .normal(
+                    object,
+                    "Created",
+                    format!("created {}", counted(created, "object")),
+                )
                 .await;
         }
     }

@@ -663,7 +663,7 @@ async fn who_uses_a_revision_is_said() {
     cluster.reconcile("canary").await;
     assert_eq!(
         cluster.in_use("canary"),
-        "True ReferencedByWorkloads 1 namespaces (labelled), 1200 pods (shop/p0000, shop/p0001, shop/p0002, …)"
+        "True ReferencedByWorkloads 1 namespace (labelled), 1200 pods (shop/p0000, shop/p0001, shop/p0002, …)"
     );
     cluster.server.take_writes();
     cluster.check_quiet(&both).await;
@@ -684,7 +684,7 @@ async fn a_revision_in_use_is_not_removed_under_its_users() {
     assert_eq!(status["status"], "ACTION_REQUIRED");
     let message = status["message"].as_str().unwrap_or_default();
     assert!(
-        message.starts_with("the revision is used by 1 namespaces (shop); "),
+        message.starts_with("the revision is used by 1 namespace (shop); "),
         "{message}"
     );
     assert_eq!(
@@ -1236,10 +1236,45 @@ async fn gateways_of_a_revision_are_not_the_revision() {
     assert!(!cluster.server.has("/deployments/edge"));
 }
 
+fn tagged(revision: &str, tags: Value) -> Value {
+    json!({"profile": "minimal", "revision": revision, "values": {"revisionTags": tags}})
+}
+
+#[tokio::test]
+async fn a_tag_is_never_without_a_service_while_its_holder_is_removed() {
+    let cluster = Cluster::new();
+    cluster.add("blue", tagged("blue", json!(["prod"])));
+    cluster.add("green", tagged("green", json!(["prod"])));
+    cluster.settle(&["blue", "green"]).await;
+    let prod = "/mutatingwebhookconfigurations/istio-revision-tag-prod";
+    let answers = || {
+        let webhook = cluster.server.object(prod)["webhooks"][0].clone();
+        let service = webhook["clientConfig"]["service"]["name"]
+            .as_str()
+            .map(str::to_owned);
+        cluster
+            .server
+            .has(&format!("/services/{}", service.unwrap_or_default()))
+    };
+    cluster.delete("blue");
+    // However late the new holder comes.
+    for _ in 0..3 {
+        cluster.reconcile("blue").await;
+        assert!(answers() && cluster.server.has("/deployments/istiod-blue"));
+    }
+    assert_eq!(cluster.owners(prod).0, "green");
+    cluster.reconcile("green").await;
+    for _ in 0..2 {
+        cluster.reconcile("blue").await;
+        assert!(answers());
+    }
+    assert!(!cluster.server.has("/istiooperators/blue"));
+    assert!(!cluster.server.has("/services/istiod-blue"));
+}
+
 #[tokio::test]
 async fn a_tag_moves_without_being_away() {
     let cluster = Cluster::new();
-    let tagged = |revision: &str, tags: Value| json!({"profile": "minimal", "revision": revision, "values": {"revisionTags": tags}});
     cluster.add("blue", tagged("blue", json!(["prod"])));
     cluster.add("green", tagged("green", json!(["prod"])));
     let both = ["blue", "green"];

@@ -90,24 +90,8 @@ fn demo_is_as_the_peer_renders_it() {
     check_reference("demo");
 }
 
-/// Kinds of the mesh that this version has no definitions for. Each entry goes away with the
-/// feature that reads the kind.
-const ABSENT_CRDS: [&str; 11] = [
-    "authorizationpolicies.security.istio.io",
-    "envoyfilters.networking.istio.io",
-    "proxyconfigs.networking.istio.io",
-    "requestauthentications.security.istio.io",
-    "serviceentries.networking.istio.io",
-    "sidecars.networking.istio.io",
-    "telemetries.telemetry.istio.io",
-    "trafficextensions.extensions.istio.io",
-    "wasmplugins.extensions.istio.io",
-    "workloadentries.networking.istio.io",
-    "workloadgroups.networking.istio.io",
-];
-
 #[test]
-fn definitions_are_the_peers_but_for_absent_kinds() {
+fn definitions_are_the_peers() {
     let Some(folder) = reference::folder() else {
         eprintln!("skipped: no captured definitions; set IRONSAIL_REFERENCE to their folder");
         return;
@@ -128,7 +112,6 @@ fn definitions_are_the_peers_but_for_absent_kinds() {
         .iter()
         .filter(|object| object.is_definition())
         .map(|object| object.name().to_owned())
-        .chain(ABSENT_CRDS.map(str::to_owned))
         .collect();
     ours.sort();
     assert_eq!(ours, theirs);

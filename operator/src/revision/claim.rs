@@ -113,12 +113,6 @@ impl Claim {
     }
 }
 
-/// Whether an object was handed over, and its new holder didn't apply it yet.
-pub fn is_handed_over(metadata: &ObjectMeta) -> bool {
-    let annotations = metadata.annotations.as_ref();
-    annotations.and_then(|all| all.get(CLAIM)) == Some(&String::new())
-}
-
 /// What else injects pods, beside a configuration that is not there yet.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Neighbours {

@@ -6,8 +6,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
+use ironsail_kube::pages::Pages;
 use ironsail_mesh::label;
-use ironsail_mesh::revision::DEFAULT;
 use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
 use k8s_openapi::api::core::v1::{Namespace, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -15,13 +15,13 @@ use kube::Client;
 use kube::api::{Api, ListParams};
 use serde_json::Value;
 
+use super::named_by;
 use super::proxies::{Probe, ProbeError};
-use crate::observe::owner_of;
+use crate::count::counted;
+use crate::observe::{annotation_of, label_of, owner_of};
 use crate::plan::{Owner, Plan};
 use crate::value::get;
 
-/// Objects per request: bounds the memory that a large cluster costs.
-const PAGE: u32 = 500;
 /// Names that are told of each kind of use.
 const NAMED: usize = 3;
 /// Pods that are over use nothing.
@@ -36,7 +36,7 @@ pub enum Usage {
     Unknown(String),
 }
 
-/// Kinds of use, with what is used so.
+/// Kinds of use, each a noun, with what is used so.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Uses(BTreeMap<&'static str, Use>);
 
@@ -68,7 +68,11 @@ impl fmt::Display for Uses {
             } else {
                 ""
             };
-            format!("{} {kind} ({}{more})", found.count, names.join(", "))
+            format!(
+                "{} ({}{more})",
+                counted(found.count, kind),
+                names.join(", ")
+            )
         });
         f.write_str(&texts.collect::<Vec<_>>().join(", "))
     }
@@ -161,7 +165,7 @@ impl Question<'_> {
                 .await?
             {
                 if !search.own_pods.contains(&proxy) {
-                    search.uses.add("connected proxies", proxy);
+                    search.uses.add("connected proxy", proxy);
                 }
             }
         }
@@ -172,26 +176,24 @@ impl Question<'_> {
 /// Goes through the metadata of all objects, page by page.
 async fn pages<K>(
     api: &Api<K>,
-    mut params: ListParams,
+    params: ListParams,
     what: &'static str,
     mut look: impl FnMut(&ObjectMeta),
 ) -> Result<(), UsageError>
 where
     K: Clone + fmt::Debug + serde::de::DeserializeOwned,
 {
-    params.limit = Some(PAGE);
-    loop {
-        let page = api.list_metadata(&params).await;
+    let mut pages = Pages::of(params);
+    while let Some(params) = pages.next_request() {
+        let page = api.list_metadata(params).await;
         let page = page.map_err(|source| UsageError::List {
             what,
             source: Box::new(source),
         })?;
+        pages.answered(&page.metadata);
         page.items.iter().for_each(|object| look(&object.metadata));
-        params.continue_token = page.metadata.continue_.filter(|token| !token.is_empty());
-        if params.continue_token.is_none() {
-            return Ok(());
-        }
     }
+    Ok(())
 }
 
 /// Namespaces and selectors of workloads that a plan contains, by kind and component.
@@ -219,10 +221,6 @@ fn control_planes(plan: &Plan) -> Vec<(String, BTreeMap<String, String>)> {
     })
 }
 
-fn text<'a>(map: Option<&'a BTreeMap<String, String>>, key: &str) -> Option<&'a str> {
-    map?.get(key).map(String::as_str)
-}
-
 impl<'a> Search<'a> {
     fn new(plan: &'a Plan) -> Self {
         Self {
@@ -241,31 +239,23 @@ impl<'a> Search<'a> {
 
     /// Tags that the owner brought itself go away with it.
     fn tag(&mut self, metadata: &ObjectMeta, owner: &Owner) {
-        let labels = metadata.labels.as_ref();
-        let (Some(tag), Some(revision)) = (text(labels, label::TAG), text(labels, label::REVISION))
-        else {
+        let named = |key| label_of(metadata, key);
+        let (Some(tag), Some(revision)) = (named(label::TAG), named(label::REVISION)) else {
             return;
         };
         self.tags.insert(tag.to_owned(), revision.to_owned());
         if revision == self.revision && owner_of(metadata).as_ref() != Some(owner) {
-            self.uses.add("tags", tag.to_owned());
+            self.uses.add("tag", tag.to_owned());
         }
     }
 
-    /// The old label wins over a revision.
     fn namespace(&mut self, metadata: &ObjectMeta) {
         if metadata.deletion_timestamp.is_some() {
             return;
         }
-        let labels = metadata.labels.as_ref();
-        let used = match text(labels, label::INJECTION) {
-            Some("enabled") => self.means(DEFAULT),
-            Some(_) => false,
-            None => text(labels, label::REVISION).is_some_and(|name| self.means(name)),
-        };
-        if used {
+        if named_by(metadata).is_some_and(|name| self.means(name)) {
             let name = metadata.name.clone().unwrap_or_default();
-            self.uses.add("namespaces", name);
+            self.uses.add("namespace", name);
         }
     }
 
@@ -275,18 +265,18 @@ impl<'a> Search<'a> {
         }
         let name = metadata.name.clone().unwrap_or_default();
         let namespace = metadata.namespace.clone().unwrap_or_default();
-        if self.is_own(&namespace, metadata.labels.as_ref()) {
+        if self.is_own(&namespace, metadata) {
             self.own_pods.insert(format!("{name}.{namespace}"));
         } else if self.is_used_by(metadata) {
-            self.uses.add("pods", format!("{namespace}/{name}"));
+            self.uses.add("pod", format!("{namespace}/{name}"));
         }
     }
 
-    fn is_own(&self, namespace: &str, labels: Option<&BTreeMap<String, String>>) -> bool {
+    fn is_own(&self, namespace: &str, metadata: &ObjectMeta) -> bool {
         let selects = |selector: &BTreeMap<String, String>| {
             selector
                 .iter()
-                .all(|(key, value)| text(labels, key) == Some(value))
+                .all(|(key, value)| label_of(metadata, key) == Some(value))
         };
         self.own
             .iter()
@@ -295,19 +285,18 @@ impl<'a> Search<'a> {
 
     /// What was injected, or a gateway, says so by annotations; what asks for injection by labels.
     fn is_used_by(&self, metadata: &ObjectMeta) -> bool {
-        let (labels, annotations) = (metadata.labels.as_ref(), metadata.annotations.as_ref());
-        if let Some(revision) = text(annotations, label::REVISION) {
+        if let Some(revision) = annotation_of(metadata, label::REVISION) {
             return revision == self.revision;
         }
-        let injected = text(annotations, label::INJECTION_STATUS)
+        let injected = annotation_of(metadata, label::INJECTION_STATUS)
             .and_then(|status| serde_json::from_str::<Value>(status).ok());
         if let Some(revision) = injected.as_ref().and_then(|s| s["revision"].as_str()) {
             return revision == self.revision;
         }
-        let refused = [labels, annotations]
+        let refused = [label_of, annotation_of]
             .into_iter()
-            .any(|map| text(map, label::INJECT) == Some("false"));
-        !refused && text(labels, label::REVISION).is_some_and(|name| self.means(name))
+            .any(|mark| mark(metadata, label::INJECT) == Some("false"));
+        !refused && label_of(metadata, label::REVISION).is_some_and(|name| self.means(name))
     }
 }
 
@@ -353,7 +342,7 @@ mod tests {
             let metadata = metadata(json!({"name": "shop", "labels": labels}));
             move |search: &mut Search<'_>| search.namespace(&metadata)
         };
-        let used = "1 namespaces (shop)";
+        let used = "1 namespace (shop)";
         let default = &[("default", "canary")][..];
         check("unlabelled", &[], namespace(json!({})), "");
         check(
@@ -399,7 +388,7 @@ mod tests {
                 "labels": labels, "annotations": annotations}));
             move |search: &mut Search<'_>| search.pod(&metadata)
         };
-        let (none, used) = (json!({}), "1 pods (shop/a)");
+        let (none, used) = (json!({}), "1 pod (shop/a)");
         check("plain", &[], pod(none.clone(), none.clone()), "");
         check(
             "injected",
@@ -438,7 +427,7 @@ mod tests {
             "somebody's gateway",
             &[],
             see(pod("edge")),
-            "1 pods (edge/in-x)",
+            "1 pod (edge/in-x)",
         );
         let mut ending = pod("edge");
         ending["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
@@ -452,7 +441,7 @@ mod tests {
             move |search: &mut Search<'_>| search.tag(&metadata, &owner("canary"))
         };
         let users = json!({"istio.io/tag": "prod", "istio.io/rev": "canary"});
-        check("of a user", &[], tag(users), "1 tags (prod)");
+        check("of a user", &[], tag(users), "1 tag (prod)");
         let own = json!({"istio.io/tag": "prod", "istio.io/rev": "canary",
             "operator.istio.io/managed": "Reconcile",
             "install.operator.istio.io/owning-resource": "canary",
@@ -466,9 +455,9 @@ mod tests {
     fn a_text_names_the_first_and_counts_all() {
         let mut uses = Uses::default();
         for name in ["d", "b", "c", "a"] {
-            uses.add("namespaces", name.to_owned());
+            uses.add("namespace", name.to_owned());
         }
-        uses.add("pods", "a/x".to_owned());
-        assert_eq!(uses.to_string(), "4 namespaces (a, b, c, …), 1 pods (a/x)");
+        uses.add("pod", "a/x".to_owned());
+        assert_eq!(uses.to_string(), "4 namespaces (a, b, c, …), 1 pod (a/x)");
     }
 }

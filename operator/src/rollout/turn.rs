@@ -7,7 +7,7 @@ use crate::apply::{Applier, ApplyError, Outcome};
 use crate::component::Component;
 use crate::health::{self, Health};
 use crate::object::Manifest;
-use crate::observe::Seen;
+use crate::observe::{Seen, label_of};
 use crate::status::ComponentState;
 
 /// Whose turn it is. Gateways that are not there yet need none: they carry nothing.
@@ -77,12 +77,7 @@ impl<'a> Turn<'a> {
         let revision = object.label(label::REVISION)?;
         let mut all = self.seen.deployments.values();
         let found = all.find(|deployment| {
-            let labels = deployment.metadata.labels.as_ref();
-            let is = |key: &str, value: &str| {
-                labels
-                    .and_then(|labels| labels.get(key))
-                    .is_some_and(|own| own == value)
-            };
+            let is = |key: &str, value: &str| label_of(&deployment.metadata, key) == Some(value);
             is("app", "istiod")
                 && is(label::REVISION, &revision)
                 && health::deployment(deployment) != Health::Ready

@@ -4,9 +4,10 @@ use std::collections::HashSet;
 
 use ironsail_crds::Diagnostic;
 use ironsail_crds::validate::operator::validate;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
-use crate::render::{Context, render};
+use crate::component::Component;
+use crate::render::{Context, render_unchecked};
 
 /// What an author is told.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -14,6 +15,8 @@ pub struct Opinion {
     /// Why the object is refused; empty if it is not.
     pub errors: Vec<Diagnostic>,
     pub warnings: Vec<Diagnostic>,
+    /// What would be installed; empty if nothing new would.
+    pub components: Vec<Component>,
 }
 
 /// Judges a new object, or the change of an old one, as a reconciliation would.
@@ -37,13 +40,18 @@ pub fn judge(old: Option<&Value>, new: &Value, context: &Context) -> Opinion {
         let tolerated = errors.extract_if(.., |error| hidden || known.contains(&name(error)));
         warnings.extend(tolerated);
     }
-    Opinion { errors, warnings }
+    Opinion {
+        errors,
+        warnings,
+        components: found.components,
+    }
 }
 
 struct Findings {
     list: Vec<Diagnostic>,
     /// Whether the object was good enough to be rendered.
     rendered: bool,
+    components: Vec<Component>,
 }
 
 impl Findings {
@@ -53,18 +61,18 @@ impl Findings {
             return Self {
                 list,
                 rendered: false,
+                components: Vec::new(),
             };
         }
-        let empty = Value::Object(Map::new());
-        let spec = object.get("spec").filter(|spec| !spec.is_null());
-        let mut more = match render(spec.unwrap_or(&empty), context) {
-            Ok(rendered) => rendered.warnings,
-            Err(findings) => findings,
+        let (mut more, components) = match render_unchecked(object, context) {
+            Ok(rendered) => (rendered.warnings, rendered.components),
+            Err(findings) => (findings, Vec::new()),
         };
         list.append(&mut more);
         Self {
             list,
             rendered: true,
+            components,
         }
     }
 }
@@ -302,6 +310,22 @@ values:
         let valid = json!({"profile": "minimal"});
         let opinion = judge_spec(Some(valid), json!({"profile": "none such"}));
         assert_eq!(opinion.errors.len(), 1, "{opinion:?}");
+    }
+
+    /// The webhook judges by the same lists as a reconciliation.
+    #[test]
+    fn the_era_of_lists_counts() {
+        let annotated = |era: &str| {
+            let mut object = object(json!({"components": {"egressGateways": [{"name": "own"}]}}));
+            object["metadata"]["annotations"] = json!({crate::list_merge::ANNOTATION: era});
+            judge(None, &object, &Context::default())
+        };
+        let has_egress = |opinion: Opinion| opinion.components.contains(&Component::EgressGateways);
+        assert!(has_egress(annotated("Replace")));
+        assert!(!has_egress(annotated("ByName")));
+        let wrong = annotated("Nonsense");
+        let at = format!("metadata.annotations[{}]", crate::list_merge::ANNOTATION);
+        assert_eq!(paths(&wrong.errors), [at]);
     }
 
     #[test]

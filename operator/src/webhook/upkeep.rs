@@ -10,7 +10,7 @@ use ironsail_runtime::readiness::Condition;
 use ironsail_runtime::signal::Shutdown;
 use k8s_openapi::api::admissionregistration::v1::ValidatingWebhookConfiguration;
 use k8s_openapi::api::core::v1::Secret;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{Api, Patch, PatchParams, PostParams};
 use kube::{Client, Resource as _};
 use serde_json::{Value, json};
@@ -20,6 +20,7 @@ use tracing::{info, warn};
 use super::Serving;
 use super::authority::{Authority, CertificateError};
 use crate::bundle;
+use crate::object::owner_reference;
 
 /// Field manager of the trusted certificate.
 const MANAGER: &str = "istio-operator-webhook";
@@ -134,7 +135,9 @@ impl Upkeep {
                 name: Some(name.clone()),
                 labels: Some(bundle::labels()),
                 // Whatever removes the configuration removes the key.
-                owner_references: Some(vec![owner_reference(&owner.metadata)]),
+                owner_references: Some(vec![owner_reference::<ValidatingWebhookConfiguration>(
+                    &owner.metadata,
+                )]),
                 ..ObjectMeta::default()
             },
             data: Some(authority.data()),
@@ -210,16 +213,6 @@ fn entries(configuration: &ValidatingWebhookConfiguration) -> Vec<Value> {
     entries
         .map(|entry| serde_json::to_value(entry).expect("Kubernetes types become JSON"))
         .collect()
-}
-
-fn owner_reference(owner: &ObjectMeta) -> OwnerReference {
-    OwnerReference {
-        api_version: ValidatingWebhookConfiguration::api_version(&()).into_owned(),
-        kind: ValidatingWebhookConfiguration::kind(&()).into_owned(),
-        name: owner.name.clone().unwrap_or_default(),
-        uid: owner.uid.clone().unwrap_or_default(),
-        ..OwnerReference::default()
-    }
 }
 
 #[cfg(test)]

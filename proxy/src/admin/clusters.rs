@@ -59,7 +59,7 @@ fn as_text(clusters: &[ClusterStatus]) -> String {
             }
             let locality = &host.locality;
             let fields: [(&str, String); 6] = [
-                ("health_flags", health_flags(host.health).to_owned()),
+                ("health_flags", health_flags(host)),
                 ("weight", host.weight.to_string()),
                 ("region", locality.region.clone()),
                 ("zone", locality.zone.clone()),
@@ -94,13 +94,19 @@ impl Limits {
     }
 }
 
-fn health_flags(health: HealthStatus) -> &'static str {
-    match health {
-        HealthStatus::Healthy => "healthy",
+fn health_flags(host: &HostStatus) -> String {
+    let outlier = match host.failed_outlier_check {
+        true => "/failed_outlier_check",
+        false => "",
+    };
+    let discovery = match host.health {
+        HealthStatus::Healthy if outlier.is_empty() => "healthy",
+        HealthStatus::Healthy => "",
         HealthStatus::Degraded => "/degraded_eds_health",
         HealthStatus::Unhealthy => "/failed_eds_health",
         HealthStatus::Draining => "/eds_status_draining",
-    }
+    };
+    format!("{outlier}{discovery}")
 }
 
 /// `envoy.config.core.v3.HealthStatus`.
@@ -163,13 +169,17 @@ fn host_json(host: &HostStatus) -> Value {
         ),
     );
     let locality = &host.locality;
+    let mut health = json!({"eds_health_status": health_name(host.health)});
+    if host.failed_outlier_check {
+        health["failed_outlier_check"] = true.into();
+    }
     json!({
         "address": {"socket_address": {
             "address": host.address.ip().to_string(),
             "port_value": host.address.port(),
         }},
         "stats": stats,
-        "health_status": {"eds_health_status": health_name(host.health)},
+        "health_status": health,
         "weight": host.weight,
         "priority": host.priority,
         "locality": {
@@ -199,6 +209,7 @@ mod tests {
             hosts: vec![HostStatus {
                 address: ([10, 0, 0, 1], 80).into(),
                 health: HealthStatus::Draining,
+                failed_outlier_check: true,
                 weight: 3,
                 priority: 1,
                 locality: Locality::parse("north/a/rack"),
@@ -222,7 +233,7 @@ mod tests {
             "web::default_priority::max_requests::8",
             "web::high_priority::max_requests::9",
             "web::10.0.0.1:80::rq_total::5",
-            "web::10.0.0.1:80::health_flags::/eds_status_draining",
+            "web::10.0.0.1:80::health_flags::/failed_outlier_check/eds_status_draining",
             "web::10.0.0.1:80::weight::3",
             "web::10.0.0.1:80::zone::a",
             "web::10.0.0.1:80::priority::1",
@@ -242,6 +253,7 @@ mod tests {
         assert_eq!(thresholds[1]["priority"], "HIGH");
         let host = &status["host_statuses"][0];
         assert_eq!(host["health_status"]["eds_health_status"], "DRAINING");
+        assert_eq!(host["health_status"]["failed_outlier_check"], true);
         assert_eq!(host["locality"]["sub_zone"], "rack");
         assert_eq!(host["weight"], 3);
     }

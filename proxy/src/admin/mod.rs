@@ -92,6 +92,8 @@ pub struct HostStatus {
     pub address: SocketAddr,
     /// As discovery says.
     pub health: HealthStatus,
+    /// Outlier detection leaves it out.
+    pub failed_outlier_check: bool,
     pub weight: u32,
     pub priority: u32,
     pub locality: Locality,

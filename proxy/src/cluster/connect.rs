@@ -7,13 +7,16 @@ use std::os::fd::AsRawFd;
 use std::rc::Rc;
 
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
-use tokio::io::DuplexStream;
+use tokio::io::{AsyncWriteExt, DuplexStream};
 use tokio::net::{TcpSocket, TcpStream};
 
-use crate::cluster::{ConnectError, ConnectOptions, ConnectionGuard, Host, Upstream, loopback};
+use crate::cluster::{
+    ConnectError, ConnectOptions, ConnectionGuard, Host, Source, Upstream, happy_eyeballs, loopback,
+};
 use crate::conn::{Io, Prefixed, Raw};
-use crate::resource::cluster::{ClusterConfig, Keepalive, RoutingPriority};
-use crate::resource::transport_socket::TransportSocket;
+use crate::resource::cluster::{ClusterConfig, Keepalive};
+use crate::snapshot::set_transparent;
+use crate::transport_socket::proxy_protocol;
 use crate::transport_socket::secret::Secrets;
 
 /// Where connections are made: the network, or memory for tests and simulations.
@@ -40,9 +43,8 @@ pub(super) async fn connect(
     secrets: &Secrets,
     host: &Rc<Host>,
     options: &ConnectOptions,
+    guard: ConnectionGuard,
 ) -> Result<Upstream, ConnectError> {
-    let thresholds = config.breakers.of(RoutingPriority::Default);
-    let guard = ConnectionGuard::new(host, thresholds.connections.acquire()?);
     let attempt = attempt(config, dialer, secrets, host, options, guard);
     let result = match tokio::time::timeout(config.connect_timeout, attempt).await {
         Ok(result) => result,
@@ -69,22 +71,23 @@ async fn attempt(
     options: &ConnectOptions,
     guard: ConnectionGuard,
 ) -> Result<Upstream, ConnectError> {
-    let address = host.address();
-    let (stream, local) = match dialer {
-        Dialer::Tcp => {
-            let stream = dial(config, address).await.map_err(ConnectError::Io)?;
-            let local = stream.local_addr().map_err(ConnectError::Io)?;
-            (Raw::Tcp(stream), local)
-        }
-        Dialer::Memory(network) => {
-            let stream = network(address).map_err(ConnectError::Io)?;
-            (Raw::Memory(stream), SocketAddr::from(([127, 0, 0, 1], 0)))
-        }
-    };
+    let others = &host.endpoint.additional;
+    let connect = |address| reach(config, dialer, address, options.source);
+    let reached = happy_eyeballs::connect(host.address(), others, connect).await;
+    let Reached {
+        mut stream,
+        local,
+        remote,
+    } = reached.map_err(ConnectError::Io)?;
+    let transport = config.transport.select(&host.endpoint.transport_match);
+    if let Some(version) = transport.proxy_protocol {
+        let header = proxy_protocol::header(version, options.proxied);
+        stream.write_all(&header).await.map_err(ConnectError::Io)?;
+    }
     let stream = Prefixed::new(stream);
-    let (io, tls) = match config.transport.select(&host.endpoint.transport_match) {
-        TransportSocket::Raw => (Io::Plain(stream), None),
-        TransportSocket::Tls(context) => {
+    let (io, tls) = match &transport.tls {
+        None => (Io::Plain(stream), None),
+        Some(context) => {
             let (stream, info) = context
                 .connect(
                     stream,
@@ -100,13 +103,49 @@ async fn attempt(
     Ok(Upstream {
         io,
         local,
-        remote: address,
+        remote,
         tls,
         guard,
     })
 }
 
-async fn dial(config: &ClusterConfig, address: SocketAddr) -> io::Result<TcpStream> {
+/// A connection, and both ends of it.
+struct Reached {
+    stream: Raw,
+    local: SocketAddr,
+    remote: SocketAddr,
+}
+
+async fn reach(
+    config: &ClusterConfig,
+    dialer: &Dialer,
+    remote: SocketAddr,
+    source: Option<Source>,
+) -> io::Result<Reached> {
+    let (stream, local) = match dialer {
+        Dialer::Tcp => {
+            let stream = dial(config, remote, source).await?;
+            let local = stream.local_addr()?;
+            (Raw::Tcp(stream), local)
+        }
+        Dialer::Memory(network) => {
+            let local = source.map(|source| source.address);
+            let local = local.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 0)));
+            (Raw::Memory(network(remote)?), local)
+        }
+    };
+    Ok(Reached {
+        stream,
+        local,
+        remote,
+    })
+}
+
+async fn dial(
+    config: &ClusterConfig,
+    address: SocketAddr,
+    client: Option<Source>,
+) -> io::Result<TcpStream> {
     let socket = Socket::new(
         Domain::for_address(address),
         Type::STREAM.nonblocking(),
@@ -119,7 +158,9 @@ async fn dial(config: &ClusterConfig, address: SocketAddr) -> io::Result<TcpStre
         SocketAddr::V4(_) => config.bind.v4,
         SocketAddr::V6(_) => config.bind.v6,
     };
-    if let Some(source) = source {
+    if let Some(client) = client.filter(|client| client.address.is_ipv4() == address.is_ipv4()) {
+        bind_as_client(&socket, client)?;
+    } else if let Some(source) = source {
         // The port is chosen by connect(), so that many destinations can share one.
         bind_without_port(&socket)?;
         socket.bind(&SocketAddr::new(source, 0).into())?;
@@ -128,6 +169,18 @@ async fn dial(config: &ClusterConfig, address: SocketAddr) -> io::Result<TcpStre
     TcpSocket::from_std_stream(socket.into())
         .connect(address)
         .await
+}
+
+/// Takes an address that is not this machine's, which needs `CAP_NET_ADMIN`.
+fn bind_as_client(socket: &Socket, client: Source) -> io::Result<()> {
+    set_transparent(socket, client.address)?;
+    if client.mark != 0 {
+        socket.set_mark(client.mark)?;
+    }
+    if client.address.port() == 0 {
+        bind_without_port(socket)?;
+    }
+    socket.bind(&client.address.into())
 }
 
 /// Sets `IP_BIND_ADDRESS_NO_PORT`, for both families.

@@ -1,7 +1,7 @@
 //! The choice among the hosts of a cluster.
 //!
-//! First a priority, then a locality by weight, then a host by the cluster's policy. The panic threshold is 0: hosts
-//! that discovery calls unhealthy never get requests.
+//! First a priority, then a locality by weight, then a host by the cluster's policy. Hosts that discovery calls
+//! unhealthy or that outlier detection ejected get requests only in panic, which Istio turns off.
 
 use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::HashMap;
@@ -9,19 +9,37 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use smallvec::SmallVec;
+use tokio::time::Instant;
 
 use crate::cluster::hash_table::HashTable;
+use crate::cluster::outlier::Detector;
 use crate::cluster::{Host, PickContext};
-use crate::resource::cluster::LbPolicy;
+use crate::resource::cluster::{LbPolicy, SlowStart};
 use crate::resource::endpoint::{Endpoint, Endpoints};
 
 /// How often a choice is repeated to avoid hosts that earlier attempts used.
 const AVOID_ATTEMPTS: u64 = 5;
 
+/// How often a choice is repeated because the host is new. So a host that is to get a tenth gets it within 3 %.
+const SLOW_START_ATTEMPTS: usize = 32;
+
+/// What the hosts of a cluster are, and what makes them be chosen.
+#[derive(Clone, Copy, Debug)]
+pub struct Membership<'a> {
+    pub endpoints: &'a Endpoints,
+    /// Localities share traffic by their weights.
+    pub locality_weighted: bool,
+    /// Percent of healthy hosts below which a priority is served by all.
+    pub panic_threshold: u32,
+    pub detector: Option<&'a Detector>,
+}
+
 /// The hosts of a cluster, prepared for choosing.
 #[derive(Debug, Default)]
 pub struct HostSet {
     priorities: Vec<Priority>,
+    /// Percent of each priority that is healthy, times overprovisioning, at most 100.
+    health: Vec<u32>,
     /// Percent of traffic of each priority; the sum is 100, or 0 when nothing is healthy.
     loads: Vec<u32>,
 }
@@ -31,7 +49,7 @@ struct Priority {
     localities: Vec<LocalityHosts>,
     /// Sum of the weights of localities with healthy hosts; 0: choose among all hosts.
     locality_weight: u64,
-    /// Hosts that take requests, of all localities.
+    /// Hosts that take requests, of all localities; in panic all hosts.
     healthy: Group,
     all: Vec<Rc<Host>>,
 }
@@ -56,33 +74,53 @@ struct Group {
 }
 
 impl HostSet {
-    /// The hosts of `endpoints`, taking over those of `old` that did not change. Others of `old` are closed.
-    pub fn update(old: &HostSet, endpoints: &Endpoints, locality_weighted: bool) -> Self {
+    /// The hosts of `membership`, taking over those of `old` that did not change. Others of `old` are closed.
+    pub fn update(old: &HostSet, membership: &Membership<'_>) -> Self {
         let mut known: HashMap<Arc<Endpoint>, Rc<Host>> = old
             .priorities
             .iter()
             .flat_map(|priority| &priority.all)
             .map(|host| (Arc::clone(&host.endpoint), Rc::clone(host)))
             .collect();
+        let factor = membership.endpoints.overprovisioning_factor;
         let mut set = HostSet::default();
-        for (index, localities) in endpoints.priorities.iter().enumerate() {
+        for (index, localities) in membership.endpoints.priorities.iter().enumerate() {
             let mut priority = Priority::default();
             for locality in localities {
-                let hosts: Vec<_> = locality
-                    .endpoints
-                    .iter()
-                    .map(|endpoint| take_host(&mut known, endpoint, index))
+                let endpoints = locality.endpoints.iter();
+                let hosts: Vec<_> = endpoints
+                    .map(|endpoint| take_host(&mut known, endpoint, index, membership.detector))
                     .collect();
-                let weight = locality.weight.filter(|_| locality_weighted);
-                priority.add(hosts, weight);
+                let weight = locality.weight.filter(|_| membership.locality_weighted);
+                priority.add(hosts, weight, factor);
             }
             set.priorities.push(priority.finish());
         }
         for gone in known.into_values() {
             gone.remove();
         }
-        set.loads = priority_loads(&set.priorities, endpoints.overprovisioning_factor);
+        set.share_out(factor, membership.panic_threshold);
         set
+    }
+
+    /// Divides traffic among the priorities; those with too few healthy hosts are in panic.
+    fn share_out(&mut self, factor: u32, panic_threshold: u32) {
+        self.health = self.priorities.iter().map(|p| p.health(factor)).collect();
+        self.loads = priority_loads(&self.health);
+        if self.health.iter().sum::<u32>() >= 100 || panic_threshold == 0 {
+            return;
+        }
+        let mut total_panic = true;
+        for priority in &mut self.priorities {
+            if priority.health(100) < panic_threshold {
+                priority.panic();
+            } else {
+                total_panic = false;
+            }
+        }
+        if total_panic {
+            self.loads = loads_by_size(&self.priorities);
+        }
     }
 
     pub fn all(&self) -> Vec<Rc<Host>> {
@@ -90,17 +128,29 @@ impl HostSet {
         all.cloned().collect()
     }
 
-    fn group(&self) -> Option<&Group> {
-        let mut ticket = match self.loads.first() {
+    /// The hosts to choose among; of priorities other than `avoid`, unless nothing else is healthy.
+    fn group(&self, avoid: &[usize]) -> Option<&Group> {
+        let others = (!avoid.is_empty()).then(|| self.loads_without(avoid));
+        let others = others.filter(|loads| loads.iter().any(|load| *load > 0));
+        let loads = others.as_ref().unwrap_or(&self.loads);
+        let mut ticket = match loads.first() {
             Some(100) => 0,
             _ => fastrand::u32(0..100),
         };
-        let chosen = self.loads.iter().position(|load| {
+        let chosen = loads.iter().position(|load| {
             let hit = ticket < *load;
             ticket = ticket.saturating_sub(*load);
             hit
         })?;
         self.priorities.get(chosen).map(Priority::group)
+    }
+
+    fn loads_without(&self, avoid: &[usize]) -> Vec<u32> {
+        let health = self.health.iter().enumerate();
+        let left: Vec<u32> = health
+            .map(|(index, health)| if avoid.contains(&index) { 0 } else { *health })
+            .collect();
+        priority_loads(&left)
     }
 }
 
@@ -108,29 +158,36 @@ fn take_host(
     known: &mut HashMap<Arc<Endpoint>, Rc<Host>>,
     endpoint: &Arc<Endpoint>,
     priority: usize,
+    detector: Option<&Detector>,
 ) -> Rc<Host> {
     match known.remove(endpoint) {
         Some(host) => {
             host.priority.set(priority);
             host
         }
-        None => Rc::new(Host::new(Arc::clone(endpoint), priority)),
+        None => {
+            let monitor = detector.and_then(|detector| detector.monitor(endpoint.address));
+            let host = Host::new(Arc::clone(endpoint), priority);
+            Rc::new(host.with_monitor(monitor))
+        }
     }
 }
 
 impl Priority {
-    fn add(&mut self, hosts: Vec<Rc<Host>>, weight: Option<u32>) {
+    fn add(&mut self, hosts: Vec<Rc<Host>>, weight: Option<u32>, factor: u32) {
         let healthy: Vec<_> = hosts
             .iter()
-            .filter(|host| host.endpoint.health.takes_requests())
+            .filter(|host| host.takes_requests())
             .cloned()
             .collect();
+        let availability = availability(healthy.len(), hosts.len(), factor);
         self.all.extend(hosts);
         self.healthy.hosts.extend(healthy.iter().cloned());
         if healthy.is_empty() {
             return;
         }
-        let weight = weight.map_or(0, u64::from);
+        // A locality that lost hosts loses weight, as far as overprovisioning does not make up for it.
+        let weight = weight.map_or(0, u64::from) * availability;
         self.locality_weight = self.locality_weight.saturating_add(weight);
         self.localities.push(LocalityHosts {
             weight,
@@ -162,19 +219,47 @@ impl Priority {
         &self.healthy
     }
 
-    /// Percent of the endpoints that take requests, multiplied by the overprovisioning factor, at most 100.
+    /// Percent of the hosts that take requests, multiplied by the overprovisioning factor, at most 100.
     fn health(&self, factor: u32) -> u32 {
-        let (healthy, all) = (self.healthy.hosts.len() as u64, self.all.len() as u64);
-        let percent = (healthy * u64::from(factor)).checked_div(all).unwrap_or(0);
-        u32::try_from(percent.min(100)).unwrap_or(100)
+        let healthy = self.all.iter().filter(|host| host.takes_requests());
+        u32::try_from(availability(healthy.count(), self.all.len(), factor)).unwrap_or(100)
     }
+
+    /// Too few hosts are healthy to be all that is left: health no longer counts.
+    fn panic(&mut self) {
+        self.locality_weight = 0;
+        self.localities.clear();
+        self.healthy = Group::new(self.all.clone());
+    }
+}
+
+/// Percent of `all` that `healthy` are, multiplied by the overprovisioning factor, at most 100.
+fn availability(healthy: usize, all: usize, factor: u32) -> u64 {
+    let percent = (healthy as u64 * u64::from(factor)).checked_div(all as u64);
+    percent.unwrap_or(0).min(100)
+}
+
+/// Percent of each priority in proportion to the number of its hosts.
+fn loads_by_size(priorities: &[Priority]) -> Vec<u32> {
+    let total: usize = priorities.iter().map(|priority| priority.all.len()).sum();
+    let mut loads: Vec<u32> = priorities
+        .iter()
+        .map(|priority| {
+            let load = (priority.all.len() * 100).checked_div(total).unwrap_or(0);
+            u32::try_from(load).unwrap_or(0)
+        })
+        .collect();
+    let left = 100_u32.saturating_sub(loads.iter().sum());
+    if let Some(first) = loads.iter_mut().find(|load| **load > 0) {
+        *first += left;
+    }
+    loads
 }
 
 /// Envoy's priority loads: each priority takes what its health allows of what those before it left.
 ///
 /// <https://www.envoyproxy.io/docs/envoy/latest/intro/arch_overview/upstream/load_balancing/priority>
-fn priority_loads(priorities: &[Priority], factor: u32) -> Vec<u32> {
-    let health: Vec<u32> = priorities.iter().map(|p| p.health(factor)).collect();
+fn priority_loads(health: &[u32]) -> Vec<u32> {
     let total = health.iter().sum::<u32>().min(100);
     let mut left = 100;
     let mut loads: Vec<u32> = health
@@ -316,25 +401,43 @@ impl Group {
 #[derive(Debug)]
 pub struct LoadBalancer {
     policy: LbPolicy,
+    slow_start: Option<SlowStart>,
 }
 
 impl LoadBalancer {
-    pub fn new(policy: LbPolicy) -> Self {
-        Self { policy }
+    pub fn new(policy: LbPolicy, slow_start: Option<SlowStart>) -> Self {
+        Self { policy, slow_start }
     }
 
     /// A host that takes requests; one of `context.avoid` only when repeated draws find no other.
     pub fn pick(&self, hosts: &HostSet, context: &PickContext<'_>) -> Option<Rc<Host>> {
-        let mut host = self.draw(hosts.group()?, context.hash)?;
+        let group = || hosts.group(context.avoid_priorities);
+        let mut host = self.draw_old_enough(group()?, context.hash)?;
         for attempt in 1..=AVOID_ATTEMPTS {
-            if !context.avoid.iter().any(|used| Rc::ptr_eq(used, host)) {
+            if !context.avoids(host) {
                 break;
             }
             // Another hash per attempt, and the same for the same attempt, as in Envoy.
             let hash = context.hash.map(|hash| hash ^ (u64::MAX - attempt + 1));
-            host = self.draw(hosts.group()?, hash)?;
+            host = self.draw_old_enough(group()?, hash)?;
         }
         Some(Rc::clone(host))
+    }
+
+    /// Draws again when a new host is drawn, more often the newer it is.
+    fn draw_old_enough<'a>(&self, group: &'a Group, hash: Option<u64>) -> Option<&'a Rc<Host>> {
+        let mut host = self.draw(group, hash)?;
+        if let Some(slow_start) = self.slow_start {
+            let now = Instant::now();
+            for _ in 0..SLOW_START_ATTEMPTS {
+                let share = slow_start.share(now.duration_since(host.added));
+                if share >= 1.0 || fastrand::f64() < share {
+                    break;
+                }
+                host = self.draw(group, hash)?;
+            }
+        }
+        Some(host)
     }
 
     fn draw<'a>(&self, group: &'a Group, hash: Option<u64>) -> Option<&'a Rc<Host>> {

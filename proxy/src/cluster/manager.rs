@@ -1,36 +1,42 @@
 //! The clusters of one worker, kept in step with the snapshot.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use crate::cluster::load_balancer::{HostSet, LoadBalancer};
+use tokio::time::Instant;
+
+use crate::cluster::load_balancer::{HostSet, LoadBalancer, Membership};
+use crate::cluster::outlier::{Detector, Ejection, Verdict};
 use crate::cluster::{
-    ConnectError, ConnectOptions, Dialer, Host, PickContext, PickError, Upstream, connect,
+    ConnectError, ConnectOptions, ConnectionGuard, Dialer, Host, HostResult, PickContext,
+    PickError, Upstream, connect,
 };
-use crate::resource::cluster::{ClusterConfig, Discovery};
+use crate::resource::cluster::{ClusterConfig, Discovery, Permit};
 use crate::resource::endpoint::{Endpoint, Endpoints, HealthStatus};
+use crate::stats;
 use crate::transport_socket::secret::Secrets;
 
 /// How many original destinations a worker remembers per cluster before it forgets unused ones early.
 const MAX_ORIGINAL_DST_HOSTS: usize = 1024;
 
 /// Worker-local view of all clusters.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct ClusterManager {
     clusters: RefCell<HashMap<Arc<str>, Rc<Cluster>>>,
     shared: Rc<Shared>,
 }
 
 /// What all clusters of a worker use.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Shared {
     secrets: RefCell<Arc<Secrets>>,
     dialer: Dialer,
+    stats: Rc<stats::Shard>,
 }
 
 /// What a snapshot says of one cluster.
@@ -41,13 +47,14 @@ pub struct ClusterUpdate {
 }
 
 impl ClusterManager {
-    /// A manager without clusters that connects through `dialer`.
-    pub fn new(dialer: Dialer) -> Self {
+    /// A manager without clusters that connects through `dialer` and counts in `stats`.
+    pub fn new(dialer: Dialer, stats: Rc<stats::Shard>) -> Self {
         Self {
             clusters: RefCell::default(),
             shared: Rc::new(Shared {
                 secrets: RefCell::default(),
                 dialer,
+                stats,
             }),
         }
     }
@@ -104,9 +111,13 @@ impl ClusterManager {
 /// A cluster on this worker.
 pub struct Cluster {
     pub config: Arc<ClusterConfig>,
+    /// Connections belong to one client each, because the host is told which.
+    pub tells_client: bool,
     shared: Rc<Shared>,
     endpoints: RefCell<Arc<Endpoints>>,
     hosts: RefCell<Rc<HostSet>>,
+    /// Of the detector, when `hosts` were arranged.
+    generation: Cell<u64>,
     balancer: LoadBalancer,
     original_dst: RefCell<OriginalDstHosts>,
 }
@@ -119,12 +130,14 @@ struct OriginalDstHosts {
 
 impl Cluster {
     fn new(config: Arc<ClusterConfig>, shared: Rc<Shared>) -> Self {
-        let balancer = LoadBalancer::new(config.lb_policy);
+        let balancer = LoadBalancer::new(config.lb_policy, config.slow_start);
         Self {
+            tells_client: config.transport.tells_client(),
             config,
             shared,
             endpoints: RefCell::default(),
             hosts: RefCell::default(),
+            generation: Cell::new(0),
             balancer,
             original_dst: RefCell::default(),
         }
@@ -138,6 +151,7 @@ impl Cluster {
         match self.config.discovery {
             Discovery::OriginalDst { port, .. } => self.pick_original_dst(context, port),
             _ => {
+                self.follow_ejections();
                 let hosts = Rc::clone(&self.hosts.borrow());
                 self.balancer
                     .pick(&hosts, context)
@@ -157,8 +171,72 @@ impl Cluster {
         host: &Rc<Host>,
         options: &ConnectOptions,
     ) -> Result<Upstream, ConnectError> {
+        let thresholds = self.config.breakers.of(options.priority);
+        let permit = thresholds.connections.acquire()?;
+        self.connect_with(host, options, permit).await
+    }
+
+    /// As [`Cluster::connect`], for callers that have a connection's permit already.
+    ///
+    /// # Errors
+    /// No connection within the cluster's timeout, failed handshake.
+    pub async fn connect_with(
+        &self,
+        host: &Rc<Host>,
+        options: &ConnectOptions,
+        permit: Permit,
+    ) -> Result<Upstream, ConnectError> {
         let secrets = Arc::clone(&self.shared.secrets.borrow());
-        connect::connect(&self.config, &self.shared.dialer, &secrets, host, options).await
+        let guard = ConnectionGuard::new(host, permit);
+        let dialer = &self.shared.dialer;
+        connect::connect(&self.config, dialer, &secrets, host, options, guard).await
+    }
+
+    /// Tells outlier detection what came of a request or connection.
+    pub fn report(&self, host: &Host, result: HostResult) {
+        let (Some(detector), Some(monitor)) = (&self.config.outlier, &host.monitor) else {
+            return;
+        };
+        for ejection in detector.count(monitor, result).into_iter().flatten() {
+            let verdict = detector.judge(host.address(), ejection, Instant::now());
+            self.count_ejection(ejection, verdict);
+            if verdict == Verdict::Ejected {
+                tracing::info!(
+                    cluster = %self.config.name, host = %host.address(), ?ejection,
+                    "Host ejected"
+                );
+                let stats = self.outlier_stats();
+                let returned = move |count: usize| {
+                    let active = stats("ejections_active");
+                    (0..count).for_each(|_| active.dec());
+                };
+                detector.keep_sweeping(Rc::new(returned));
+            }
+        }
+    }
+
+    fn count_ejection(&self, ejection: Ejection, verdict: Verdict) {
+        let stats = self.outlier_stats();
+        let kind = ejection.as_str();
+        if verdict != Verdict::Ignored {
+            stats(&format!("ejections_detected_{kind}")).inc();
+        }
+        match verdict {
+            Verdict::Ejected => {
+                stats(&format!("ejections_enforced_{kind}")).inc();
+                stats("ejections_enforced_total").inc();
+                stats("ejections_active").inc();
+            }
+            Verdict::Overflow => stats("ejections_overflow").inc(),
+            Verdict::Spared | Verdict::Ignored => {}
+        }
+    }
+
+    /// Counters `outlier_detection.…` by their last part. Looked up when they are needed, which is seldom.
+    fn outlier_stats(&self) -> impl Fn(&str) -> stats::Local + use<> {
+        let shard = Rc::clone(&self.shared.stats);
+        let name = Arc::clone(&self.config.stat_name);
+        move |leaf| shard.counter(&format!("cluster.{name};.outlier_detection.{leaf}"))
     }
 
     /// All hosts of the cluster, also those that take no requests.
@@ -179,10 +257,39 @@ impl Cluster {
         if Arc::ptr_eq(&self.endpoints.borrow(), endpoints) {
             return;
         }
-        let old = self.hosts.take();
-        let new = HostSet::update(&old, endpoints, self.config.locality_weighted);
-        self.hosts.replace(Rc::new(new));
+        if let Some(detector) = &self.config.outlier {
+            let addresses = endpoints.all().map(|endpoint| endpoint.address).collect();
+            let gone = detector.follow(&addresses);
+            let active = self.outlier_stats()("ejections_active");
+            (0..gone).for_each(|_| active.dec());
+        }
         self.endpoints.replace(Arc::clone(endpoints));
+        self.arrange();
+    }
+
+    /// Prepares the choice among the hosts of the endpoints, as far as they are not ejected.
+    fn arrange(&self) {
+        let detector = self.config.outlier.as_deref();
+        self.generation
+            .set(detector.map_or(0, Detector::generation));
+        let membership = Membership {
+            endpoints: &self.endpoints.borrow(),
+            locality_weighted: self.config.locality_weighted,
+            panic_threshold: self.config.panic_threshold,
+            detector,
+        };
+        let old = self.hosts.take();
+        let new = HostSet::update(&old, &membership);
+        self.hosts.replace(Rc::new(new));
+    }
+
+    /// Another worker, or the sweep, may have changed who is ejected.
+    fn follow_ejections(&self) {
+        if let Some(detector) = &self.config.outlier
+            && detector.generation() != self.generation.get()
+        {
+            self.arrange();
+        }
     }
 
     fn close(&self) {
@@ -236,9 +343,11 @@ fn original_dst_host(address: SocketAddr) -> Host {
     Host::new(
         Arc::new(Endpoint {
             address,
+            additional: Box::default(),
             hostname: Arc::from(""),
             health: HealthStatus::Healthy,
             weight: 1,
+            canary: false,
             transport_match: Box::default(),
             workload: None,
         }),

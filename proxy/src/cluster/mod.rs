@@ -3,10 +3,12 @@
 //! Request counts that load balancing reads are those of this worker. Differs from Envoy, which shares them.
 
 mod connect;
+mod happy_eyeballs;
 mod hash_table;
 pub mod load_balancer;
 mod loopback;
 pub mod manager;
+pub mod outlier;
 #[cfg(test)]
 mod tests;
 
@@ -17,12 +19,16 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use crate::conn::{Io, TlsInfo};
-use crate::resource::cluster::Overflow;
+use tokio::time::Instant;
+
+use crate::conn::{ConnectionInfo, Io, Proxied, TlsInfo};
+use crate::resource::cluster::{Overflow, Permit, RoutingPriority};
 use crate::resource::endpoint::Endpoint;
+use outlier::Monitor;
 
 pub use connect::Dialer;
 pub use manager::{Cluster, ClusterManager};
+pub use outlier::HostResult;
 
 /// What a choice of host may depend on.
 #[derive(Clone, Copy, Debug, Default)]
@@ -33,6 +39,18 @@ pub struct PickContext<'a> {
     pub hash: Option<u64>,
     /// Hosts that earlier attempts used: another one is preferred.
     pub avoid: &'a [Rc<Host>],
+    /// Hosts that are marked as canaries: another one is preferred.
+    pub avoid_canaries: bool,
+    /// Priorities that earlier attempts used: others are preferred.
+    pub avoid_priorities: &'a [usize],
+}
+
+impl PickContext<'_> {
+    /// Whether another host is preferred.
+    pub fn avoids(&self, host: &Rc<Host>) -> bool {
+        let used = self.avoid.iter().any(|used| Rc::ptr_eq(used, host));
+        used || (self.avoid_canaries && host.endpoint.canary)
+    }
 }
 
 /// Why no host can take a request.
@@ -53,6 +71,36 @@ pub struct ConnectOptions {
     pub alpn: Option<Rc<[Arc<[u8]>]>>,
     /// Server name for clusters with `auto_sni`.
     pub server_name: Option<Arc<str>>,
+    /// Whose limits of connections count.
+    pub priority: RoutingPriority,
+    /// The client's connection, for hosts that are told of it.
+    pub proxied: Option<Proxied>,
+    /// Source address in place of the cluster's.
+    pub source: Option<Source>,
+}
+
+/// The client's address as that of connections to hosts: `original_src` with TPROXY.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Source {
+    /// Port 0: any.
+    pub address: SocketAddr,
+    /// `SO_MARK`, so that the answers find back; 0: none.
+    pub mark: u32,
+}
+
+impl ConnectOptions {
+    /// The same, for a connection from this client.
+    #[must_use]
+    pub fn of_client(self, info: &ConnectionInfo, cluster: &Cluster) -> Self {
+        Self {
+            proxied: cluster.tells_client.then(|| info.proxied()),
+            source: info
+                .listener
+                .original_src
+                .map(|filter| filter.source(info.remote)),
+            ..self
+        }
+    }
 }
 
 /// A connection to a host, ready for payload.
@@ -92,6 +140,9 @@ pub enum ConnectError {
 pub trait HostPools: Any {
     /// Closes connections without requests, and others when their requests are done: the host is gone.
     fn close(&self);
+
+    /// A connection to the host has ended, so that another one may be allowed.
+    fn released(&self);
 }
 
 /// A host of a cluster on this worker. Keeps its identity while its endpoint stays the same.
@@ -100,7 +151,11 @@ pub struct Host {
     /// Index into the priorities of the cluster.
     pub priority: Cell<usize>,
     pub stats: HostStats,
+    /// When this worker first knew of it.
+    pub added: Instant,
     removed: Cell<bool>,
+    /// Set where outlier detection watches.
+    monitor: Option<Arc<Monitor>>,
     pools: OnceCell<Box<dyn HostPools>>,
 }
 
@@ -123,9 +178,29 @@ impl Host {
             endpoint,
             priority: Cell::new(priority),
             stats: HostStats::default(),
+            added: Instant::now(),
             removed: Cell::new(false),
+            monitor: None,
             pools: OnceCell::new(),
         }
+    }
+
+    /// The same host, watched by outlier detection.
+    #[must_use]
+    pub fn with_monitor(self, monitor: Option<Arc<Monitor>>) -> Self {
+        Self { monitor, ..self }
+    }
+
+    /// Outlier detection leaves it out.
+    pub fn is_ejected(&self) -> bool {
+        self.monitor
+            .as_ref()
+            .is_some_and(|monitor| monitor.is_ejected())
+    }
+
+    /// Whether new requests may go there.
+    pub fn takes_requests(&self) -> bool {
+        self.endpoint.health.takes_requests() && !self.is_ejected()
     }
 
     pub fn address(&self) -> SocketAddr {
@@ -189,17 +264,17 @@ impl Drop for ActiveRequest {
 #[derive(Debug)]
 pub struct ConnectionGuard {
     host: Rc<Host>,
-    _permit: crate::resource::cluster::Permit,
+    permit: Option<Permit>,
 }
 
 impl ConnectionGuard {
-    pub(crate) fn new(host: &Rc<Host>, permit: crate::resource::cluster::Permit) -> Self {
+    pub(crate) fn new(host: &Rc<Host>, permit: Permit) -> Self {
         let stats = &host.stats;
         stats.cx_active.set(stats.cx_active.get().saturating_add(1));
         stats.cx_total.set(stats.cx_total.get().wrapping_add(1));
         Self {
             host: Rc::clone(host),
-            _permit: permit,
+            permit: Some(permit),
         }
     }
 }
@@ -208,5 +283,9 @@ impl Drop for ConnectionGuard {
     fn drop(&mut self) {
         let active = &self.host.stats.cx_active;
         active.set(active.get().saturating_sub(1));
+        self.permit = None;
+        if let Some(pools) = self.host.pools.get() {
+            pools.released();
+        }
     }
 }

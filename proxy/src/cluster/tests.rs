@@ -2,13 +2,17 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use crate::cluster::load_balancer::{HostSet, LoadBalancer};
+use ironsail_mesh::locality::Locality;
+
+use crate::cluster::load_balancer::{HostSet, LoadBalancer, Membership};
 use crate::cluster::loopback;
 use crate::cluster::manager::ClusterUpdate;
 use crate::cluster::{ClusterManager, Dialer, Host, PickContext, PickError};
-use crate::resource::cluster::{ClusterConfig, LbPolicy};
+use crate::peer::PeerMetadata;
+use crate::resource::cluster::{ClusterConfig, LbPolicy, SlowStart};
 use crate::resource::endpoint::{Endpoint, Endpoints, HealthStatus};
 use crate::resource::intern::Interner;
+use crate::stats::{DEFAULT_BOUNDS, Registry};
 use crate::testing::{address, assignment, eds_cluster, original_dst_cluster};
 
 const LEAST_REQUEST: LbPolicy = LbPolicy::LeastRequest {
@@ -19,9 +23,11 @@ const LEAST_REQUEST: LbPolicy = LbPolicy::LeastRequest {
 fn endpoint(last: u8, weight: u32, health: HealthStatus) -> Endpoint {
     Endpoint {
         address: ([10, 0, 0, last], 80).into(),
+        additional: Box::default(),
         hostname: Arc::from(""),
         health,
         weight,
+        canary: false,
         transport_match: Box::default(),
         workload: None,
     }
@@ -42,21 +48,37 @@ fn endpoints(priorities: &[&[(u32, bool)]]) -> Endpoints {
             } else {
                 HealthStatus::Unhealthy
             };
-            all.push(priority, endpoint(last, *weight, health));
+            let endpoint = endpoint(last, *weight, health);
+            all.push(priority, &Locality::default(), None, endpoint);
         }
     }
     all
 }
 
 fn hosts(priorities: &[&[(u32, bool)]]) -> HostSet {
-    HostSet::update(&HostSet::default(), &endpoints(priorities), false)
+    arranged(&endpoints(priorities), false, 0)
+}
+
+fn arranged(endpoints: &Endpoints, locality_weighted: bool, panic_threshold: u32) -> HostSet {
+    let membership = Membership {
+        endpoints,
+        locality_weighted,
+        panic_threshold,
+        detector: None,
+    };
+    HostSet::update(&HostSet::default(), &membership)
+}
+
+fn shard() -> Rc<crate::stats::Shard> {
+    let registry = Registry::new(PeerMetadata::default(), "1", DEFAULT_BOUNDS);
+    registry.shard()
 }
 
 /// Share of each host in many picks, by the last byte of its address, in percent.
 fn shares(policy: LbPolicy, hosts: &HostSet) -> HashMap<u8, f64> {
     const PICKS: u32 = 20_000;
     fastrand::seed(7);
-    let balancer = LoadBalancer::new(policy);
+    let balancer = LoadBalancer::new(policy, None);
     let mut counts: HashMap<u8, u32> = HashMap::new();
     for _ in 0..PICKS {
         let host = balancer
@@ -118,7 +140,7 @@ fn least_request_avoids_the_busy_one() {
 fn unhealthy_hosts_get_nothing_however_few_are_left() {
     let set = hosts(&[&[(1, false), (1, false), (1, false), (1, true)]]);
     check(&shares(LEAST_REQUEST, &set), &[(4, 100.0)]);
-    let balancer = LoadBalancer::new(LEAST_REQUEST);
+    let balancer = LoadBalancer::new(LEAST_REQUEST, None);
     let none = hosts(&[&[(1, false)]]);
     assert!(balancer.pick(&none, &PickContext::default()).is_none());
 }
@@ -140,9 +162,9 @@ fn localities_share_by_weight_when_configured() {
     all.priorities[0].push(second);
     all.priorities[0][0].weight = Some(80);
     all.priorities[0][1].weight = Some(20);
-    let set = HostSet::update(&HostSet::default(), &all, true);
+    let set = arranged(&all, true, 0);
     check(&shares(LbPolicy::Random, &set), &[(1, 80.0), (2, 20.0)]);
-    let set = HostSet::update(&HostSet::default(), &all, false);
+    let set = arranged(&all, false, 0);
     check(&shares(LbPolicy::Random, &set), &[(1, 50.0), (2, 50.0)]);
 }
 
@@ -156,7 +178,7 @@ fn hashes_stay_with_their_host() {
     for policy in [ring, maglev] {
         let all: Vec<(u32, bool)> = vec![(1, true); 5];
         let (set, fewer) = (hosts(&[&all]), hosts(&[&all[..4]]));
-        let balancer = LoadBalancer::new(policy);
+        let balancer = LoadBalancer::new(policy, None);
         let pick = |set: &HostSet, key: u64| {
             let hash = Some(xxhash_rust::xxh64::xxh64(&key.to_le_bytes(), 0));
             let context = PickContext {
@@ -182,7 +204,7 @@ fn hashes_stay_with_their_host() {
 #[test]
 fn hosts_that_earlier_attempts_used_are_avoided() {
     let set = hosts(&[&[(1, true), (1, true)]]);
-    let balancer = LoadBalancer::new(LEAST_REQUEST);
+    let balancer = LoadBalancer::new(LEAST_REQUEST, None);
     let used = balancer
         .pick(&set, &PickContext::default())
         .expect("a host");
@@ -212,7 +234,7 @@ fn cluster_update(addresses: &[&str], config: &Arc<ClusterConfig>) -> ClusterUpd
 fn hosts_keep_their_identity_over_updates() {
     let config = ClusterConfig::compile(&eds_cluster("a"), 1, &mut Interner::default());
     let config = Arc::new(config.expect("valid"));
-    let manager = ClusterManager::new(Dialer::Tcp);
+    let manager = ClusterManager::new(Dialer::Tcp, shard());
     manager.apply(&[cluster_update(&["10.0.0.1:80", "10.0.0.2:80"], &config)]);
     let before = manager.get("a").expect("present").hosts();
     manager.apply(&[cluster_update(&["10.0.0.2:80", "10.0.0.3:80"], &config)]);
@@ -243,7 +265,7 @@ async fn a_warning_names_applications_that_are_on_loopback_only() {
         ..Default::default()
     });
     let outbound = original_dst_cluster("PassthroughCluster");
-    let manager = ClusterManager::new(Dialer::Tcp);
+    let manager = ClusterManager::new(Dialer::Tcp, shard());
     let update = |cluster| ClusterUpdate {
         config: Arc::new(
             ClusterConfig::compile(cluster, 0, &mut Interner::default()).expect("valid"),
@@ -270,5 +292,117 @@ async fn a_warning_names_applications_that_are_on_loopback_only() {
         assert!(tokio::time::Instant::now() < deadline, "no warning");
         connect("inbound|80||").await;
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+}
+
+#[test]
+fn below_the_panic_threshold_health_does_not_count() {
+    let unhealthy = endpoints(&[&[(1, true), (1, false), (1, false), (1, false)]]);
+    let shares_at = |threshold| shares(LbPolicy::Random, &arranged(&unhealthy, false, threshold));
+    check(&shares_at(25), &[(1, 100.0)]);
+    check(
+        &shares_at(26),
+        &[(1, 25.0), (2, 25.0), (3, 25.0), (4, 25.0)],
+    );
+    // With nobody left, priorities share by their sizes.
+    let none = endpoints(&[&[(1, false)], &[(1, false), (1, false), (1, false)]]);
+    let all = [(1, 25.0), (2, 25.0), (3, 25.0), (4, 25.0)];
+    check(&shares(LbPolicy::Random, &arranged(&none, false, 50)), &all);
+    // A priority that makes up for another keeps that one from panic.
+    let other = endpoints(&[&[(1, false)], &[(1, true)]]);
+    check(
+        &shares(LbPolicy::Random, &arranged(&other, false, 50)),
+        &[(2, 100.0)],
+    );
+}
+
+#[test]
+fn a_locality_that_lost_hosts_loses_weight() {
+    let mut all = endpoints(&[&[(1, true), (1, false)]]);
+    let mut second = all.priorities[0][0].clone();
+    second.endpoints = vec![Arc::new(endpoint(3, 1, HealthStatus::Healthy))];
+    all.priorities[0].push(second);
+    for locality in &mut all.priorities[0] {
+        locality.weight = Some(50);
+    }
+    // Half of the first is healthy, times 1.4: 70 to 100.
+    let set = arranged(&all, true, 0);
+    check(&shares(LbPolicy::Random, &set), &[(1, 41.2), (3, 58.8)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn new_hosts_get_their_share_by_and_by() {
+    let window = std::time::Duration::from_secs(100);
+    let slow_start = SlowStart {
+        window,
+        aggression: 1.0,
+        min_weight_percent: 10.0,
+    };
+    let old = hosts(&[&[(1, true)]]);
+    tokio::time::advance(window).await;
+    let two = endpoints(&[&[(1, true), (1, true)]]);
+    let membership = Membership {
+        endpoints: &two,
+        locality_weighted: false,
+        panic_threshold: 0,
+        detector: None,
+    };
+    let set = HostSet::update(&old, &membership);
+    let balancer = LoadBalancer::new(LbPolicy::RoundRobin, Some(slow_start));
+    let share_of_new = || {
+        let picks = (0..10_000).filter(|_| {
+            let host = balancer
+                .pick(&set, &PickContext::default())
+                .expect("a host");
+            host.address().ip() == std::net::IpAddr::from([10, 0, 0, 2])
+        });
+        picks.count() as f64 / 100.0
+    };
+    fastrand::seed(7);
+    for (seconds, expected) in [(0, 9.1), (50, 33.3), (50, 50.0)] {
+        tokio::time::advance(std::time::Duration::from_secs(seconds)).await;
+        let share = share_of_new();
+        assert!(
+            (share - expected).abs() < 2.0,
+            "{share} instead of {expected}"
+        );
+    }
+}
+
+#[test]
+fn priorities_that_were_tried_are_left_for_others() {
+    let set = hosts(&[&[(1, true)], &[(1, true)], &[(1, false)]]);
+    let balancer = LoadBalancer::new(LEAST_REQUEST, None);
+    let pick = |avoid: &[usize]| {
+        let context = PickContext {
+            avoid_priorities: avoid,
+            ..PickContext::default()
+        };
+        balancer
+            .pick(&set, &context)
+            .expect("a host")
+            .priority
+            .get()
+    };
+    for (avoid, expected) in [(&[][..], 0), (&[0], 1), (&[1], 0), (&[0, 1], 0)] {
+        assert_eq!(pick(avoid), expected, "{avoid:?}");
+    }
+}
+
+#[test]
+fn canaries_are_left_out_when_there_are_others() {
+    let mut all = endpoints(&[&[(1, true)]]);
+    let mut canary = endpoint(2, 1, HealthStatus::Healthy);
+    canary.canary = true;
+    all.push(0, &Locality::default(), None, canary);
+    let set = arranged(&all, false, 0);
+    let balancer = LoadBalancer::new(LbPolicy::RoundRobin, None);
+    let context = PickContext {
+        avoid_canaries: true,
+        ..PickContext::default()
+    };
+    for _ in 0..10 {
+        let host = balancer.pick(&set, &context).expect("a host");
+        assert!(!host.endpoint.canary);
     }
 }

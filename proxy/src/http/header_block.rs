@@ -179,6 +179,20 @@ impl HeaderBlock {
     }
 
     /// As [`HeaderBlock::set`], for a name given as text.
+    /// Adds a value to a list that is one header: `a`, then `a, b`.
+    pub fn append_to_list(&mut self, name: Known, value: &[u8]) {
+        self.append_joined(name, b", ", value);
+    }
+
+    /// Joins a value to those that are there, in one header.
+    pub fn append_joined(&mut self, name: Known, separator: &[u8], value: &[u8]) {
+        let all = match self.joined(name.as_str().as_bytes()) {
+            Some(list) if !list.is_empty() => [&list, separator, value].concat(),
+            _ => value.to_vec(),
+        };
+        self.set(name, &all);
+    }
+
     pub fn set_named(&mut self, name: &[u8], value: &[u8]) {
         match Known::find(name) {
             Some(known) => self.set(known, value),

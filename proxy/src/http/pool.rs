@@ -20,9 +20,11 @@ use super::codec::h1::{ClientConnection, H1Settings, HeadLimits};
 use super::codec::h2::{ClientStream, H2Settings, OpenError};
 use super::message::{RequestHead, Version};
 use super::stream::Upstream;
-use crate::cluster::{Cluster, ConnectError, ConnectOptions, ConnectionGuard, Host, HostPools};
+use crate::cluster::{
+    Cluster, ConnectError, ConnectOptions, ConnectionGuard, Host, HostPools, HostResult,
+};
 use crate::conn::{Io, TlsInfo};
-use crate::resource::cluster::{Http2Options, HttpOptions, UpstreamProtocol};
+use crate::resource::cluster::{Http2Options, HttpOptions, Permit, Thresholds, UpstreamProtocol};
 use crate::stats::ClusterStats;
 
 /// How often idle connections are looked at.
@@ -35,6 +37,10 @@ pub struct Pools(Rc<Inner>);
 
 #[derive(Default)]
 struct Inner {
+    /// Requests that wait for a connection because no other one is allowed.
+    waiting: Cell<usize>,
+    /// A connection may be free, or another one allowed.
+    freed: Notify,
     // Boxes move between the pool and requests as they are.
     #[allow(clippy::vec_box)]
     h1: RefCell<Vec<(Key, Vec<Box<Pooled>>)>>,
@@ -60,7 +66,9 @@ impl Key {
             (Some(a), Some(b)) => Rc::ptr_eq(a, b) || a == b,
             _ => false,
         };
-        alpn && self.0.server_name == options.server_name
+        let (own, other) = (&self.0, options);
+        let client = own.proxied == other.proxied && own.source == other.source;
+        alpn && own.server_name == other.server_name && own.priority == other.priority && client
     }
 }
 
@@ -116,6 +124,7 @@ struct H2Pool {
 
 /// A shared HTTP/2 connection.
 pub struct H2Connection {
+    pools: Weak<Inner>,
     send: RefCell<SendRequest<Bytes>>,
     facts: Rc<Facts>,
     active: Cell<usize>,
@@ -190,6 +199,9 @@ impl Drop for Lease {
         if connection.draining.get() && connection.active.get() == 0 {
             connection.ended.notify_one();
         }
+        if let Some(pools) = connection.pools.upgrade() {
+            pools.wake();
+        }
     }
 }
 
@@ -254,6 +266,10 @@ impl HostPools for Pools {
                 .for_each(|connection| connection.drain());
         }
     }
+
+    fn released(&self) {
+        self.0.wake();
+    }
 }
 
 /// Which of both protocols a request goes out in.
@@ -266,24 +282,22 @@ fn protocol(options: &HttpOptions, downstream: Version) -> UpstreamProtocol {
 }
 
 impl Pools {
-    /// A connection that is ready to be reused; never waits.
+    /// A connection that is ready to be reused; never waits, and is for nobody while others wait.
     pub fn take(
         &self,
         cluster: &Cluster,
         options: &ConnectOptions,
         downstream: Version,
     ) -> Option<Channel> {
-        let protocol = protocol(&cluster.config.http, downstream);
-        let h2 = || self.0.take_h2(options).map(Channel::H2);
-        let h1 = || self.0.take_h1(options).map(Channel::H1);
-        match protocol {
-            UpstreamProtocol::Http1 => h1(),
-            UpstreamProtocol::Http2 => h2(),
-            UpstreamProtocol::Auto | UpstreamProtocol::UseDownstream => h2().or_else(h1),
+        if self.0.waiting.get() > 0 {
+            return None;
         }
+        self.0
+            .take(protocol(&cluster.config.http, downstream), options)
     }
 
-    /// A new connection, or a stream on one that another request is opening.
+    /// A new connection, or a stream on one that another request is opening. Where the cluster allows no other
+    /// connection, one that becomes free; but a host is never left without any.
     ///
     /// Cancel safe: when the request that connects goes away, one of those that wait takes over.
     ///
@@ -303,21 +317,29 @@ impl Pools {
             options,
             stats,
         };
-        match protocol(&cluster.config.http, downstream) {
-            UpstreamProtocol::Http2 => maker.shared(&self.0).await.map(Channel::H2),
-            UpstreamProtocol::Http1 => {
-                let upstream = maker.dial().await?;
-                Ok(Channel::H1(maker.pooled(upstream)))
-            }
-            UpstreamProtocol::Auto | UpstreamProtocol::UseDownstream => {
-                let upstream = maker.dial().await?;
-                if upstream.alpn() == Some(ALPN_H2) {
-                    let connection = maker.handshake(upstream).await?;
-                    Ok(Channel::H2(self.0.add_h2(options, connection)))
-                } else {
-                    Ok(Channel::H1(maker.pooled(upstream)))
-                }
-            }
+        let _pending = maker.pending()?;
+        let protocol = protocol(&cluster.config.http, downstream);
+        if protocol == UpstreamProtocol::Http2 {
+            return maker.shared(&self.0).await.map(Channel::H2);
+        }
+        let permit = match maker.own_or_freed(&self.0, protocol).await {
+            Ok(permit) => permit,
+            Err(freed) => return Ok(freed),
+        };
+        let upstream = maker.dial(permit).await?;
+        let is_h2 = protocol != UpstreamProtocol::Http1 && upstream.alpn() == Some(ALPN_H2);
+        if !is_h2 {
+            return Ok(Channel::H1(maker.pooled(upstream)));
+        }
+        let connection = maker.handshake(&self.0, upstream).await?;
+        Ok(Channel::H2(self.0.add_h2(options, connection)))
+    }
+
+    /// Takes back what no request was sent on.
+    pub fn return_unused(&self, channel: Channel, options: &HttpOptions) {
+        match channel {
+            Channel::H1(pooled) => self.give_back(pooled, options),
+            Channel::H2(lease) => drop(lease),
         }
     }
 
@@ -333,7 +355,7 @@ impl Pools {
         if self.0.closed.get() || spent || old || !pooled.connection.is_reusable() {
             return;
         }
-        pooled.reused = true;
+        pooled.reused = pooled.connection.requests() > 0;
         pooled.idle_since = now;
         let mut pools = self.0.h1.borrow_mut();
         match pools.iter_mut().find(|(key, _)| *key == pooled.key) {
@@ -341,11 +363,35 @@ impl Pools {
             None => pools.push((pooled.key.clone(), vec![pooled])),
         }
         drop(pools);
+        self.0.wake();
         self.0.start_sweeping(options.idle_timeout);
     }
 }
 
 impl Inner {
+    fn take(&self, protocol: UpstreamProtocol, options: &ConnectOptions) -> Option<Channel> {
+        let h2 = || self.take_h2(options).map(Channel::H2);
+        let h1 = || self.take_h1(options).map(Channel::H1);
+        match protocol {
+            UpstreamProtocol::Http1 => h1(),
+            UpstreamProtocol::Http2 => h2(),
+            UpstreamProtocol::Auto | UpstreamProtocol::UseDownstream => h2().or_else(h1),
+        }
+    }
+
+    /// Has those who wait look again, in the order in which they came.
+    fn wake(&self) {
+        if self.waiting.get() > 0 {
+            self.freed.notify_waiters();
+        }
+    }
+
+    /// Waits for a connection that is free or allowed; whether there is one shows by looking.
+    async fn wait(&self) {
+        let _waiting = Counting::new(&self.waiting);
+        self.freed.notified().await;
+    }
+
     fn take_h1(&self, options: &ConnectOptions) -> Option<Box<Pooled>> {
         let mut pools = self.h1.borrow_mut();
         let (_, idle) = pools.iter_mut().find(|(key, _)| key.is(options))?;
@@ -438,6 +484,34 @@ async fn sweep(inner: Weak<Inner>, idle_timeout: Option<Duration>) {
     }
 }
 
+/// Counts one more until dropped.
+struct Counting<'a>(&'a Cell<usize>);
+
+impl<'a> Counting<'a> {
+    fn new(count: &'a Cell<usize>) -> Self {
+        count.set(count.get() + 1);
+        Self(count)
+    }
+}
+
+impl Drop for Counting<'_> {
+    fn drop(&mut self) {
+        self.0.set(self.0.get().saturating_sub(1));
+    }
+}
+
+/// A request that has no connection yet: counted until dropped.
+struct Pending<'a> {
+    stats: &'a ClusterStats,
+    _permit: Permit,
+}
+
+impl Drop for Pending<'_> {
+    fn drop(&mut self) {
+        self.stats.upstream_rq_pending_active.dec();
+    }
+}
+
 /// Everything that making a connection needs.
 struct Maker<'a> {
     cluster: &'a Cluster,
@@ -446,23 +520,71 @@ struct Maker<'a> {
     stats: &'a Rc<ClusterStats>,
 }
 
-impl Maker<'_> {
-    async fn dial(&self) -> Result<crate::cluster::Upstream, ConnectFailure> {
-        let result = self.cluster.connect(self.host, self.options).await;
-        result.map_err(|error| {
-            let failure = ConnectFailure::from(error);
-            match failure.kind {
-                ConnectFailureKind::Overflow => self.stats.upstream_cx_overflow.inc(),
-                ConnectFailureKind::Timeout => {
-                    self.stats.upstream_cx_connect_fail.inc();
+impl<'a> Maker<'a> {
+    fn thresholds(&self) -> &'a Thresholds {
+        self.cluster.config.breakers.of(self.options.priority)
+    }
+
+    /// Counts the request among those that have no connection.
+    fn pending(&self) -> Result<Pending<'a>, ConnectFailure> {
+        let permit = self.thresholds().pending_requests.acquire();
+        let permit = permit.map_err(|overflow| {
+            self.stats.upstream_rq_pending_overflow.inc();
+            ConnectFailure::from(ConnectError::from(overflow))
+        })?;
+        self.stats.upstream_rq_pending_total.inc();
+        self.stats.upstream_rq_pending_active.inc();
+        Ok(Pending {
+            stats: self.stats,
+            _permit: permit,
+        })
+    }
+
+    /// A permit for a connection. A host without any gets one beyond the limit, so that it is not starved by others.
+    fn permit(&self) -> Option<Permit> {
+        let connections = &self.thresholds().connections;
+        match connections.acquire() {
+            Ok(permit) => Some(permit),
+            Err(_) => {
+                self.stats.upstream_cx_overflow.inc();
+                (self.host.stats.cx_active.get() == 0).then(|| connections.exceed())
+            }
+        }
+    }
+
+    /// A permit for a connection, or else one that somebody gave back.
+    async fn own_or_freed(
+        &self,
+        inner: &Inner,
+        protocol: UpstreamProtocol,
+    ) -> Result<Permit, Channel> {
+        loop {
+            if let Some(permit) = self.permit() {
+                return Ok(permit);
+            }
+            inner.wait().await;
+            if let Some(freed) = inner.take(protocol, self.options) {
+                return Err(freed);
+            }
+        }
+    }
+
+    async fn dial(&self, permit: Permit) -> Result<crate::cluster::Upstream, ConnectFailure> {
+        let result = self
+            .cluster
+            .connect_with(self.host, self.options, permit)
+            .await;
+        let result = result.map_err(ConnectFailure::from);
+        match &result {
+            Ok(_) => self.cluster.report(self.host, HostResult::Connected),
+            Err(failure) => {
+                self.stats.upstream_cx_connect_fail.inc();
+                if failure.kind == ConnectFailureKind::Timeout {
                     self.stats.upstream_cx_connect_timeout.inc();
                 }
-                ConnectFailureKind::Refused | ConnectFailureKind::Tls => {
-                    self.stats.upstream_cx_connect_fail.inc();
-                }
             }
-            failure
-        })
+        }
+        result
     }
 
     fn pooled(&self, upstream: crate::cluster::Upstream) -> Box<Pooled> {
@@ -491,21 +613,29 @@ impl Maker<'_> {
                 return Ok(lease);
             }
             let running = inner.with_h2(self.options, |pool| pool.connecting.clone());
-            let Some(running) = running else {
-                return self.open_shared(inner).await;
-            };
-            running.done.notified().await;
-            if let Some(failure) = running.failure.borrow().clone() {
-                return Err(failure);
+            if let Some(running) = running {
+                running.done.notified().await;
+                if let Some(failure) = running.failure.borrow().clone() {
+                    return Err(failure);
+                }
+                continue;
+            }
+            match self.permit() {
+                Some(permit) => return self.open_shared(inner, permit).await,
+                None => inner.wait().await,
             }
         }
     }
 
-    async fn open_shared(&self, inner: &Rc<Inner>) -> Result<Lease, ConnectFailure> {
+    async fn open_shared(
+        &self,
+        inner: &Rc<Inner>,
+        permit: Permit,
+    ) -> Result<Lease, ConnectFailure> {
         let attempt = Attempt::begin(inner, self.options);
         let connected = async {
-            let upstream = self.dial().await?;
-            self.handshake(upstream).await
+            let upstream = self.dial(permit).await?;
+            self.handshake(inner, upstream).await
         };
         match connected.await {
             Ok(connection) => {
@@ -523,6 +653,7 @@ impl Maker<'_> {
 
     async fn handshake(
         &self,
+        inner: &Rc<Inner>,
         upstream: crate::cluster::Upstream,
     ) -> Result<Rc<H2Connection>, ConnectFailure> {
         let options = &self.cluster.config.http;
@@ -539,6 +670,7 @@ impl Maker<'_> {
         self.stats.upstream_cx_http2_total.inc();
         let now = Instant::now();
         let connection = Rc::new(H2Connection {
+            pools: Rc::downgrade(inner),
             send: RefCell::new(send),
             facts: Rc::new(Facts {
                 local: upstream.local,

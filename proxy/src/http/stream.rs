@@ -6,7 +6,7 @@ use super::codec::h1::{ServerConnection, StreamError};
 use super::codec::h2::{ClientStream, ServerStream};
 use super::codec::{BodyEvent, Piece};
 use super::header_block::HeaderBlock;
-use super::message::ResponseHead;
+use super::message::{BodyLength, ResponseHead};
 use super::pool::{Lease, Pooled};
 use crate::conn::Io;
 
@@ -81,6 +81,8 @@ impl Downstream {
             Downstream::H2(stream) if head.status == 101 => {
                 let mut accepted = head.clone();
                 accepted.status = 200;
+                // The stream goes on as the tunnel; a 101 itself has no body.
+                accepted.body = BodyLength::Unknown;
                 stream.send_head(&accepted)
             }
             Downstream::H2(stream) => stream.send_head(head),

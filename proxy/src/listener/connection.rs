@@ -10,6 +10,7 @@ use std::time::{Duration, Instant, SystemTime};
 use bytes::{Bytes, BytesMut};
 
 use super::Listener;
+use super::proxy_protocol;
 use super::sniff::{Findings, Outcome, SilentChain, into_prefix, sniff};
 use crate::conn::{Connection, ConnectionInfo, Io, Prefixed, Raw, TlsInfo, TransportProtocol};
 use crate::filter_chain::Criteria;
@@ -18,6 +19,9 @@ use crate::network::tcp_proxy::{self, Dialled};
 use crate::resource::listener::{FilterChain, ListenerConfig, ListenerFilterKind, Terminal};
 use crate::resource::transport_socket::DownstreamSocket;
 use crate::worker::{ConnectionCount, Worker};
+
+/// For a header of the PROXY protocol, where listener filters have no limit.
+const DEFAULT_HEADER_TIMEOUT: Duration = Duration::from_secs(15);
 
 static NEXT_ID: AtomicU64 = AtomicU64::new(1);
 
@@ -43,16 +47,21 @@ pub async fn handle(incoming: Incoming, listener: Rc<Listener>, worker: Rc<Worke
 /// Runs listener filters and the handshake; `None`: the connection is closed.
 async fn arrive(incoming: Incoming, listener: Rc<Listener>, worker: &Rc<Worker>) -> Option<Ready> {
     let listener = hand_over(&incoming, listener, worker);
-    let start = Start {
+    let mut start = Start {
         id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
         local: incoming.restored.unwrap_or(incoming.direct_local),
         direct_local: incoming.direct_local,
         remote: incoming.remote,
+        direct_remote: incoming.remote,
         at: Instant::now(),
         time: SystemTime::now(),
     };
     let mut raw = incoming.raw;
     let buffer = RefCell::new(BytesMut::new());
+    if !take_header(&mut raw, &buffer, &mut start, &listener.config, worker).await {
+        Io::Plain(Prefixed::new(raw)).reset();
+        return None;
+    }
     let outcome = look(&mut raw, &buffer, &start, &listener, worker).await;
     let prefix = into_prefix(buffer);
     match outcome {
@@ -78,6 +87,35 @@ async fn arrive(incoming: Incoming, listener: Rc<Listener>, worker: &Rc<Worker>)
     }
 }
 
+/// Takes a header of the PROXY protocol, where there is to be one. False: close.
+async fn take_header(
+    raw: &mut Raw,
+    buffer: &RefCell<BytesMut>,
+    start: &mut Start,
+    listener: &ListenerConfig,
+    worker: &Worker,
+) -> bool {
+    let Some(config) = listener.proxy_protocol_at(start.local) else {
+        return true;
+    };
+    let limit = listener.filters_timeout.unwrap_or(DEFAULT_HEADER_TIMEOUT);
+    let reading = proxy_protocol::read(raw, buffer, config);
+    let error = match tokio::time::timeout(limit, reading).await {
+        Ok(Ok(proxied)) => {
+            if let Some(proxied) = proxied {
+                start.remote = proxied.source;
+                start.local = proxied.destination;
+            }
+            return true;
+        }
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => "no PROXY protocol header in time".to_owned(),
+    };
+    tracing::debug!(listener = %listener.name, peer = %start.direct_remote, error, "Connection refused");
+    worker.count_proxy_protocol_error(listener);
+    false
+}
+
 /// The listener that serves the connection: that of its destination, if listeners are to look for it.
 fn hand_over(incoming: &Incoming, listener: Rc<Listener>, worker: &Worker) -> Rc<Listener> {
     if !listener.config.use_original_dst {
@@ -96,6 +134,7 @@ struct Start {
     local: SocketAddr,
     direct_local: SocketAddr,
     remote: SocketAddr,
+    direct_remote: SocketAddr,
     at: Instant,
     time: SystemTime,
 }
@@ -193,7 +232,7 @@ fn find_chain<'a>(
         server_name: findings.server_name.as_deref().unwrap_or_default(),
         transport: findings.transport,
         application_protocols: &findings.application_protocols,
-        direct_source: start.remote.ip(),
+        direct_source: start.direct_remote.ip(),
         source: start.remote,
     };
     let index = config.matcher.find(&criteria);
@@ -229,7 +268,7 @@ impl Start {
             local: self.local,
             direct_local: self.direct_local,
             remote: self.remote,
-            direct_remote: self.remote,
+            direct_remote: self.direct_remote,
             transport: findings.transport,
             server_name: sni.or_else(|| tls.as_ref().and_then(|tls| tls.server_name.clone())),
             tls,

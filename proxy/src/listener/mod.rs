@@ -6,6 +6,7 @@ mod accept;
 pub mod connection;
 pub mod http_inspector;
 mod original_dst;
+pub mod proxy_protocol;
 mod sniff;
 #[cfg(test)]
 mod tests;

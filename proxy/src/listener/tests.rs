@@ -452,3 +452,83 @@ fn draining_inbound_leaves_outbound() {
     assert!(draining(15006));
     assert!(!draining(15001));
 }
+
+#[tokio::test(start_paused = true)]
+async fn load_balancers_tell_who_the_client_is() {
+    local(async {
+        let mut proxy = Proxy::new();
+        let near = matching(tcp_chain("near"), |m| {
+            m.source_prefix_ranges = vec![ironsail_xds::core::CidrRange {
+                address_prefix: "203.0.113.0".to_owned(),
+                prefix_len: Some(UInt32Value { value: 24 }),
+            }];
+        });
+        let mut all = listener("all", "10.0.0.1:80", vec![near, tcp_chain("other")]);
+        all.listener_filters = vec![
+            http_inspector(),
+            listener_filter(&filters::proxy_protocol::v3::ProxyProtocol::default()),
+        ];
+        let clusters = [
+            static_cluster("near", &["10.0.0.7:80"]),
+            static_cluster("other", &["10.0.0.8:80"]),
+        ];
+        proxy.configure(&clusters, &[all]);
+        let header = "PROXY TCP4 203.0.113.9 10.0.0.1 4000 80\r\n";
+        for (said, server) in [
+            (header, "10.0.0.7:80"),
+            ("PROXY UNKNOWN\r\n", "10.0.0.8:80"),
+        ] {
+            let mut client = proxy.connect("10.0.0.1:80", "10.0.0.1:80");
+            client.write_all(said.as_bytes()).await.expect("room");
+            tokio::task::yield_now().await;
+            client.write_all(b"GET / HTTP/1.1\r\n").await.expect("room");
+            let (address, mut far) = proxy.server().await;
+            assert_eq!(address.to_string(), server, "{said:?}");
+            // Of the header itself nothing is passed on.
+            assert_eq!(read_exactly(&mut far, 16).await, "GET / HTTP/1.1\r\n");
+        }
+        // Neither bytes without a header nor silence get anywhere.
+        for said in ["GET / HTTP/1.1\r\n", "PROXY TCP4 "] {
+            let mut client = proxy.connect("10.0.0.1:80", "10.0.0.1:80");
+            client.write_all(said.as_bytes()).await.expect("room");
+            assert_eq!(client.read(&mut [0; 1]).await.ok(), Some(0), "{said:?}");
+        }
+        assert!(!proxy.was_dialled());
+        let errors = |name: &str| name.ends_with("downstream_cx_proxy_proto_error");
+        assert_eq!(proxy.memory.registry.sum(errors), 2);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn hosts_are_told_who_the_client_is() {
+    use ironsail_xds::core::{
+        ProxyProtocolConfig, TransportSocket, proxy_protocol_config::Version, transport_socket,
+    };
+    use ironsail_xds::ext::transport_sockets::proxy_protocol::v3::ProxyProtocolUpstreamTransport;
+    local(async {
+        let mut proxy = Proxy::new();
+        let mut cluster = static_cluster("told", &["10.0.0.7:80"]);
+        let config = ProxyProtocolUpstreamTransport {
+            config: Some(ProxyProtocolConfig {
+                version: Version::V1.into(),
+                ..Default::default()
+            }),
+            ..Default::default()
+        };
+        cluster.transport_socket = Some(TransportSocket {
+            name: "envoy.transport_sockets.upstream_proxy_protocol".to_owned(),
+            config_type: Some(transport_socket::ConfigType::TypedConfig(
+                ironsail_xds::pack(&config),
+            )),
+        });
+        let all = listener("all", "10.0.0.1:80", vec![tcp_chain("told")]);
+        proxy.configure(&[cluster], &[all]);
+        let mut client = proxy.connect("10.0.0.1:80", "10.0.0.1:80");
+        client.write_all(b"hello").await.expect("room");
+        let (_, mut far) = proxy.server().await;
+        let expected = "PROXY TCP4 192.0.2.1 10.0.0.1 40000 80\r\nhello";
+        assert_eq!(read_exactly(&mut far, expected.len()).await, expected);
+    })
+    .await;
+}

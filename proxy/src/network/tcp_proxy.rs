@@ -10,7 +10,8 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::access_log::AccessLog;
 use crate::cluster::{
-    ActiveRequest, Cluster, ConnectError, ConnectOptions, Host, PickContext, PickError, Upstream,
+    ActiveRequest, Cluster, ConnectError, ConnectOptions, Host, HostResult, PickContext, PickError,
+    Upstream,
 };
 use crate::conn::{Connection, ConnectionInfo, Io};
 use crate::network::TcpSession;
@@ -163,7 +164,8 @@ pub async fn dial(
     let options = ConnectOptions {
         server_name: info.server_name.clone(),
         ..ConnectOptions::default()
-    };
+    }
+    .of_client(info, &cluster);
     let mut tried: Vec<Rc<Host>> = Vec::new();
     let mut last = error("UH");
     for _ in 0..config.connect_attempts {
@@ -171,6 +173,7 @@ pub async fn dial(
             original_dst: Some(info.local),
             hash,
             avoid: &tried,
+            ..PickContext::default()
         };
         let host = match cluster.pick(&context) {
             Ok(host) => host,
@@ -184,6 +187,7 @@ pub async fn dial(
         let active = host.begin();
         match cluster.connect(&host, &options).await {
             Ok(upstream) => {
+                cluster.report(&host, HostResult::ConnectedFinally);
                 return Ok(Dialled {
                     cluster,
                     upstream,
@@ -194,6 +198,11 @@ pub async fn dial(
                 return Err(dial_error("UO", None, &cluster, Some(host)));
             }
             Err(failure) => {
+                let result = match failure {
+                    ConnectError::Timeout => HostResult::Timeout,
+                    _ => HostResult::ConnectFailed,
+                };
+                cluster.report(&host, result);
                 let text = failure.to_string();
                 last = dial_error("UF", Some(text), &cluster, Some(Rc::clone(&host)));
                 tried.push(host);

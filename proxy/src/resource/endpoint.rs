@@ -40,10 +40,14 @@ pub struct LocalityEndpoints {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Endpoint {
     pub address: SocketAddr,
+    /// Other addresses of the same endpoint, tried when the first one is slow.
+    pub additional: Box<[SocketAddr]>,
     pub hostname: Arc<str>,
     pub health: HealthStatus,
     /// At least 1.
     pub weight: u32,
+    /// From metadata `envoy.lb`.
+    pub canary: bool,
     /// Metadata `envoy.transport_socket_match`, sorted: `tlsMode=istio`.
     pub transport_match: Box<[(Arc<str>, Arc<str>)]>,
     /// From metadata `istio.workload`.
@@ -74,11 +78,9 @@ impl Endpoints {
     /// # Errors
     /// Names, pipes, ports out of range, priorities above 127, endpoints by reference.
     pub fn compile(assignment: &proto::ClusterLoadAssignment) -> Result<Self, CompileError> {
-        let policy = assignment.policy.as_ref();
-        let factor = policy.and_then(|policy| policy.overprovisioning_factor.as_ref());
         let mut endpoints = Self {
             priorities: Vec::new(),
-            overprovisioning_factor: u32_or(factor, DEFAULT_OVERPROVISIONING_FACTOR),
+            overprovisioning_factor: overprovisioning_factor(assignment.policy.as_ref()),
         };
         for (index, group) in assignment.endpoints.iter().enumerate() {
             endpoints
@@ -89,7 +91,7 @@ impl Endpoints {
     }
 
     fn add(&mut self, group: &proto::LocalityLbEndpoints) -> Result<(), CompileError> {
-        let localities = self.priority(group.priority)?;
+        let localities = self.priority(priority(group)?);
         let mut compiled = Vec::with_capacity(group.lb_endpoints.len());
         for (index, endpoint) in lb_endpoints(group)?.iter().enumerate() {
             let template = template(endpoint);
@@ -98,6 +100,7 @@ impl Endpoints {
                     parse::socket_addr(endpoint.address.as_ref()).at("endpoint.address")?;
                 Ok(Endpoint {
                     address,
+                    additional: additional(endpoint)?,
                     ..template
                 })
             });
@@ -111,38 +114,63 @@ impl Endpoints {
         Ok(())
     }
 
-    fn priority(&mut self, priority: u32) -> Result<&mut Vec<LocalityEndpoints>, CompileError> {
-        if priority > MAX_PRIORITY {
-            return Err(
-                CompileError::new(format!("{priority} is above {MAX_PRIORITY}")).at("priority"),
-            );
-        }
-        let index = usize::try_from(priority).unwrap_or(usize::MAX);
+    fn priority(&mut self, index: usize) -> &mut Vec<LocalityEndpoints> {
         if self.priorities.len() <= index {
             self.priorities.resize_with(index + 1, Vec::new);
         }
-        Ok(self.priorities.get_mut(index).expect("resized above"))
+        self.priorities.get_mut(index).expect("resized above")
     }
 
-    /// Adds one endpoint to a priority, in a locality of its own kind.
-    pub fn push(&mut self, priority: usize, endpoint: Endpoint) {
-        if self.priorities.len() <= priority {
-            self.priorities.resize_with(priority + 1, Vec::new);
-        }
-        let Some(localities) = self.priorities.get_mut(priority) else {
-            return;
-        };
-        if localities.is_empty() {
-            localities.push(LocalityEndpoints {
-                locality: Locality::default(),
-                weight: None,
-                endpoints: Vec::new(),
-            });
-        }
-        if let Some(last) = localities.last_mut() {
-            last.endpoints.push(Arc::new(endpoint));
+    /// All endpoints, whatever their priority and health.
+    pub fn all(&self) -> impl Iterator<Item = &Arc<Endpoint>> {
+        let localities = self.priorities.iter().flatten();
+        localities.flat_map(|locality| &locality.endpoints)
+    }
+
+    /// Adds one endpoint to a locality of a priority; a locality that is new has this weight.
+    pub fn push(
+        &mut self,
+        priority: usize,
+        locality: &Locality,
+        weight: Option<u32>,
+        endpoint: Endpoint,
+    ) {
+        let localities = self.priority(priority);
+        let known = localities
+            .iter_mut()
+            .find(|known| known.locality == *locality);
+        let endpoint = Arc::new(endpoint);
+        match known {
+            Some(known) => known.endpoints.push(endpoint),
+            None => localities.push(LocalityEndpoints {
+                locality: locality.clone(),
+                weight,
+                endpoints: vec![endpoint],
+            }),
         }
     }
+}
+
+/// Percent of healthy endpoints at which a priority still takes everything; default 140.
+pub(crate) fn overprovisioning_factor(
+    policy: Option<&proto::cluster_load_assignment::Policy>,
+) -> u32 {
+    let factor = policy.and_then(|policy| policy.overprovisioning_factor.as_ref());
+    u32_or(factor, DEFAULT_OVERPROVISIONING_FACTOR)
+}
+
+/// The priority of a group, as an index.
+///
+/// # Errors
+/// It is above 127.
+pub(crate) fn priority(group: &proto::LocalityLbEndpoints) -> Result<usize, CompileError> {
+    let priority = group.priority;
+    usize::try_from(priority)
+        .ok()
+        .filter(|_| priority <= MAX_PRIORITY)
+        .ok_or_else(|| {
+            CompileError::new(format!("{priority} is above {MAX_PRIORITY}")).at("priority")
+        })
 }
 
 /// The endpoints of a group, wherever it keeps them.
@@ -159,7 +187,7 @@ pub(crate) fn lb_endpoints(
     }
 }
 
-fn locality(group: &proto::LocalityLbEndpoints) -> Locality {
+pub(crate) fn locality(group: &proto::LocalityLbEndpoints) -> Locality {
     let locality = group.locality.clone().unwrap_or_default();
     Locality {
         region: locality.region,
@@ -181,13 +209,33 @@ pub(crate) fn template(
     let weight = u32_or(endpoint.load_balancing_weight.as_ref(), 1);
     let template = Endpoint {
         address: SocketAddr::from(([0, 0, 0, 0], 0)),
+        additional: Box::default(),
         hostname: host.hostname.as_str().into(),
         health: health(endpoint.health_status),
         weight: weight.max(1),
+        canary: is_canary(metadata),
         transport_match: transport_match(endpoint),
         workload: workload.and_then(PeerMetadata::from_endpoint).map(Arc::new),
     };
     Ok((template, host))
+}
+
+fn is_canary(metadata: Option<&ironsail_xds::core::Metadata>) -> bool {
+    let fields = parse::filter_metadata(metadata, "envoy.lb");
+    let canary = fields.and_then(|fields| fields.fields.get("canary"));
+    matches!(
+        canary.and_then(|value| value.kind.as_ref()),
+        Some(Kind::BoolValue(true))
+    )
+}
+
+fn additional(endpoint: &proto::Endpoint) -> Result<Box<[SocketAddr]>, CompileError> {
+    let addresses = endpoint.additional_addresses.iter().enumerate();
+    let compile = |(index, additional): (usize, &proto::endpoint::AdditionalAddress)| {
+        let path = format_args!("endpoint.additional_addresses[{index}]");
+        parse::socket_addr(additional.address.as_ref()).at(path)
+    };
+    addresses.map(compile).collect()
 }
 
 fn health(status: i32) -> HealthStatus {

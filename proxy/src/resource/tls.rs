@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use base64::Engine;
 use ironsail_xds::core::config_source::ConfigSourceSpecifier;
+use ironsail_xds::core::proxy_protocol_config::Version;
 use ironsail_xds::core::{TransportSocket as SocketProto, transport_socket};
+use ironsail_xds::ext::transport_sockets::proxy_protocol::v3::ProxyProtocolUpstreamTransport;
 use ironsail_xds::ext::transport_sockets::raw_buffer::v3::RawBuffer;
 use ironsail_xds::ext::transport_sockets::tls::v3 as proto;
 use ironsail_xds::matcher::{StringMatcher, string_matcher::MatchPattern};
@@ -20,8 +22,9 @@ use rustls::{CipherSuite, NamedGroup};
 use crate::resource::intern::Interner;
 use crate::resource::parse::{self, bool_or};
 use crate::resource::transport_socket::{
-    CertificateSource, CommonTls, DownstreamSocket, DownstreamTls, Pin, RootSource, SanKind,
-    SanMatch, SanPattern, TlsParams, TlsVersions, TransportSocket, UpstreamTls, Validation, Verify,
+    CertificateSource, CommonTls, DownstreamSocket, DownstreamTls, Pin, ProxyProtocolVersion,
+    RootSource, SanKind, SanMatch, SanPattern, TlsParams, TlsVersions, TransportSocket,
+    UpstreamTls, Validation, Verify,
 };
 use crate::resource::{At, CompileError};
 use crate::transport_socket::secret::{AdsSecret, CertificateKey, TrustBundle};
@@ -49,7 +52,10 @@ pub fn upstream_socket(
         return Err(CompileError::new("typed_config is missing").at("transport_socket"));
     };
     if is_type::<RawBuffer>(any) {
-        return Ok(TransportSocket::Raw);
+        return Ok(TransportSocket::RAW);
+    }
+    if is_type::<ProxyProtocolUpstreamTransport>(any) {
+        return proxy_protocol(&unpack(any).at("transport_socket")?, interner);
     }
     if !is_type::<proto::UpstreamTlsContext>(any) {
         let error =
@@ -64,7 +70,32 @@ pub fn upstream_socket(
             common: compile_common(&common).at("common_tls_context")?,
         }))
     });
-    Ok(TransportSocket::Tls(context.at("transport_socket")?))
+    Ok(TransportSocket {
+        proxy_protocol: None,
+        tls: Some(context.at("transport_socket")?),
+    })
+}
+
+/// A transport behind a header of the PROXY protocol.
+fn proxy_protocol(
+    outer: &ProxyProtocolUpstreamTransport,
+    interner: &mut Interner,
+) -> Result<TransportSocket, CompileError> {
+    let version = outer.config.as_ref().map_or(0, |config| config.version);
+    let inner = match &outer.transport_socket {
+        Some(inner) => upstream_socket(inner, interner)?,
+        None => TransportSocket::RAW,
+    };
+    if inner.proxy_protocol.is_some() {
+        return Err(CompileError::new("is nested").at("transport_socket"));
+    }
+    Ok(TransportSocket {
+        proxy_protocol: Some(match Version::try_from(version) {
+            Ok(Version::V2) => ProxyProtocolVersion::V2,
+            _ => ProxyProtocolVersion::V1,
+        }),
+        ..inner
+    })
 }
 
 /// Compiles the transport of a filter chain.

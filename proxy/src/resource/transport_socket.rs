@@ -128,9 +128,25 @@ pub enum TlsVersions {
 
 /// The transport of connections to an endpoint.
 #[derive(Clone, Debug)]
-pub enum TransportSocket {
-    Raw,
-    Tls(Arc<ClientContext>),
+pub struct TransportSocket {
+    /// Tells the host who the client is, before everything else.
+    pub proxy_protocol: Option<ProxyProtocolVersion>,
+    /// `None`: plaintext.
+    pub tls: Option<Arc<ClientContext>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProxyProtocolVersion {
+    V1,
+    V2,
+}
+
+impl TransportSocket {
+    /// Plaintext.
+    pub const RAW: Self = Self {
+        proxy_protocol: None,
+        tls: None,
+    };
 }
 
 /// The transport of connections of a filter chain.
@@ -163,7 +179,7 @@ impl TransportPlan {
     pub fn raw() -> Self {
         Self {
             matches: Vec::new(),
-            default: TransportSocket::Raw,
+            default: TransportSocket::RAW,
         }
     }
 
@@ -178,6 +194,11 @@ impl TransportPlan {
                     .all(|wanted| metadata.contains(wanted))
             })
             .map_or(&self.default, |entry| &entry.socket)
+    }
+
+    /// Whether some hosts are told who the client is, so that clients cannot share connections.
+    pub fn tells_client(&self) -> bool {
+        self.sockets().any(|socket| socket.proxy_protocol.is_some())
     }
 
     /// All transports that an endpoint may get.

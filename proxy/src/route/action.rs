@@ -513,7 +513,14 @@ impl HashPolicy {
                 Some(xxh64(value.as_bytes(), 0))
             }
             HashKind::Header { name, rewrite } => {
-                let value = head.lookup(name)?;
+                let mut values: Vec<&[u8]> = head.headers.get_all_named(name).collect();
+                // Their order says nothing; one behind the other they are what Envoy hashes.
+                values.sort_unstable();
+                let value = match head.pseudo(name) {
+                    Some(value) => std::borrow::Cow::Borrowed(value.as_bytes()),
+                    None if values.is_empty() => return None,
+                    None => values.concat().into(),
+                };
                 match rewrite {
                     Some(rewrite) => {
                         let text = std::str::from_utf8(&value).ok()?;

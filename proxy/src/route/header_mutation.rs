@@ -127,14 +127,20 @@ impl Addition {
         let exists = || headers.get_named(&self.name).is_some();
         match self.action {
             HeaderAppendAction::AppendIfExistsOrAdd => headers.append_named(&self.name, value),
-            HeaderAppendAction::OverwriteIfExistsOrAdd => headers.set_named(&self.name, value),
+            HeaderAppendAction::OverwriteIfExistsOrAdd => overwrite(&self.name, value, headers),
             HeaderAppendAction::AddIfAbsent if !exists() => headers.append_named(&self.name, value),
             HeaderAppendAction::OverwriteIfExists if exists() => {
-                headers.set_named(&self.name, value);
+                overwrite(&self.name, value, headers);
             }
             HeaderAppendAction::AddIfAbsent | HeaderAppendAction::OverwriteIfExists => {}
         }
     }
+}
+
+/// Puts a header in the place of all of its name, behind the others as Envoy does.
+fn overwrite(name: &[u8], value: &[u8], headers: &mut HeaderBlock) {
+    headers.remove_named(name);
+    headers.append_named(name, value);
 }
 
 fn check_name(name: &str) -> Result<(), CompileError> {

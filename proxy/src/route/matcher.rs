@@ -71,6 +71,11 @@ impl StringMatcher {
         }
     }
 
+    /// Whether this matches one text only, namely `text`.
+    pub fn is_exactly(&self, text: &[u8]) -> bool {
+        matches!(&self.kind, StringKind::Exact(exact) if **exact == *text)
+    }
+
     pub fn matches(&self, text: &[u8]) -> bool {
         if self.ignore_case && !matches!(self.kind, StringKind::Regex(_)) {
             return self.kind.matches(&text.to_ascii_lowercase());
@@ -95,7 +100,7 @@ fn contains(text: &[u8], part: &[u8]) -> bool {
     part.is_empty() || text.windows(part.len()).any(|window| window == part)
 }
 
-/// `HeaderMatcher`; pseudo headers count as headers, several values are joined by commas.
+/// `HeaderMatcher`; pseudo headers count as headers. Of several values one has to match; inverted, none.
 #[derive(Clone, Debug)]
 pub struct HeaderMatcher {
     name: Box<[u8]>,
@@ -149,7 +154,17 @@ impl HeaderMatcher {
     }
 
     pub fn matches(&self, head: &RequestHead) -> bool {
-        self.matches_value(head.lookup(&self.name).as_deref())
+        if head.pseudo(&self.name).is_some() {
+            return self.matches_value(head.lookup(&self.name).as_deref());
+        }
+        let mut values = head.headers.get_all_named(&self.name).peekable();
+        if values.peek().is_none() {
+            return self.matches_value(None);
+        }
+        match self.invert {
+            false => values.any(|value| self.matches_value(Some(value))),
+            true => values.all(|value| self.matches_value(Some(value))),
+        }
     }
 
     /// Whether a header with this value, or without one, matches.

@@ -23,6 +23,7 @@ pub use action::{
 };
 pub use filter_config::{RouteFilters, Setting};
 pub use header_mutation::{Evaluated, HeaderMutations};
+pub use regex::FullRegex;
 pub use retry::{Failure, RetryOn, RetryPolicy};
 
 use crate::conn::ConnectionInfo;

@@ -2,12 +2,16 @@
 
 use std::time::Duration;
 
+use ironsail_xds::ext::retry::priority::previous_priorities::v3::PreviousPrioritiesConfig;
 use ironsail_xds::route as proto;
+use ironsail_xds::{is_type, unpack};
 
 use super::matcher::HeaderMatcher;
 use crate::resource::{At, CompileError};
 
 const PREVIOUS_HOSTS: &str = "envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate";
+const OMIT_CANARY_HOSTS: &str =
+    "envoy.extensions.retry.host.omit_canary_hosts.v3.OmitCanaryHostsPredicate";
 const DEFAULT_BASE: Duration = Duration::from_millis(25);
 
 /// A set of conditions of `retry_on`.
@@ -100,6 +104,10 @@ pub struct RetryPolicy {
     request_headers: Vec<HeaderMatcher>,
     /// Another host than before is preferred.
     pub avoid_previous_hosts: bool,
+    /// Hosts that are no canaries are preferred.
+    pub omit_canary_hosts: bool,
+    /// After how many attempts their priorities are left for others; at least 1.
+    pub priority_update_frequency: Option<usize>,
     base: Duration,
     max: Duration,
 }
@@ -125,10 +133,13 @@ impl RetryPolicy {
         if !unknown.is_empty() {
             tracing::warn!(conditions = ?unknown, "Unknown retry conditions are ignored");
         }
-        let mut avoid_previous_hosts = false;
+        let (mut avoid_previous_hosts, mut omit_canary_hosts) = (false, false);
         for (index, predicate) in policy.retry_host_predicate.iter().enumerate() {
             let field = format_args!("retry_host_predicate[{index}]");
-            avoid_previous_hosts |= is_previous_hosts(predicate).at(field)?;
+            match host_predicate(predicate).at(field)? {
+                HostPredicate::PreviousHosts => avoid_previous_hosts = true,
+                HostPredicate::OmitCanaryHosts => omit_canary_hosts = true,
+            }
         }
         let duration = |value: &Option<ironsail_xds::protobuf::Duration>| {
             value
@@ -163,6 +174,13 @@ impl RetryPolicy {
                 "retriable_request_headers",
             )?,
             avoid_previous_hosts,
+            omit_canary_hosts,
+            priority_update_frequency: policy
+                .retry_priority
+                .as_ref()
+                .map(priority_update_frequency)
+                .transpose()
+                .at("retry_priority")?,
             base,
             max,
         })
@@ -256,28 +274,58 @@ impl RetryPolicy {
     }
 }
 
-fn is_previous_hosts(
+enum HostPredicate {
+    PreviousHosts,
+    OmitCanaryHosts,
+}
+
+fn host_predicate(
     predicate: &proto::retry_policy::RetryHostPredicate,
-) -> Result<bool, CompileError> {
+) -> Result<HostPredicate, CompileError> {
     use proto::retry_policy::retry_host_predicate::ConfigType;
     let name = &predicate.name;
-    match &predicate.config_type {
-        Some(ConfigType::TypedConfig(any))
-            if ironsail_xds::type_name(&any.type_url) == PREVIOUS_HOSTS =>
-        {
-            Ok(true)
+    let type_url = match &predicate.config_type {
+        Some(ConfigType::TypedConfig(any)) => any.type_url.as_str(),
+        None => "",
+    };
+    match (ironsail_xds::type_name(type_url), name.as_str()) {
+        (PREVIOUS_HOSTS, _) | ("", "envoy.retry_host_predicates.previous_hosts") => {
+            Ok(HostPredicate::PreviousHosts)
         }
-        None if name == "envoy.retry_host_predicates.previous_hosts" => Ok(true),
-        Some(ConfigType::TypedConfig(any)) => Err(CompileError::unknown_extension(
+        (OMIT_CANARY_HOSTS, _) | ("", "envoy.retry_host_predicates.omit_canary_hosts") => {
+            Ok(HostPredicate::OmitCanaryHosts)
+        }
+        _ => Err(CompileError::unknown_extension(
             "retry host predicate",
             name,
-            &any.type_url,
+            type_url,
         )),
-        None => Err(CompileError::unknown_extension(
-            "retry host predicate",
-            name,
+    }
+}
+
+fn priority_update_frequency(
+    priority: &proto::retry_policy::RetryPriority,
+) -> Result<usize, CompileError> {
+    use proto::retry_policy::retry_priority::ConfigType;
+    let Some(ConfigType::TypedConfig(any)) = &priority.config_type else {
+        return Err(CompileError::unknown_extension(
+            "retry priority",
+            &priority.name,
             "",
-        )),
+        ));
+    };
+    if !is_type::<PreviousPrioritiesConfig>(any) {
+        let (name, type_url) = (&priority.name, &any.type_url);
+        return Err(CompileError::unknown_extension(
+            "retry priority",
+            name,
+            type_url,
+        ));
+    }
+    let config: PreviousPrioritiesConfig = unpack(any)?;
+    match usize::try_from(config.update_frequency) {
+        Ok(frequency) if frequency > 0 => Ok(frequency),
+        _ => Err(CompileError::new("is not above 0").at("update_frequency")),
     }
 }
 
@@ -342,6 +390,38 @@ mod tests {
         assert!(before.covers(Failure::Reset { sent: false }));
         assert!(!before.covers(Failure::Reset { sent: true }));
         assert_eq!(RetryOn::parse("5xx, nonsense").1, ["nonsense"]);
+    }
+
+    #[test]
+    fn hosts_and_priorities_to_prefer_are_read() {
+        use proto::retry_policy::retry_host_predicate::ConfigType as HostConfig;
+        use proto::retry_policy::retry_priority::ConfigType as PriorityConfig;
+        use proto::retry_policy::{RetryHostPredicate, RetryPriority};
+        let compile = |name: &str, frequency| {
+            RetryPolicy::compile(&proto::RetryPolicy {
+                retry_on: "5xx".to_owned(),
+                retry_host_predicate: vec![RetryHostPredicate {
+                    name: name.to_owned(),
+                    config_type: None::<HostConfig>,
+                }],
+                retry_priority: Some(RetryPriority {
+                    name: "envoy.retry_priorities.previous_priorities".to_owned(),
+                    config_type: Some(PriorityConfig::TypedConfig(ironsail_xds::pack(
+                        &PreviousPrioritiesConfig {
+                            update_frequency: frequency,
+                        },
+                    ))),
+                }),
+                ..Default::default()
+            })
+        };
+        let previous = compile("envoy.retry_host_predicates.previous_hosts", 2).expect("valid");
+        assert!(previous.avoid_previous_hosts && !previous.omit_canary_hosts);
+        assert_eq!(previous.priority_update_frequency, Some(2));
+        let canaries = "envoy.retry_host_predicates.omit_canary_hosts";
+        assert!(compile(canaries, 1).expect("valid").omit_canary_hosts);
+        assert!(compile(canaries, 0).is_err());
+        assert!(compile("envoy.retry_host_predicates.nonsense", 1).is_err());
     }
 
     #[test]

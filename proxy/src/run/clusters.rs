@@ -90,7 +90,7 @@ fn limits(thresholds: &Thresholds) -> Limits {
         max_connections: thresholds.connections.max(),
         max_pending_requests: thresholds.pending_requests.max(),
         max_requests: thresholds.requests.max(),
-        max_retries: thresholds.retries.max(),
+        max_retries: thresholds.max_retries(),
     }
 }
 
@@ -99,6 +99,7 @@ fn host_status(host: &Host, locality: &Locality) -> HostStatus {
     HostStatus {
         address: host.address(),
         health: host.endpoint.health,
+        failed_outlier_check: host.is_ejected(),
         weight: host.endpoint.weight,
         priority: u32::try_from(host.priority.get()).unwrap_or(u32::MAX),
         locality: locality.clone(),

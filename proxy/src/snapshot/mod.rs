@@ -24,6 +24,7 @@ use crate::route::RouteTable;
 use crate::transport_socket::secret::Secrets;
 
 pub use socket::BoundSockets;
+pub(crate) use socket::set_transparent;
 pub use store::{Store, StoreOptions};
 
 /// Everything that is in force at one moment.

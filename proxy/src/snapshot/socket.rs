@@ -86,7 +86,8 @@ fn bind(address: SocketAddr, options: &SocketOptions) -> io::Result<Socket> {
     Ok(socket)
 }
 
-fn set_transparent(socket: &Socket, address: SocketAddr) -> io::Result<()> {
+/// Lets a socket have addresses that are not this machine's: TPROXY.
+pub(crate) fn set_transparent(socket: &Socket, address: SocketAddr) -> io::Result<()> {
     match address {
         SocketAddr::V4(_) => socket.set_ip_transparent_v4(true),
         SocketAddr::V6(_) => set_option(socket, libc::IPPROTO_IPV6, libc::IPV6_TRANSPARENT),

@@ -23,7 +23,7 @@ use crate::cluster::manager::ClusterUpdate;
 use crate::resource::cluster::{ClusterConfig, Discovery};
 use crate::resource::endpoint::Endpoints;
 use crate::resource::intern::Interner;
-use crate::resource::listener::{ListenerConfig, SocketOptions};
+use crate::resource::listener::{FilterChain, ListenerConfig, SocketOptions};
 use crate::resource::parse::content_hash;
 use crate::resource::{At, CompileError, tls};
 use crate::route::RouteTable;
@@ -32,6 +32,8 @@ use crate::xds::{Rejected, Resource, Sink, Update, Wanted};
 
 /// How long a listener waits for secrets that do not come: `initial_fetch_timeout` of Envoy.
 const SECRET_TIMEOUT: Duration = Duration::from_secs(15);
+/// How long it does when some of its chains have theirs: one that is missing must not hold up the others.
+const OTHER_SECRETS_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How the store prepares what workers use.
 #[derive(Clone, Debug)]
@@ -79,6 +81,10 @@ struct State {
     active: BTreeMap<Arc<str>, ActiveListener>,
     /// Sockets by address, as long as a listener holds them.
     sockets: HashMap<SocketAddr, Weak<BoundSockets>>,
+    /// Clusters that were removed, as they were, and until when they are kept.
+    leaving: BTreeMap<Arc<str>, (ClusterUpdate, Instant)>,
+    /// Names of clusters that were removed since the last publication.
+    removed: Vec<Arc<str>>,
     /// Route configurations that nothing refers to, and since when.
     unused_routes: HashMap<Arc<str>, Instant>,
     initialized: bool,
@@ -89,8 +95,7 @@ struct State {
 #[derive(Clone, Debug)]
 struct Accepted {
     listener: ActiveListener,
-    /// When it stops waiting for secrets.
-    deadline: Instant,
+    since: Instant,
 }
 
 impl Store {
@@ -112,6 +117,8 @@ impl Store {
                     resolved: HashMap::new(),
                     active: BTreeMap::new(),
                     sockets: HashMap::new(),
+                    leaving: BTreeMap::new(),
+                    removed: Vec::new(),
                     unused_routes: HashMap::new(),
                     initialized: false,
                     version: 0,
@@ -159,14 +166,11 @@ impl Store {
         mut workload: watch::Receiver<Option<WorkloadCertificate>>,
         resolver: Resolver,
     ) {
-        let mut schedule = dns::Schedule::default();
+        let mut schedule = dns::Schedule::new(resolver);
         self.set_workload(workload.borrow_and_update().clone());
         loop {
-            let (clusters, deadline) = {
-                let state = self.lock();
-                (state.dns_clusters(), state.next_deadline())
-            };
-            schedule.follow(clusters);
+            schedule.follow(self.dns_clusters());
+            let deadline = self.lock().next_deadline();
             tokio::select! {
                 changed = workload.changed() => match changed {
                     Ok(()) => self.set_workload(workload.borrow_and_update().clone()),
@@ -174,10 +178,15 @@ impl Store {
                     Err(_) => std::future::pending().await,
                 },
                 () = self.shared.changed.notified() => {}
-                () = schedule.next(&resolver, self) => {}
+                () = schedule.next(self) => {}
                 () = sleep_until_some(deadline) => self.update(|_| ()),
             }
         }
+    }
+
+    /// Clusters whose endpoints are looked up by name.
+    pub(super) fn dns_clusters(&self) -> Vec<Arc<ClusterConfig>> {
+        self.lock().dns_clusters()
     }
 
     /// Takes over addresses of a cluster's names.
@@ -275,7 +284,7 @@ impl State {
             let hash = content_hash(&resource.body);
             Ok(Arc::new(ClusterConfig::compile(&cluster, hash, interner)?))
         });
-        remove_gone(&mut self.clusters, update);
+        self.removed = remove_gone(&mut self.clusters, update);
         rejected
     }
 
@@ -307,7 +316,7 @@ impl State {
                     config: Arc::new(config),
                     sockets,
                 },
-                deadline: Instant::now() + SECRET_TIMEOUT,
+                since: Instant::now(),
             })
         });
         remove_gone(&mut self.listeners, update);
@@ -391,12 +400,26 @@ impl State {
     fn is_warm(&self, accepted: &Accepted, now: Instant) -> bool {
         let listener = &accepted.listener.config;
         let routes = warming::routes(listener).all(|name| self.routes.get(name).is_some());
-        routes && (now >= accepted.deadline || self.has_secrets(listener))
+        routes && (self.has_secrets(listener) || now >= self.secrets_deadline(accepted))
     }
 
     fn has_secrets(&self, listener: &ListenerConfig) -> bool {
-        let names = warming::listener_secrets(listener);
+        listener.all_chains().all(|chain| self.is_served(chain))
+    }
+
+    fn is_served(&self, chain: &FilterChain) -> bool {
+        let names = warming::chain_secrets(chain);
         names.iter().all(|name| self.secrets.get(name).is_some())
+    }
+
+    /// When a listener stops waiting for secrets. Chains without theirs then fail handshakes; the others serve.
+    fn secrets_deadline(&self, accepted: &Accepted) -> Instant {
+        let mut chains = accepted.listener.config.all_chains();
+        let limit = match chains.any(|chain| self.is_served(chain)) {
+            true => OTHER_SECRETS_TIMEOUT,
+            false => SECRET_TIMEOUT,
+        };
+        accepted.since + limit
     }
 
     fn warming(&self) -> WarmingStatus {
@@ -418,18 +441,20 @@ impl State {
 
     fn next_deadline(&self) -> Option<Instant> {
         let now = Instant::now();
-        let secrets = self.listeners.iter().map(|(_, accepted)| accepted.deadline);
+        let listeners = self.listeners.iter();
+        let secrets = listeners.map(|(_, accepted)| self.secrets_deadline(accepted));
         let secrets = secrets.filter(|deadline| *deadline > now);
         let unused = self.unused_routes.values();
         let unused = unused.map(|since| *since + self.options.drain_time);
-        secrets.chain(unused).min()
+        let leaving = self.leaving.values().map(|(_, end)| *end);
+        secrets.chain(unused).chain(leaving).min()
     }
 
     /// The next snapshot, if it differs from `old`.
     fn publish(&mut self, old: &Snapshot) -> Option<Snapshot> {
         self.resolved
             .retain(|name, _| self.clusters.get(name).is_some());
-        let clusters: BTreeMap<_, _> = self
+        let mut clusters: BTreeMap<_, _> = self
             .clusters
             .iter()
             .filter_map(|(name, cluster)| {
@@ -439,6 +464,7 @@ impl State {
             })
             .collect();
         self.activate_listeners(clusters.len());
+        self.keep_leaving(old, &mut clusters);
         self.forget_unused();
         let routes: BTreeMap<_, _> = self
             .routes
@@ -457,6 +483,24 @@ impl State {
         }
         self.version += 1;
         Some(snapshot)
+    }
+
+    /// Adds clusters that were removed a short while ago: routes whose own update is still on its way name them, and so
+    /// do those of connections that drain. Differs from Envoy, which answers such requests with 503.
+    fn keep_leaving(&mut self, old: &Snapshot, clusters: &mut BTreeMap<Arc<str>, ClusterUpdate>) {
+        let now = Instant::now();
+        let end = now + self.options.drain_time;
+        for name in std::mem::take(&mut self.removed) {
+            if let Some(last) = old.clusters.get(&name) {
+                let kept = self.leaving.entry(name);
+                kept.or_insert_with(|| (last.clone(), end));
+            }
+        }
+        self.leaving
+            .retain(|name, (_, end)| now < *end && !clusters.contains_key(name));
+        for (name, (cluster, _)) in &self.leaving {
+            clusters.insert(Arc::clone(name), cluster.clone());
+        }
     }
 
     fn activate_listeners(&mut self, warm_clusters: usize) {
@@ -541,10 +585,19 @@ fn put_all<T>(
     rejected
 }
 
-fn remove_gone<T>(table: &mut Table<T>, update: &Update) {
+/// Removes what an update says is gone, and returns its names.
+fn remove_gone<T>(table: &mut Table<T>, update: &Update) -> Vec<Arc<str>> {
     let added: BTreeSet<&str> = update.added.iter().map(|r| r.name.as_str()).collect();
     let removed: BTreeSet<&str> = update.removed.iter().map(String::as_str).collect();
-    table.retain(|name| added.contains(name) || !(update.full || removed.contains(name)));
+    let mut gone = Vec::new();
+    table.retain(|name| {
+        let stays = added.contains(name) || !(update.full || removed.contains(name));
+        if !stays {
+            gone.push(Arc::from(name));
+        }
+        stays
+    });
+    gone
 }
 
 /// The sockets of a listener, taking over those that are bound already.

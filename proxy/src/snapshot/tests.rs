@@ -161,13 +161,32 @@ async fn a_bad_resource_is_rejected_alone_and_its_last_version_stays() {
     assert!(raw[1].error.is_none());
 }
 
-#[tokio::test]
-async fn state_of_the_world_removes_what_is_missing() {
+#[tokio::test(start_paused = true)]
+async fn removed_clusters_are_kept_for_the_drain_time() {
     let mut store = store();
     let (a, b) = (static_cluster("a", &[]), static_cluster("b", &[]));
-    accept(&mut store, update(&[("a", a.clone()), ("b", b)]));
-    accept(&mut store, update(&[("a", a)]));
+    accept(&mut store, update(&[("a", a.clone()), ("b", b.clone())]));
+    let version = store.snapshot().version;
+    accept(&mut store, update(&[("a", a.clone())]));
+    assert_eq!(store.raw(type_url::CLUSTER).len(), 1);
+    assert_eq!(
+        store.snapshot().version,
+        version,
+        "nothing has changed for workers"
+    );
+    tokio::time::advance(std::time::Duration::from_secs(44)).await;
+    accept(&mut store, update(&[("a", a.clone())]));
+    assert_eq!(names(&store.snapshot().clusters), ["a", "b"]);
+    tokio::time::advance(std::time::Duration::from_secs(2)).await;
+    accept(&mut store, update(&[("a", a.clone())]));
     assert_eq!(names(&store.snapshot().clusters), ["a"]);
+    // One that comes back is the new one.
+    accept(&mut store, update(&[("a", a.clone()), ("b", b.clone())]));
+    accept(&mut store, update(&[("a", a.clone())]));
+    let other = static_cluster("b", &["10.0.0.1:80"]);
+    accept(&mut store, update(&[("a", a), ("b", other)]));
+    let endpoints = Arc::clone(&store.snapshot().clusters["b"].endpoints);
+    assert_eq!(endpoints.priorities[0][0].endpoints.len(), 1);
 }
 
 #[tokio::test]
@@ -295,4 +314,80 @@ async fn routes_outlive_their_listener_by_the_drain_time() {
     tokio::time::advance(std::time::Duration::from_secs(46)).await;
     accept(&mut store, update::<RouteConfiguration>(&[]));
     assert!(store.snapshot().routes.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_missing_secret_does_not_hold_up_chains_that_have_theirs() {
+    use ironsail_xds::core::config_source::ConfigSourceSpecifier;
+    use ironsail_xds::core::{DataSource, data_source::Specifier};
+    use ironsail_xds::ext::transport_sockets::tls::v3 as tls;
+    use std::time::Duration;
+    use tls::common_tls_context::ValidationContextType;
+    // A chain for a name whose clients are verified by a secret of that name.
+    let chain = |name: &str| {
+        let mut common = common_tls(&[], &[]);
+        common.validation_context_type = Some(
+            ValidationContextType::ValidationContextSdsSecretConfig(tls::SdsSecretConfig {
+                name: format!("kubernetes://{name}-cacert"),
+                sds_config: Some(ironsail_xds::core::ConfigSource {
+                    config_source_specifier: Some(ConfigSourceSpecifier::Ads(Default::default())),
+                    ..Default::default()
+                }),
+            }),
+        );
+        let mut chain = tcp_chain("web");
+        chain
+            .filter_chain_match
+            .get_or_insert_default()
+            .server_names = vec![name.to_owned()];
+        chain.transport_socket = Some(downstream_tls(common));
+        chain
+    };
+    let key = rcgen::KeyPair::generate().expect("keys can be made");
+    let root = rcgen::CertificateParams::default().self_signed(&key);
+    let secret = tls::Secret {
+        name: "kubernetes://there-cacert".to_owned(),
+        r#type: Some(tls::secret::Type::ValidationContext(
+            tls::CertificateValidationContext {
+                trusted_ca: Some(DataSource {
+                    specifier: Some(Specifier::InlineString(root.expect("valid").pem())),
+                    ..Default::default()
+                }),
+                ..Default::default()
+            },
+        )),
+    };
+    for (names, with_secret, seconds) in [
+        (&["there", "missing"][..], true, 2),
+        (&["there"], true, 0),
+        (&["missing"], false, 15),
+    ] {
+        let mut store = store();
+        accept(
+            &mut store,
+            update(&[("web", static_cluster("web", &["10.0.0.1:80"]))]),
+        );
+        let chains = names.iter().map(|name| chain(name)).collect();
+        accept(
+            &mut store,
+            update(&[("all", listener("all", "10.0.0.1:443", chains))]),
+        );
+        if with_secret {
+            accept(
+                &mut store,
+                update(&[("kubernetes://there-cacert", secret.clone())]),
+            );
+        }
+        let begun = tokio::time::Instant::now();
+        let (_, certificates) = tokio::sync::watch::channel(None);
+        let resolver = ironsail_runtime::net::Resolver::from_texts("", "").expect("valid");
+        let (keeper, mut published) = (store.clone(), store.subscribe());
+        let keeping = async move { keeper.run(certificates, resolver).await };
+        tokio::select! {
+            _ = published.wait_for(|snapshot| !snapshot.listeners.is_empty()) => {}
+            () = keeping => {}
+        }
+        assert_eq!(begun.elapsed().as_secs(), seconds, "{names:?}");
+        assert!(begun.elapsed() < Duration::from_secs(seconds + 1));
+    }
 }

@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::resource::cluster::ClusterConfig;
-use crate::resource::listener::{ListenerConfig, Terminal};
+use crate::resource::listener::{FilterChain, ListenerConfig, Terminal};
 use crate::resource::transport_socket::{
-    CertificateSource, CommonTls, DownstreamSocket, RootSource, TransportSocket, Validation,
+    CertificateSource, CommonTls, DownstreamSocket, RootSource, Validation,
 };
 
 /// Names of the route configurations that a listener refers to.
@@ -21,11 +21,15 @@ pub(super) fn routes(listener: &ListenerConfig) -> impl Iterator<Item = &Arc<str
 
 /// Names of the ADS secrets that a listener refers to.
 pub(super) fn listener_secrets(listener: &ListenerConfig) -> BTreeSet<Arc<str>> {
+    let chains = listener.all_chains();
+    chains.flat_map(|chain| chain_secrets(chain)).collect()
+}
+
+/// Names of the ADS secrets that a filter chain refers to.
+pub(super) fn chain_secrets(chain: &FilterChain) -> BTreeSet<Arc<str>> {
     let mut names = BTreeSet::new();
-    for chain in listener.all_chains() {
-        if let DownstreamSocket::Tls { context, .. } = &chain.transport {
-            collect(&context.tls.common, &mut names);
-        }
+    if let DownstreamSocket::Tls { context, .. } = &chain.transport {
+        collect(&context.tls.common, &mut names);
     }
     names
 }
@@ -34,7 +38,7 @@ pub(super) fn listener_secrets(listener: &ListenerConfig) -> BTreeSet<Arc<str>> 
 pub(super) fn cluster_secrets(cluster: &ClusterConfig) -> BTreeSet<Arc<str>> {
     let mut names = BTreeSet::new();
     for socket in cluster.transport.sockets() {
-        if let TransportSocket::Tls(context) = socket {
+        if let Some(context) = &socket.tls {
             collect(&context.tls.common, &mut names);
         }
     }

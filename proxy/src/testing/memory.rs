@@ -50,8 +50,9 @@ impl Proxy {
         dial: impl Fn(SocketAddr) -> io::Result<DuplexStream> + 'static,
     ) -> Self {
         let registry = Registry::new(node.peer.clone(), ironsail_mesh::VERSION, DEFAULT_BOUNDS);
-        let clusters = ClusterManager::new(Dialer::Memory(Rc::new(dial)));
-        let worker = Worker::new(0, Arc::new(node), clusters, registry.shard());
+        let shard = registry.shard();
+        let clusters = ClusterManager::new(Dialer::Memory(Rc::new(dial)), Rc::clone(&shard));
+        let worker = Worker::new(0, Arc::new(node), clusters, shard);
         Self {
             store: Store::new(StoreOptions::default()),
             worker: Rc::new(worker),

@@ -1,5 +1,6 @@
 //! TLS of connections: secrets, contexts, verification.
 
+pub mod proxy_protocol;
 pub mod secret;
 #[cfg(test)]
 mod tests;

@@ -1,5 +1,7 @@
 //! Handshakes in memory: good and bad identities, resumption, rotation.
 
+mod hostile;
+
 use std::sync::Arc;
 
 use ironsail_xds::core::TransportSocket as SocketProto;
@@ -8,7 +10,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use crate::conn::TlsInfo;
 use crate::resource::intern::Interner;
 use crate::resource::tls::{downstream_socket, upstream_socket};
-use crate::resource::transport_socket::{DownstreamSocket, TransportSocket};
+use crate::resource::transport_socket::DownstreamSocket;
 use crate::testing::{Authority, common_tls, downstream_tls, upstream_tls};
 use crate::transport_socket::secret::{Secrets, WorkloadCertificate};
 use crate::transport_socket::tls::{ClientContext, ServerContext, TlsError};
@@ -32,10 +34,8 @@ fn server(socket: &SocketProto) -> Arc<ServerContext> {
 }
 
 fn client(socket: &SocketProto) -> Arc<ClientContext> {
-    match upstream_socket(socket, &mut Interner::default()).expect("compiles") {
-        TransportSocket::Tls(context) => context,
-        TransportSocket::Raw => panic!("not TLS"),
-    }
+    let socket = upstream_socket(socket, &mut Interner::default()).expect("compiles");
+    socket.tls.expect("TLS")
 }
 
 fn mesh_server() -> Arc<ServerContext> {

@@ -407,3 +407,32 @@ fn cipher_name(suite: rustls::CipherSuite) -> String {
             .replace('_', "-"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::Authority;
+
+    #[test]
+    fn early_data_is_not_taken() {
+        let workload = Authority::new().workload("spiffe://cluster.local/ns/a/sa/b");
+        let secrets = Secrets {
+            workload: Some(workload),
+            ..Secrets::default()
+        };
+        let context = ServerContext::new(DownstreamTls {
+            common: CommonTls {
+                alpn: Arc::from([]),
+                certificate: Some(CertificateSource::Workload),
+                validation: Validation::None,
+                params: TlsParams::default(),
+            },
+            require_client_certificate: false,
+        });
+        let built = context.build(&secrets).expect("everything is there");
+        for config in [&built.config, &built.without_alpn] {
+            assert_eq!(config.max_early_data_size, 0);
+            assert!(!config.send_half_rtt_data);
+        }
+    }
+}

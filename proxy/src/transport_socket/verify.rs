@@ -28,6 +28,11 @@ pub enum IdentityError {
         "certificate verify failed: no subject alternative name matches, presented {presented:?}"
     )]
     San { presented: Vec<String> },
+    /// X.509-SVID section 2: which one would the peer be?
+    #[error(
+        "certificate verify failed: more than one URI beside a SPIFFE identity, presented {presented:?}"
+    )]
+    Ambiguous { presented: Vec<String> },
     #[error("certificate verify failed: certificate is not pinned")]
     Pin,
     #[error("{0}")]
@@ -128,9 +133,12 @@ fn check_names(certificate: &EndEntityCert<'_>, sans: &[SanMatch]) -> Result<(),
     if sans.is_empty() {
         return Ok(());
     }
-    let uris = certificate
-        .valid_uri_names()
-        .map(|name| (SanKind::Uri, name));
+    let uris: Vec<&str> = certificate.valid_uri_names().collect();
+    if uris.len() > 1 && uris.iter().any(|uri| uri.starts_with("spiffe://")) {
+        let presented = uris.into_iter().map(str::to_owned).collect();
+        return Err(IdentityError::Ambiguous { presented });
+    }
+    let uris = uris.into_iter().map(|name| (SanKind::Uri, name));
     let dns = certificate
         .valid_dns_names()
         .map(|name| (SanKind::Dns, name));

@@ -141,7 +141,7 @@ fn spawn(
         .name(format!("worker-{id}"))
         .spawn(move || {
             let stats = (options.stats)(id);
-            let clusters = ClusterManager::new(Dialer::Tcp);
+            let clusters = ClusterManager::new(Dialer::Tcp, Rc::clone(&stats));
             let worker = Rc::new(Worker::new(id, options.node, clusters, stats));
             let work = run(worker, snapshots, received, progress, options.drain_time);
             LocalSet::new().block_on(&runtime, work);

@@ -67,7 +67,10 @@ fn cluster_of(
             eds_config: Some(message::ads_config()),
             service_name: name.to_string(),
         }),
-        circuit_breakers: Some(traffic_policy::circuit_breakers(policy.connection_pool)),
+        circuit_breakers: Some(traffic_policy::circuit_breakers(
+            policy.connection_pool,
+            policy.retry_budget,
+        )),
         transport_socket: socket(name, service, policy, identities)?,
         ..Default::default()
     };

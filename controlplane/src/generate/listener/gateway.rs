@@ -7,19 +7,21 @@ use ironsail_crds::networking::gateway::{ServerTlsMode, ServerTlsSettings, TlsPr
 use ironsail_mesh::host::matches;
 use ironsail_mesh::port::Protocol;
 use ironsail_xds::core::{TrafficDirection, TransportSocket};
+use ironsail_xds::ext::filters::listener::proxy_protocol::v3::ProxyProtocol;
 use ironsail_xds::ext::transport_sockets::tls::v3::certificate_validation_context::TrustChainVerification;
 use ironsail_xds::ext::transport_sockets::tls::v3::common_tls_context::ValidationContextType;
 use ironsail_xds::ext::transport_sockets::tls::v3::tls_parameters::TlsProtocol as EnvoyTlsProtocol;
 use ironsail_xds::ext::transport_sockets::tls::v3::{
     CommonTlsContext, DownstreamTlsContext, SdsSecretConfig, TlsParameters,
 };
-use ironsail_xds::listener::{FilterChain, FilterChainMatch, Listener};
+use ironsail_xds::listener::{FilterChain, FilterChainMatch, Listener, ListenerFilter};
+use ironsail_xds::pack;
 
 use crate::generate::connection_manager::{Manager, ManagerClass, ManagerTemplate, Routes};
 use crate::generate::destination::{RouteClient, RouteScope};
 use crate::generate::filter::Side;
 use crate::generate::gateway::{GatewayServer, MergedGateways, ServerKind};
-use crate::generate::listener::{name, timed, tls_inspector};
+use crate::generate::listener::{listener_filter, name, timed, tls_inspector};
 use crate::generate::tcp::{RuleChain, TcpFilters, tcp_chains, tls_chains};
 use crate::generate::transport_socket::{
     self, Inside, combined_validation, discovery_secret, file_secret, strings,
@@ -115,15 +117,27 @@ impl Builder<'_> {
             address: message::address(ip, port),
             traffic_direction: TrafficDirection::Outbound.into(),
             max_connections_to_accept_per_socket_event: message::uint32(1),
-            listener_filters: if needs_names {
-                vec![tls_inspector(None)]
-            } else {
-                Vec::new()
-            },
+            listener_filters: self.listener_filters(needs_names),
             filter_chains: chains,
             ..Default::default()
         };
         Some(Resource::encode(listener.name.as_str(), &listener))
+    }
+
+    fn listener_filters(&self, needs_names: bool) -> Vec<ListenerFilter> {
+        let mut filters = Vec::new();
+        if self.class.proxy_protocol {
+            let config = pack(&ProxyProtocol::default());
+            filters.push(listener_filter(
+                "envoy.filters.listener.proxy_protocol",
+                config,
+                None,
+            ));
+        }
+        if needs_names {
+            filters.push(tls_inspector(None));
+        }
+        filters
     }
 
     fn http_chain(

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
+use std::time::Instant;
 
 use hickory_resolver::Hosts;
 use hickory_resolver::TokioResolver;
@@ -107,16 +108,28 @@ impl Resolver {
     /// # Errors
     /// The name does not exist, has no address, or no name server answers.
     pub async fn resolve(&self, host: &str) -> Result<Vec<IpAddr>, ResolveError> {
+        let (addresses, _) = self.resolve_with_expiry(host).await?;
+        Ok(addresses)
+    }
+
+    /// As [`Resolver::resolve`], and when the answer expires; `None`: never.
+    ///
+    /// # Errors
+    /// As [`Resolver::resolve`].
+    pub async fn resolve_with_expiry(
+        &self,
+        host: &str,
+    ) -> Result<(Vec<IpAddr>, Option<Instant>), ResolveError> {
         let literal = host
             .strip_prefix('[')
             .and_then(|rest| rest.strip_suffix(']'))
             .unwrap_or(host);
         if let Ok(address) = literal.parse() {
-            return Ok(vec![address]);
+            return Ok((vec![address], None));
         }
         let known = self.lookup_hosts(host);
         if !known.is_empty() {
-            return Ok(known);
+            return Ok((known, None));
         }
         let lookup = self
             .inner
@@ -133,7 +146,7 @@ impl Resolver {
                 host: host.to_owned(),
             });
         }
-        Ok(addresses)
+        Ok((addresses, Some(lookup.valid_until())))
     }
 
     fn lookup_hosts(&self, host: &str) -> Vec<IpAddr> {

@@ -8,8 +8,7 @@ use clap::Args;
 use ironsail_mesh::VERSION;
 use ironsail_operator::apply::selector::{RECREATE, consents};
 use ironsail_operator::install::Install;
-use ironsail_operator::plan::store;
-use ironsail_operator::plan::{Fresh, Owner};
+use ironsail_operator::plan::{Fresh, Owner, record, store};
 use ironsail_operator::value::text;
 use kube::Client;
 use serde_json::Value;
@@ -51,9 +50,8 @@ impl Flags {
     pub async fn run(self, cluster: &ClusterFlags) -> anyhow::Result<Code> {
         let object = self.spec.object()?;
         let client = cluster.connect().await?;
-        let mut context = self.images.context();
-        context.takes_default = true;
-        context.kubernetes_version = client.apiserver_version().await?.git_version;
+        // The images of an operator that is there are not asked for: it leaves this mesh alone.
+        let context = plan::own_context(&self.images, &client).await?;
         let validation = match self.force {
             true => Validation::Warn,
             false => Validation::Enforce,
@@ -63,8 +61,10 @@ impl Flags {
         if !self.force {
             leave_to_operator(&client, &owner, &fresh).await?;
         }
+        plan::warn_of_network(&client, &fresh.plan).await;
         if self.dry_run {
-            let effect = plan::effect_of(&client, &owner, &fresh).await?;
+            let replaced = record::replaced(&client, &owner, &fresh.plan).await?;
+            let effect = plan::effect_of(&client, &owner, &replaced, &fresh).await?;
             print!("{}", plan::effect_text(&effect, Style::of_stdout()));
             return Ok(Code::Ok);
         }

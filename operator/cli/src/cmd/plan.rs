@@ -1,7 +1,11 @@
 //! `plan`: what applying an IstioOperator would do, before anybody does it.
 
+use std::collections::BTreeSet;
+
 use clap::Args;
 use ironsail_operator::adopt::contact::{Contact, Stranger};
+use ironsail_operator::count::counted;
+use ironsail_operator::network::Network;
 use ironsail_operator::plan::live::{Effect, effect};
 use ironsail_operator::plan::{Fresh, Owner, Plan, store};
 use ironsail_operator::{Context, bundle};
@@ -43,6 +47,9 @@ impl Flags {
         let context = context(&self.images, client.as_ref()).await?;
         let fresh = fresh(&object, &context, Validation::Enforce)?;
         let owner = input::owner(&object, cluster);
+        if let Some(client) = &client {
+            warn_of_network(client, &fresh.plan).await;
+        }
         if let Some(client) = &client
             && let Some(adopted) = adopted(client, &owner, &object, &fresh.plan).await?
         {
@@ -53,7 +60,7 @@ impl Flags {
             return Ok(Code::Ok);
         }
         let effect = match &client {
-            Some(client) => Some(effect_of(client, &owner, &fresh).await?),
+            Some(client) => Some(effect_of(client, &owner, &BTreeSet::new(), &fresh).await?),
             None => None,
         };
         match self.output {
@@ -76,20 +83,30 @@ impl Flags {
 /// The plan that an operator makes of an object.
 pub fn fresh(object: &Value, context: &Context, validation: Validation) -> anyhow::Result<Fresh> {
     let rendered = input::rendered(object, context, validation)?;
-    Ok(Fresh::new(rendered, &object["spec"]))
+    let era = context.of_object(object).map(|context| context.list_merge);
+    let asked = era.unwrap_or_default().asked(&object["spec"]);
+    Ok(Fresh::new(rendered, &asked))
+}
+
+/// What is rendered with from here: the images of the flags, and the version of the cluster.
+pub async fn own_context(images: &ImageFlags, client: &Client) -> anyhow::Result<Context> {
+    Ok(Context {
+        takes_default: true,
+        kubernetes_version: client.apiserver_version().await?.git_version,
+        ..images.context()
+    })
 }
 
 /// What the operator renders with: the images that it is configured with, if it is there, and the
 /// version of the cluster.
 pub async fn context(images: &ImageFlags, client: Option<&Client>) -> anyhow::Result<Context> {
-    let mut context = Context {
-        takes_default: true,
-        ..images.context()
-    };
     let Some(client) = client else {
-        return Ok(context);
+        return Ok(Context {
+            takes_default: true,
+            ..images.context()
+        });
     };
-    context.kubernetes_version = client.apiserver_version().await?.git_version;
+    let mut context = own_context(images, client).await?;
     let api: Api<Deployment> = Api::namespaced(client.clone(), bundle::NAME);
     let operator = api.get_opt(bundle::NAME).await?;
     let configured = |name: &str| {
@@ -118,10 +135,21 @@ fn environment(deployment: &Deployment, name: &str) -> Option<String> {
     value.filter(|value| !value.is_empty())
 }
 
-/// What applying would change in a cluster.
-pub async fn effect_of(client: &Client, owner: &Owner, fresh: &Fresh) -> anyhow::Result<Effect> {
+/// Says what of a plan the network of a cluster doesn't work with.
+pub async fn warn_of_network(client: &Client, plan: &Plan) {
+    let network = Network::look(client).await;
+    input::warn(&network.warnings(&plan.components));
+}
+
+/// What applying would change in a cluster, in the place of installations that are `replaced`.
+pub async fn effect_of(
+    client: &Client,
+    owner: &Owner,
+    replaced: &BTreeSet<Owner>,
+    fresh: &Fresh,
+) -> anyhow::Result<Effect> {
     let desired = fresh.plan.desired(owner, &fresh.definitions);
-    Ok(effect(client, owner, &desired).await?)
+    Ok(effect(client, owner, replaced, &desired).await?)
 }
 
 /// The plan of what is there, if applying the object would take that over.
@@ -149,9 +177,9 @@ async fn adopted(
 
 fn adoption_text(plan: &Plan, owner: &Owner) -> String {
     let mut text = format!(
-        "{owner} takes over {} objects of version {} as they are; nothing but labels and annotations of \
+        "{owner} takes over {} of version {} as found; nothing but labels and annotations of \
          their metadata would change.\n",
-        plan.objects.len(),
+        counted(plan.objects.len(), "object"),
         plan.renderer
     );
     let adopted = plan.adopted.clone().unwrap_or_default();
@@ -190,7 +218,7 @@ fn text(plan: &Plan, owner: &Owner, effect: Option<&Effect>, style: Style) -> St
         .map(|component| component.as_str())
         .collect();
     let mut text = format!(
-        "Plan {} of {owner}: version {}, revision {}\nComponents: {}; {} objects and the definitions\n",
+        "Plan {} of {owner}: version {}, revision {}\nComponents: {}; {} and the definitions\n",
         plan.hash,
         plan.renderer,
         plan.revision,
@@ -199,7 +227,7 @@ fn text(plan: &Plan, owner: &Owner, effect: Option<&Effect>, style: Style) -> St
         } else {
             components.join(", ")
         },
-        plan.objects.len()
+        counted(plan.objects.len(), "object")
     );
     if let Some(effect) = effect {
         text.push('\n');
@@ -261,7 +289,6 @@ pub fn effect_text(effect: &Effect, style: Style) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
     use std::time::Duration;
 
     use ironsail_operator::adopt::ADOPT;
@@ -286,7 +313,9 @@ mod tests {
             .expect("answers");
         let fresh = fresh(&object, &context, Validation::Enforce).expect("valid");
         let owner = input::owner(&object, &ClusterFlags::default());
-        let effect = effect_of(&client, &owner, &fresh).await.expect("answers");
+        let effect = effect_of(&client, &owner, &BTreeSet::new(), &fresh)
+            .await
+            .expect("answers");
         (fresh, owner, effect)
     }
 
@@ -342,7 +371,7 @@ mod tests {
         assert_eq!(
             text,
             format!(
-                "istio-system/mesh takes over {count} objects of version 1.32.0 as they are; nothing but \
+                "istio-system/mesh takes over {count} objects of version 1.32.0 as found; nothing but \
                  labels and annotations of their metadata would change.\n  from the Helm release \
                  istio-system/istiod\n"
             )

@@ -83,7 +83,7 @@ impl DumpFlags {
         if let Some(profile) = &self.profile {
             object["spec"]["profile"] = json!(profile);
         }
-        let spec = full(&object["spec"])?;
+        let spec = full(&object)?;
         let document = match &self.config_path {
             Some(path) => below(&spec, path)?.clone(),
             None => {
@@ -99,8 +99,13 @@ impl DumpFlags {
     }
 }
 
-fn full(spec: &Value) -> anyhow::Result<Value> {
-    effective(spec, &Context::default()).map_err(|findings| input::refused(&findings))
+/// The spec of an object with everything that is in effect.
+fn full(object: &Value) -> anyhow::Result<Value> {
+    let context = Context::default().of_object(object);
+    let spec = context
+        .map_err(|finding| vec![finding])
+        .and_then(|context| effective(&object["spec"], &context));
+    spec.map_err(|findings| input::refused(&findings))
 }
 
 /// What stands at a path of keys.
@@ -165,13 +170,13 @@ impl DiffFlags {
 /// The effective spec of a profile's name or of a file.
 fn spec_of(text: &str) -> anyhow::Result<Value> {
     if profile::find(text).is_some() {
-        return full(&json!({"profile": text}));
+        return full(&json!({"spec": {"profile": text}}));
     }
     let flags = SpecFlags {
         filename: vec![text.into()],
         ..SpecFlags::default()
     };
-    full(&flags.object()?["spec"])
+    full(&flags.object()?)
 }
 
 #[cfg(test)]
@@ -211,7 +216,7 @@ mod tests {
             ..SpecFlags::default()
         };
         let spec = flags.object().expect("valid")["spec"].clone();
-        let expected = full(&json!({"profile": "demo"})).expect("valid");
+        let expected = full(&json!({"spec": {"profile": "demo"}})).expect("valid");
         let meaning = ironsail_operator::value::meaning;
         // A dump has text that looks like a number, which only YAML can tell from one.
         let plain = |value: &Value| meaning(value).to_string().replace('"', "");

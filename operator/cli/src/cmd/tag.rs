@@ -88,6 +88,8 @@ impl SetFlags {
     }
 
     async fn set(&self, client: &Client) -> anyhow::Result<()> {
+        // Nobody is asked about what will be refused.
+        self.tag().objects(client).await?;
         let users = users(client, &self.tag).await?;
         if !users.is_empty() && !self.skip_confirmation {
             confirm(&format!(

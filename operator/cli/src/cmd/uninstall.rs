@@ -5,9 +5,12 @@ use std::path::PathBuf;
 
 use anyhow::bail;
 use clap::Args;
+use ironsail_mesh::label;
+use ironsail_operator::count::counted;
 use ironsail_operator::delete::GivenUp;
 use ironsail_operator::plan::Owner;
 use ironsail_operator::share::is_reconciled;
+use ironsail_operator::tag::{self, Listed};
 use ironsail_operator::uninstall::{Scope, Victim, delete, forget};
 use kube::Client;
 
@@ -63,6 +66,7 @@ impl Flags {
         }
         let proxies = attached(pods::proxies(&client).await?, &scope);
         print!("{}", warning(&scope, &victims, &proxies));
+        print!("{}", dangling(&tag::list(&client).await?, &scope, &victims));
         if self.dry_run {
             for victim in &victims {
                 println!("- {}", victim.key);
@@ -71,8 +75,8 @@ impl Flags {
         }
         if !self.skip_confirmation {
             confirm(&format!(
-                "This will remove {} objects from the cluster.",
-                victims.len()
+                "This will remove {} from the cluster.",
+                counted(victims.len(), "object")
             ))?;
         }
         let style = Style::of_stdout();
@@ -155,8 +159,8 @@ fn warning(scope: &Scope, victims: &[Victim], proxies: &[MeshPod]) -> String {
     }
     if !proxies.is_empty() {
         text.push_str(&format!(
-            "{} proxies may still use the control plane:\n",
-            proxies.len()
+            "{} may still use the control plane:\n",
+            counted(proxies.len(), "proxy")
         ));
         for pod in proxies.iter().take(MAX_LISTED) {
             text.push_str(&format!("  {}/{}\n", pod.namespace, pod.name));
@@ -169,6 +173,30 @@ fn warning(scope: &Scope, victims: &[Victim], proxies: &[MeshPod]) -> String {
         text.push_str("All definitions of mesh kinds will be removed, and with them all resources of these kinds.\n");
     }
     text
+}
+
+/// Tags that stay and will lead to a revision that is gone.
+fn dangling(tags: &[Listed], scope: &Scope, victims: &[Victim]) -> String {
+    let Scope::Revision(revision) = scope else {
+        return String::new();
+    };
+    let goes = |own: &Listed| {
+        let mut labels = victims
+            .iter()
+            .filter_map(|victim| victim.metadata.labels.as_ref());
+        labels.any(|labels| labels.get(label::TAG) == Some(&own.tag))
+    };
+    let lost = tags
+        .iter()
+        .filter(|own| own.revision == *revision && !goes(own));
+    lost.map(|own| {
+        let users = match own.namespaces.is_empty() {
+            true => "nobody uses it".to_owned(),
+            false => format!("new pods of {} will be refused", own.namespaces.join(", ")),
+        };
+        format!("The tag {} will lead nowhere; {users}\n", own.tag)
+    })
+    .collect()
 }
 
 #[cfg(test)]
@@ -186,6 +214,27 @@ mod tests {
             verbose: false,
             manifests: None,
         }
+    }
+
+    #[test]
+    fn tags_that_lead_nowhere_are_named() {
+        let tag = |name: &str, revision: &str, namespaces: &[&str]| Listed {
+            tag: name.into(),
+            revision: revision.into(),
+            namespaces: namespaces.iter().map(|&name| name.into()).collect(),
+        };
+        let tags = [
+            tag("prod", "canary", &["shop"]),
+            tag("next", "canary", &[]),
+            tag("other", "default", &["a"]),
+        ];
+        let scope = Scope::Revision("canary".into());
+        assert_eq!(
+            dangling(&tags, &scope, &[]),
+            "The tag prod will lead nowhere; new pods of shop will be refused\n\
+             The tag next will lead nowhere; nobody uses it\n"
+        );
+        assert_eq!(dangling(&tags, &Scope::Everything, &[]), "");
     }
 
     #[test]

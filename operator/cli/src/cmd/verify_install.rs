@@ -3,8 +3,9 @@
 use anyhow::bail;
 use clap::Args;
 use ironsail_operator::Context;
+use ironsail_operator::count::counted;
 use ironsail_operator::object::Manifest;
-use ironsail_operator::plan::store;
+use ironsail_operator::plan::{Owner, Plan, record, store};
 use ironsail_operator::verify::{Verdict, verify};
 use kube::Client;
 
@@ -30,12 +31,7 @@ impl Flags {
         let owner = input::owner(&object, cluster);
         let described = !self.spec.filename.is_empty() || !self.spec.set.is_empty();
         if !described {
-            let mut installed = self.accepted(&client).await?;
-            if store::is_installed(&client, &owner).await?
-                && let Some(recorded) = store::load(&client, &owner).await?
-            {
-                installed.extend(recorded.plan.desired(&owner, &[]));
-            }
+            let installed = self.installed(&client, &owner.namespace).await?;
             if !installed.is_empty() {
                 return check(&client, &installed).await;
             }
@@ -45,23 +41,26 @@ impl Flags {
         check(&client, &fresh.plan.desired(&owner, &fresh.definitions)).await
     }
 
-    /// Objects of the plans that operators of the cluster accepted.
-    async fn accepted(&self, client: &Client) -> anyhow::Result<Vec<Manifest>> {
-        let mut objects = Vec::new();
+    /// Objects of the plans that operators of the cluster accepted, and of installations that no
+    /// operator has taken over since.
+    async fn installed(&self, client: &Client, namespace: &str) -> anyhow::Result<Vec<Manifest>> {
+        let mut plans: Vec<(Owner, Plan)> = Vec::new();
         for owner in operators(client).await? {
             let Some(accepted) = store::load(client, &owner).await? else {
                 bail!("IstioOperator {owner} has no accepted plan yet");
             };
-            let wanted = self
-                .spec
-                .revision
-                .as_deref()
-                .is_none_or(|own| own == accepted.plan.revision);
-            if wanted {
-                objects.extend(accepted.plan.desired(&owner, &[]));
+            plans.push((owner, accepted.plan));
+        }
+        for record in record::list(client, namespace).await? {
+            let taken = |(_, plan): &(Owner, Plan)| plan.is_same_control_plane(&record.plan);
+            if !plans.iter().any(taken) {
+                plans.push((record.owner, record.plan));
             }
         }
-        Ok(objects)
+        let revision = self.spec.revision.as_deref();
+        plans.retain(|(_, plan)| revision.is_none_or(|own| own == plan.revision));
+        let objects = plans.iter().map(|(owner, plan)| plan.desired(owner, &[]));
+        Ok(objects.flatten().collect())
     }
 }
 
@@ -72,8 +71,8 @@ pub async fn check(client: &Client, objects: &[Manifest]) -> anyhow::Result<Code
     print!("{text}");
     if wrong > 0 {
         bail!(
-            "{wrong} of {} objects are not as they should be",
-            verdicts.len()
+            "not as it should be: {wrong} of {}",
+            counted(verdicts.len(), "object")
         );
     }
     Ok(Code::Ok)
@@ -96,8 +95,8 @@ fn report(verdicts: &[Verdict], style: Style) -> (String, usize) {
         .count();
     if wrong == 0 {
         text.push_str(&format!(
-            "{} objects are installed and ready\n",
-            verdicts.len()
+            "Installed and ready: {}\n",
+            counted(verdicts.len(), "object")
         ));
     }
     (text, wrong)

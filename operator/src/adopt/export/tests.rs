@@ -1,4 +1,5 @@
 use super::*;
+use crate::reconcile::IGNORE;
 use crate::render;
 
 /// What the release of a version installs for a spec, as lists of a cluster show it.

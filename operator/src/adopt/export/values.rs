@@ -5,7 +5,8 @@ use serde_json::{Map, Value, json};
 
 use super::{Install, containers, rendered};
 use crate::render::{Context, render_object};
-use crate::value::{get, merge, set, text};
+use crate::value::{get, merge, remove, set, text};
+use crate::yaml;
 
 /// Hub and tag, from the image of the control plane.
 pub fn images(install: &Install<'_>, notes: &mut Vec<String>) -> Value {
@@ -73,16 +74,6 @@ fn strip_variant(spec: &mut Value, values: &Value) {
     });
     if let Some(stripped) = stripped {
         set(spec, &["tag"], json!(stripped));
-    }
-}
-
-fn remove(value: &mut Value, path: &[&str]) {
-    let Some((last, parents)) = path.split_last() else {
-        return;
-    };
-    let parent = parents.iter().try_fold(value, |at, key| at.get_mut(key));
-    if let Some(parent) = parent.and_then(Value::as_object_mut) {
-        parent.shift_remove(*last);
     }
 }
 
@@ -176,14 +167,14 @@ pub fn mesh_config(
 ) {
     let Some(live) = install
         .config("istio", "mesh")
-        .and_then(|t| serde_yaml_ng::from_str(t).ok())
+        .and_then(|text| yaml::document(text).ok())
     else {
         return;
     };
     let name = install.suffixed("istio");
     let ours = rendered(object, context, "ConfigMap", &name);
     let ours = ours.and_then(|map| text(&map, &["data", "mesh"]).map(str::to_owned));
-    let Some(ours) = ours.and_then(|text| serde_yaml_ng::from_str(&text).ok()) else {
+    let Some(ours) = ours.and_then(|text| yaml::document(&text).ok()) else {
         notes
             .push("the mesh configuration was not compared: the object does not render".to_owned());
         return;

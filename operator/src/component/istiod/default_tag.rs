@@ -1,12 +1,11 @@
 //! What speaks for the default revision, as far as this revision claims to be it.
 
-use ironsail_mesh::{label, revision};
-use k8s_openapi::api::admissionregistration::v1::ValidatingWebhookConfiguration;
+use ironsail_mesh::revision;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::Pilot;
-use super::webhook::{self, ValidatingWebhookTarget, validating_webhook};
-use crate::component::{Component, Sink, clustered};
+use super::webhook;
+use crate::component::{Component, Sink};
 use crate::render::Context;
 use crate::revision::claim::{CLAIM, Claim};
 use crate::values::Resolved;
@@ -14,6 +13,8 @@ use crate::values::istiod::Istiod;
 
 /// Name of the configuration that validates objects which name no revision.
 pub const VALIDATOR: &str = "istiod-default-validator";
+/// Name of the webhook in it.
+pub const VALIDATING: &str = "validation.istio.io";
 
 /// The claim of a revision, by what is asked for. Without [`Context::takes_default`] nothing is
 /// claimed, and the tag `default` is a tag like others.
@@ -42,29 +43,8 @@ pub fn mark(claim: Claim, metadata: &mut ObjectMeta) {
 /// Adds what validates objects that name no revision; those that name one are validated by its own
 /// configuration.
 pub fn validator(pilot: &Pilot<'_>, claim: Claim, sink: &mut Sink) {
-    let rev = pilot.resolved.revision.label();
-    let labels = pilot.labels.released(&[
-        ("app", "istiod"),
-        ("istio", "istiod"),
-        (label::REVISION, rev),
-    ]);
-    let target = ValidatingWebhookTarget {
-        service: &pilot.name,
-        namespace: pilot.istio_namespace(),
-        base: &pilot.values.base,
-    };
-    let mut metadata = clustered(VALIDATOR, labels);
-    mark(claim, &mut metadata);
     let selector = webhook::without_revision();
-    sink.add(
-        Component::Pilot,
-        &ValidatingWebhookConfiguration {
-            metadata,
-            webhooks: Some(vec![validating_webhook(
-                "validation.istio.io",
-                &target,
-                selector,
-            )]),
-        },
-    );
+    let mut own = webhook::validator(pilot, VALIDATOR.to_owned(), VALIDATING, selector);
+    mark(claim, &mut own.metadata);
+    sink.add(Component::Pilot, &own);
 }

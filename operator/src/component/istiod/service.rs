@@ -33,12 +33,17 @@ pub fn render(pilot: &Pilot<'_>, sink: &mut Sink) {
     for (tag, claim) in pilot.tags() {
         let mut labels = pilot.app_labels();
         labels.insert(label::TAG.to_owned(), tag.to_owned());
-        let mut tag_service = service(pilot, &format!("istiod-revision-tag-{tag}"), labels);
+        let mut own = service(pilot, &tag_service(tag), labels);
         if let Some(claim) = claim {
-            default_tag::mark(claim, &mut tag_service.metadata);
+            default_tag::mark(claim, &mut own.metadata);
         }
-        sink.add(Component::Pilot, &tag_service);
+        sink.add(Component::Pilot, &own);
     }
+}
+
+/// Name of the Service under which proxies of a tag find their control plane.
+pub fn tag_service(tag: &str) -> String {
+    format!("istiod-revision-tag-{tag}")
 }
 
 fn service(pilot: &Pilot<'_>, name: &str, labels: Labels) -> Service {

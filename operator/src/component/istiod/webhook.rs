@@ -25,7 +25,7 @@ const SYSTEM_NAMESPACES: &[&str] = &[
 /// Adds the injection webhooks of the revision and its tags, and the validation webhook.
 pub fn render(pilot: &Pilot<'_>, sink: &mut Sink) {
     if !pilot.values.global.operator_manage_webhooks {
-        let name = in_namespace(pilot, pilot.suffixed("istio-sidecar-injector"));
+        let name = in_namespace(&pilot.namespace, pilot.suffixed("istio-sidecar-injector"));
         let rev = pilot.resolved.revision.label();
         let legacy = pilot.resolved.revision.is_default();
         let mut own = injector(pilot, name, None, rev, legacy);
@@ -33,7 +33,7 @@ pub fn render(pilot: &Pilot<'_>, sink: &mut Sink) {
         if legacy && tags.iter().any(|(tag, _)| *tag == revision::DEFAULT) {
             deactivate(&mut own);
             if pilot.claim.is_some() {
-                let tag = tag_name(pilot, revision::DEFAULT);
+                let tag = tag_configuration(revision::DEFAULT, &pilot.namespace);
                 let annotations = own.metadata.annotations.get_or_insert_default();
                 annotations.insert(DEACTIVATED_BY.to_owned(), tag);
             }
@@ -41,7 +41,8 @@ pub fn render(pilot: &Pilot<'_>, sink: &mut Sink) {
         sink.add(Component::Pilot, &own);
         for (tag, claim) in tags {
             let legacy = tag == revision::DEFAULT;
-            let mut own = injector(pilot, tag_name(pilot, tag), Some(tag), tag, legacy);
+            let name = tag_configuration(tag, &pilot.namespace);
+            let mut own = injector(pilot, name, Some(tag), tag, legacy);
             if let Some(claim) = claim {
                 default_tag::mark(claim, &mut own.metadata);
             }
@@ -49,7 +50,14 @@ pub fn render(pilot: &Pilot<'_>, sink: &mut Sink) {
         }
     }
     if pilot.values.global.config_validation && pilot.configures() {
-        sink.add(Component::Pilot, &validator(pilot));
+        let name = format!(
+            "{}-{}",
+            pilot.suffixed("istio-validator"),
+            pilot.istio_namespace()
+        );
+        let selector = of_revision(pilot);
+        let own = validator(pilot, name, "rev.validation.istio.io", selector);
+        sink.add(Component::Pilot, &own);
         if let Some(claim) = pilot.claim {
             default_tag::validator(pilot, claim, sink);
         }
@@ -92,8 +100,9 @@ pub const VALIDATED_GROUPS: [&str; 4] = [
     "extensions.istio.io",
 ];
 
-fn tag_name(pilot: &Pilot<'_>, tag: &str) -> String {
-    in_namespace(pilot, format!("istio-revision-tag-{tag}"))
+/// Name of the injection webhooks of a tag whose control plane is in a namespace.
+pub fn tag_configuration(tag: &str, namespace: &str) -> String {
+    in_namespace(namespace, format!("istio-revision-tag-{tag}"))
 }
 
 /// Selects objects that name no revision.
@@ -102,8 +111,8 @@ pub fn without_revision() -> LabelSelector {
 }
 
 /// Names of one cluster-wide namespace of names: suffixed outside of istio-system.
-fn in_namespace(pilot: &Pilot<'_>, name: String) -> String {
-    match pilot.namespace.as_str() {
+fn in_namespace(namespace: &str, name: String) -> String {
+    match namespace {
         "istio-system" => name,
         namespace => format!("{name}-{namespace}"),
     }
@@ -266,7 +275,13 @@ fn ca_bundle(text: &str) -> Option<ByteString> {
     (!bytes.is_empty()).then_some(ByteString(bytes))
 }
 
-fn validator(pilot: &Pilot<'_>) -> ValidatingWebhookConfiguration {
+/// Lets this revision validate what a selector chooses.
+pub fn validator(
+    pilot: &Pilot<'_>,
+    name: String,
+    webhook: &str,
+    selector: LabelSelector,
+) -> ValidatingWebhookConfiguration {
     let rev = pilot.resolved.revision.label();
     let labels = pilot.labels.released(&[
         ("app", "istiod"),
@@ -278,18 +293,9 @@ fn validator(pilot: &Pilot<'_>) -> ValidatingWebhookConfiguration {
         namespace: pilot.istio_namespace(),
         base: &pilot.values.base,
     };
-    let name = format!(
-        "{}-{}",
-        pilot.suffixed("istio-validator"),
-        pilot.istio_namespace()
-    );
     ValidatingWebhookConfiguration {
         metadata: clustered(name, labels),
-        webhooks: Some(vec![validating_webhook(
-            "rev.validation.istio.io",
-            &target,
-            of_revision(pilot),
-        )]),
+        webhooks: Some(vec![validating_webhook(webhook, &target, selector)]),
     }
 }
 

@@ -606,6 +606,31 @@ async fn an_adopted_release_can_be_given_back_to_helm() {
     assert_eq!(mesh.server.seen().objects.len(), 0);
 }
 
+/// Helm refuses a release whose name has a record, whoever finds it.
+#[tokio::test]
+async fn the_names_of_adopted_releases_are_free_after_a_deletion() {
+    let mut mesh = helm_mesh();
+    let rendered = render(&json!({}), &config("1").render).expect("valid");
+    let definitions = rendered.objects.into_iter().filter(Manifest::is_definition);
+    let helm = Installer::helm("istio-system", "base");
+    mesh.server
+        .install_by(&helm, &definitions.collect::<Vec<_>>());
+    annotate(&mesh, ADOPT, "true");
+    adopt(&mut mesh).await;
+    let definition = "/customresourcedefinitions/virtualservices.networking.istio.io";
+    assert_eq!(finder(&mesh, "base"), "ironsail");
+    mesh.change(|iop| iop["metadata"]["deletionTimestamp"] = json!(Timestamp::now().to_string()));
+    for _ in 0..3 {
+        mesh.reconcile().await;
+    }
+    assert!(!mesh.server.has("/istiooperators/mesh"));
+    assert!(!mesh.server.has("/deployments/istiod"));
+    assert_eq!(mesh.server.objects("Secret"), Vec::<Value>::new());
+    // Definitions stay, and Helm takes them for another release of that name.
+    let annotations = &mesh.server.object(definition)["metadata"]["annotations"];
+    assert_eq!(annotations["meta.helm.sh/release-name"], "base");
+}
+
 /// With the rights that outlive the operator's manifest.
 #[tokio::test]
 async fn a_mesh_is_left_to_others_even_with_the_operator_gone() {

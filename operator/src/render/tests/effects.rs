@@ -345,6 +345,10 @@ fn the_injector_documents() {
     }
     for (values, pointer, expected) in [
         (global(json!({"proxy": {"includeIPRanges": "10.0.0.0/8"}})), "/global/proxy/includeIPRanges", json!("10.0.0.0/8")),
+        (global(json!({"proxy": {"excludeIPRanges": "10.1.0.0/16"}})), "/global/proxy/excludeIPRanges", json!("10.1.0.0/16")),
+        (global(json!({"proxy": {"includeInboundPorts": "80"}})), "/global/proxy/includeInboundPorts", json!("80")),
+        (global(json!({"proxy": {"excludeOutboundPorts": "81"}})), "/global/proxy/excludeOutboundPorts", json!("81")),
+        (global(json!({"proxy": {"readinessFailureThreshold": 9}})), "/global/proxy/readinessFailureThreshold", json!(9)),
         (global(json!({"proxy": {"privileged": true}})), "/global/proxy/privileged", json!(true)),
         (global(json!({"proxy": {"startupProbe": {"enabled": false}}})), "/global/proxy/startupProbe", json!({"enabled": false, "failureThreshold": 600})),
         (global(json!({"proxy": {"lifecycle": {"preStop": {}}}})), "/global/proxy/lifecycle", json!({"preStop": {}})),

@@ -1,7 +1,7 @@
 //! One request from its head to its log line.
 
 use std::cell::Cell;
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
@@ -16,7 +16,7 @@ use crate::access_log::{Flag, FormatContext, StreamInfo};
 use crate::cluster::Cluster;
 use crate::conn::ConnectionInfo;
 use crate::http::codec::Piece;
-use crate::http::codec::h1::ProtocolError;
+use crate::http::codec::h1::{ProtocolError, StreamError};
 use crate::http::filter::router::{self, Outcome};
 use crate::http::filter::{ActiveFault, CorsPolicy, MessageCounts, PeerAsks, Step};
 use crate::http::header_block::HeaderBlock;
@@ -121,12 +121,13 @@ fn keep_heads(mut request: RequestHead, mut response: ResponseHead) {
 /// Serves one request whose head was read, or refused with `refused`.
 ///
 /// The response is queued and flushed when this completes; a client that went away is noticed in `downstream`.
+/// Returns whether the client stayed for the answer.
 pub async fn serve(
     context: Rc<Context>,
     downstream: &mut Downstream,
     heads: (RequestHead, ResponseHead),
     refused: Option<ProtocolError>,
-) {
+) -> bool {
     let mut exchange = Exchange::new(context, downstream, heads);
     let reply = match refused {
         Some(error) => Some(exchange.refuse(error)),
@@ -135,7 +136,9 @@ pub async fn serve(
     if let Some(reply) = reply {
         exchange.reply(downstream, reply, None).await;
     }
+    let stayed = exchange.info.response_code != 0;
     exchange.end(downstream);
+    stayed
 }
 
 impl Exchange {
@@ -326,7 +329,10 @@ impl Exchange {
             return Some(LocalReply::no_cluster(forward.cluster_not_found));
         }
         if !self.may_upgrade(forward) {
-            return Some(LocalReply::new(403, "", "upgrade_failed"));
+            return Some(LocalReply {
+                close: true,
+                ..LocalReply::new(403, "", "upgrade_failed")
+            });
         }
         match router::forward(self, downstream, chosen, forward).await {
             Outcome::Sent => None,
@@ -414,6 +420,8 @@ impl Exchange {
         }
         let with_body = self.request.method != Method::Head;
         let mut rest = if with_body { body } else { Bytes::new() };
+        let limit = self.context.hcm.timeouts.stream_idle;
+        let mut late = None;
         let sent = poll_fn(|cx| {
             while !rest.is_empty() {
                 let piece = Piece::Shared(&rest);
@@ -423,19 +431,32 @@ impl Exchange {
                         bytes::Buf::advance(&mut rest, count);
                     }
                     Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
-                    Poll::Pending => return downstream.poll_flush(cx),
+                    Poll::Pending => {
+                        if let Poll::Ready(Err(error)) = downstream.poll_flush(cx) {
+                            return Poll::Ready(Err(error));
+                        }
+                        // A client that takes nothing keeps the stream no longer than others.
+                        let Some(limit) = limit else {
+                            return Poll::Pending;
+                        };
+                        let late = late.get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
+                        return late.as_mut().poll(cx).map(|()| Err(StreamError::Closed));
+                    }
                 }
             }
             downstream.finish(None)?;
             Poll::Ready(Ok(()))
         });
         if sent.await.is_err() || poll_fn(|cx| downstream.poll_flush(cx)).await.is_err() {
+            downstream.reset();
             self.client_gone();
         }
     }
 
     /// Applies the changes that the route makes to responses.
     pub fn mutate_response(&mut self, chosen: Chosen<'_>) {
+        // What the route adds may name it.
+        self.info.response_code = self.response.status;
         for mutations in chosen.found.response_mutations(chosen.weighted) {
             let context = FormatContext {
                 info: &self.info,
@@ -544,7 +565,7 @@ impl Exchange {
 async fn wait(downstream: &mut Downstream, delay: Duration) -> bool {
     let mut sleep = std::pin::pin!(tokio::time::sleep(delay));
     poll_fn(|cx| {
-        if std::future::Future::poll(sleep.as_mut(), cx).is_ready() {
+        if sleep.as_mut().poll(cx).is_ready() {
             return Poll::Ready(true);
         }
         if downstream.is_request_done() && downstream.poll_closed(cx).is_ready() {

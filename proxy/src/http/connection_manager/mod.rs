@@ -5,10 +5,11 @@ mod config;
 mod date;
 pub mod exchange;
 pub mod local_reply;
-mod path;
+pub mod path;
 mod request_headers;
 mod request_id;
 mod response_headers;
+mod streams;
 #[cfg(test)]
 mod tests;
 
@@ -23,7 +24,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::{Instant, Sleep};
 
-pub use config::{Codec, HttpConnectionManager, Routes};
+pub use config::{Codec, EscapedSlashes, HttpConnectionManager, PathPolicy, Routes};
 
 use super::codec::h1::{ProtocolError, ServerConnection, StreamError};
 use super::codec::h2::{ServerStream, read_request};
@@ -34,6 +35,7 @@ use super::stream::Downstream;
 use crate::conn::{Connection, Io};
 use crate::worker::Worker;
 use exchange::{Context, fresh_heads};
+use streams::{StreamGuard, Streams};
 
 /// ALPN protocols of connections that carry HTTP/2; `istio-h2` is how proxies of the mesh say so.
 const ALPN_H2: &[&[u8]] = &[b"h2", b"istio-h2"];
@@ -44,6 +46,9 @@ const ALPN_H1: &[&[u8]] = &[
     b"istio-http/1.1",
     b"istio-http/1.0",
 ];
+
+/// How long a client of HTTP/2 may take to notice that the connection ends: Envoy's default of `drain_timeout`.
+const FAREWELL: Duration = Duration::from_secs(5);
 
 /// Serves a connection until it ends. Dropping the future ends the connection.
 ///
@@ -237,29 +242,6 @@ impl IdleTimer {
     }
 }
 
-/// Counts the streams of a connection.
-struct Streams {
-    active: Cell<usize>,
-    changed: tokio::sync::Notify,
-}
-
-/// One stream, until dropped.
-struct StreamGuard(Rc<Streams>);
-
-impl StreamGuard {
-    fn new(streams: &Rc<Streams>) -> Self {
-        streams.active.set(streams.active.get() + 1);
-        Self(Rc::clone(streams))
-    }
-}
-
-impl Drop for StreamGuard {
-    fn drop(&mut self) {
-        self.0.active.set(self.0.active.get().saturating_sub(1));
-        self.0.changed.notify_one();
-    }
-}
-
 async fn serve_h2(io: Rewind<Io>, context: &Rc<Context>) {
     context.stats.downstream_cx_http2_total.inc();
     let settings = context.hcm.h2;
@@ -276,14 +258,18 @@ async fn serve_h2(io: Rewind<Io>, context: &Rc<Context>) {
             None => std::future::pending().await,
         }
     });
-    let streams = Rc::new(Streams {
-        active: Cell::new(0),
-        changed: tokio::sync::Notify::new(),
-    });
+    let streams = Rc::<Streams>::default();
     let mut idle = IdleTimer::new(context);
+    let max_age = context.hcm.timeouts.max_connection;
+    let mut aged = Box::pin(async move {
+        match max_age {
+            Some(max) => tokio::time::sleep(max).await,
+            None => std::future::pending().await,
+        }
+    });
     let mut goodbye = false;
     loop {
-        let busy = streams.active.get() > 0;
+        let busy = streams.are_active();
         let accepted = tokio::select! {
             accepted = connection.accept() => accepted,
             () = context.connection.drain.draining(), if !goodbye => {
@@ -297,10 +283,24 @@ async fn serve_h2(io: Rewind<Io>, context: &Rc<Context>) {
                 connection.graceful_shutdown();
                 continue;
             }
-            () = streams.changed.notified() => {
-                idle.touch();
+            // However busy it is.
+            () = &mut aged, if !goodbye => {
+                goodbye = true;
+                context.stats.downstream_cx_max_duration_reached.inc();
+                connection.graceful_shutdown();
                 continue;
             }
+            () = streams.changed() => {
+                idle.touch();
+                if streams.are_wasted() && !goodbye {
+                    goodbye = true;
+                    context.stats.downstream_rq_too_many_premature_resets.inc();
+                    connection.abrupt_shutdown(h2::Reason::ENHANCE_YOUR_CALM);
+                }
+                continue;
+            }
+            // Nothing is left to be said, and the client does not end the connection, or does not read.
+            () = async { tokio::time::sleep(FAREWELL).await }, if goodbye && !busy => return,
             () = &mut alive => return,
         };
         match accepted {
@@ -342,11 +342,12 @@ fn accept_stream(
         &mut heads.0,
     );
     let to_head = heads.0.method == Method::Head;
-    let stream = ServerStream::new(body, respond, to_head);
+    let max_fields = context.hcm.h2_rules.limits.max_headers;
+    let stream = ServerStream::new(body, respond, to_head, max_fields);
     let context = Rc::clone(context);
     tokio::task::spawn_local(async move {
         let mut downstream = Downstream::H2(Box::new(stream));
-        exchange::serve(context, &mut downstream, heads, refused.err()).await;
-        drop(guard);
+        let stayed = exchange::serve(context, &mut downstream, heads, refused.err()).await;
+        guard.end(stayed);
     });
 }

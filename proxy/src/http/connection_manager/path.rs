@@ -32,7 +32,7 @@ pub fn normalize<'p>(path: &'p str, policy: &PathPolicy) -> Normalized<'p> {
         if contains_escaped_nul(&path) {
             return Normalized::Reject("path_normalization_failed");
         }
-        path = remove_dot_segments(&decode_unreserved(&path)).into();
+        path = escape_delimiters(remove_dot_segments(&decode_unreserved(&path))).into();
     }
     if policy.merge_slashes && path.contains("//") {
         path = merge_slashes(&path).into();
@@ -49,9 +49,26 @@ pub fn normalize<'p>(path: &'p str, policy: &PathPolicy) -> Normalized<'p> {
     }
 }
 
-/// Nothing that normalisation could change: no escapes, no backslashes, no dot segments.
+/// Nothing that normalisation could change: no escapes, no backslashes, no dot segments, nothing to escape.
 fn is_canonical(path: &str) -> bool {
-    !path.bytes().any(|byte| matches!(byte, b'%' | b'\\')) && !path.contains("/.")
+    let changes = |byte| matches!(byte, b'%' | b'\\') || is_delimiter(byte);
+    !path.bytes().any(changes) && !path.contains("/.")
+}
+
+/// Characters that no path may contain (RFC 3986 section 3.3) and that are let in nevertheless.
+fn is_delimiter(byte: u8) -> bool {
+    matches!(byte, b'"' | b'<' | b'>' | b'^' | b'`' | b'{' | b'|' | b'}')
+}
+
+fn escape_delimiters(path: String) -> String {
+    if !path.bytes().any(is_delimiter) {
+        return path;
+    }
+    let escape = |character: char| match u8::try_from(character) {
+        Ok(byte) if is_delimiter(byte) => format!("%{byte:02X}"),
+        _ => character.to_string(),
+    };
+    path.chars().map(escape).collect()
 }
 
 fn hex(byte: Option<&u8>) -> Option<u8> {

@@ -60,7 +60,9 @@ pub fn prepare(
         head.headers.remove(Known::Expect);
     }
     let internal = trust(head, hcm, connection);
-    client_cert::apply(&mut head.headers, &hcm.client_cert, connection);
+    if let Some(via) = &hcm.via {
+        head.headers.append_to_list(Known::Via, via.as_bytes());
+    }
     let edge = hcm.addresses.use_remote_address && !internal.internal;
     if edge {
         // A mesh inside trusts these; nobody outside belongs to it.
@@ -74,9 +76,7 @@ pub fn prepare(
         hcm.tracing.as_ref(),
         replace,
     );
-    if let Some(via) = &hcm.via {
-        head.headers.append(Known::Via, via.as_bytes());
-    }
+    client_cert::apply(&mut head.headers, &hcm.client_cert, connection);
     if hcm.tracing.is_some() && connection.listener.direction != TrafficDirection::Outbound {
         // Names the span of this proxy; not the application's business.
         head.headers.remove(Known::EnvoyDecoratorOperation);
@@ -99,10 +99,15 @@ fn normalize_path(head: &mut RequestHead, hcm: &HttpConnectionManager) -> Result
         }
         Normalized::Forward(path) => path.into_owned(),
         Normalized::Redirect(path) => {
-            let reply = LocalReply::new(307, "", "path_normalization_redirect");
+            let reply = LocalReply::new(307, "", "path_normalization_failed");
             return Err(reply.header(Known::Location, path.as_bytes()));
         }
-        Normalized::Reject(details) => return Err(LocalReply::new(400, "", details)),
+        Normalized::Reject(details) => {
+            return Err(LocalReply {
+                close: true,
+                ..LocalReply::new(400, "", details)
+            });
+        }
     };
     head.set_path(new.as_bytes());
     Ok(())
@@ -211,7 +216,9 @@ fn trust(
             0 => None,
             hops => forwarded.and_then(|list| from_list(list, hops as usize - 1)),
         };
-        let internal = policy.is_internal(address.unwrap_or(remote.ip()));
+        // Who comes through others may be anybody behind them.
+        let direct = forwarded.is_none();
+        let internal = direct && policy.is_internal(remote.ip());
         if !policy.skip_append {
             append_forwarded_for(&mut head.headers, remote.ip());
         }
@@ -294,10 +301,5 @@ fn parse_address(text: &str) -> Option<IpAddr> {
 }
 
 fn append_forwarded_for(headers: &mut HeaderBlock, address: IpAddr) {
-    let address = address.to_string();
-    let all = match headers.joined(Known::ForwardedFor.as_str().as_bytes()) {
-        Some(list) if !list.is_empty() => [&list, &b","[..], address.as_bytes()].concat(),
-        _ => address.into_bytes(),
-    };
-    headers.set(Known::ForwardedFor, &all);
+    headers.append_joined(Known::ForwardedFor, b",", address.to_string().as_bytes());
 }

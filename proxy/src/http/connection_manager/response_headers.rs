@@ -23,16 +23,15 @@ pub fn finalize(
     ] {
         headers.remove(name);
     }
+    if response.status == 204 {
+        // RFC 9110 section 8.6: there is no length to tell.
+        headers.remove(Known::ContentLength);
+    }
     if response.status != 101 {
         headers.remove(Known::Upgrade);
     }
-    if let Some(via) = &hcm.via {
-        headers.append(Known::Via, via.as_bytes());
-    }
-    if hcm.request_id.set_in_response
-        && let Some(id) = request.headers.get(Known::RequestId)
-    {
-        headers.set(Known::RequestId, id);
+    if !headers.contains(Known::Date) {
+        with_date(now, |date| headers.append(Known::Date, date));
     }
     match hcm.server_header {
         ServerHeader::Overwrite => headers.set(Known::Server, hcm.server_name.as_bytes()),
@@ -41,7 +40,12 @@ pub fn finalize(
         }
         ServerHeader::AppendIfAbsent | ServerHeader::PassThrough => {}
     }
-    if !headers.contains(Known::Date) {
-        with_date(now, |date| headers.append(Known::Date, date));
+    if hcm.request_id.set_in_response
+        && let Some(id) = request.headers.get(Known::RequestId)
+    {
+        headers.set(Known::RequestId, id);
+    }
+    if let Some(via) = &hcm.via {
+        headers.append_to_list(Known::Via, via.as_bytes());
     }
 }

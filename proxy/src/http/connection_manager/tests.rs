@@ -1,7 +1,10 @@
 //! Whole requests through [`super::serve`], with clients and servers in memory.
 
+mod bad_http1;
+mod bad_http2;
+
 use std::cell::RefCell;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -21,6 +24,8 @@ use prost::Message;
 use proto::http_connection_manager::{RouteSpecifier, UpgradeConfig};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::task::LocalSet;
+
+mod upgrades;
 
 use super::HttpConnectionManager;
 use crate::cluster::manager::ClusterUpdate;
@@ -189,10 +194,11 @@ impl Mesh {
             id: "sidecar~10.0.0.1~web.shop~shop.svc.cluster.local".to_owned(),
             peer,
         });
-        let manager = ClusterManager::new(dialer);
+        let shard = registry.shard();
+        let manager = ClusterManager::new(dialer, Rc::clone(&shard));
         let updates: Vec<ClusterUpdate> = clusters.iter().map(cluster_update).collect();
         manager.apply(&updates);
-        let worker = Rc::new(Worker::new(0, node, manager, registry.shard()));
+        let worker = Rc::new(Worker::new(0, node, manager, shard));
         let hcm = HttpConnectionManager::compile(&config).expect("valid");
         Self {
             worker,
@@ -558,7 +564,7 @@ async fn failed_connections_are_retried_and_explained() {
         assert_eq!(status(&response), "503");
         assert_eq!(
             body_of(&response),
-            "upstream connect error or disconnect/reset before headers. retried and the latest reset reason: remote connection failure, transport failure reason: delayed connect error: Connection refused"
+            "upstream connect error or disconnect/reset before headers. retried and the latest reset reason: remote connection failure"
         );
         assert!(mesh.metrics("istio_requests_total")[0].contains("response_flags=\"UF,URX\""));
         let retries = mesh.metrics("envoy_cluster_upstream_rq_retry");
@@ -1138,6 +1144,36 @@ async fn draining_http2_says_goodbye() {
         drain.start();
         drop(client);
         ended.await.expect("not cancelled").expect("an orderly end");
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn http2_connections_end_when_they_are_old_however_busy() {
+    local(async {
+        let mut config = manager(to(forward("web")));
+        config.common_http_protocol_options = Some(core::HttpProtocolOptions {
+            max_connection_duration: Some(protobuf::Duration {
+                seconds: 10,
+                nanos: 0,
+            }),
+            ..Default::default()
+        });
+        let mesh = Mesh::new(config, |_, _| Answer::Hang);
+        let stream = mesh.connect(connection(TrafficDirection::Inbound));
+        let (client, driver) = h2::client::handshake(stream).await.expect("a handshake");
+        tokio::task::spawn_local(driver);
+        let mut client = client.ready().await.expect("open");
+        let request = || http::Request::get("http://web/").body(()).expect("valid");
+        let (_busy, _) = client.send_request(request(), true).expect("open");
+        tokio::time::sleep(Duration::from_secs(9)).await;
+        assert!(poll_fn(|cx| client.poll_ready(cx)).await.is_ok());
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        let refused = match client.send_request(request(), true) {
+            Ok((response, _)) => response.await.is_err(),
+            Err(_) => true,
+        };
+        assert!(refused, "GOAWAY was sent");
     })
     .await;
 }

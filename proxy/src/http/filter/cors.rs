@@ -72,9 +72,10 @@ impl CorsPolicy {
         if !self.enabled.draw() {
             return Verdict::Pass;
         }
+        let asked = head.headers.get(Known::RequestMethod);
         let preflight =
-            head.method == Method::Options && head.headers.contains(Known::RequestMethod);
-        let allowed = self.origins.iter().any(|matcher| matcher.matches(origin));
+            head.method == Method::Options && asked.is_some_and(|method| !method.is_empty());
+        let allowed = self.allows(origin);
         match (preflight, allowed) {
             (true, true) => Verdict::Preflight,
             (true, false) if !self.forward_not_matching => Verdict::Preflight,
@@ -88,7 +89,7 @@ impl CorsPolicy {
         let mut response = ResponseHead::new(200);
         let headers = &mut response.headers;
         let origin = head.headers.get(Known::Origin).unwrap_or_default();
-        if !self.origins.iter().any(|matcher| matcher.matches(origin)) {
+        if !self.allows(origin) {
             return response;
         }
         headers.append(Known::AllowOrigin, origin);
@@ -101,6 +102,7 @@ impl CorsPolicy {
             ("access-control-allow-methods", &*self.allow_methods),
             ("access-control-allow-headers", &*self.allow_headers),
             ("access-control-max-age", &*self.max_age),
+            ("access-control-expose-headers", &*self.expose_headers),
         ] {
             if !value.is_empty() {
                 headers.append_named(name.as_bytes(), value.as_bytes());
@@ -122,6 +124,13 @@ impl CorsPolicy {
                 self.expose_headers.as_bytes(),
             );
         }
+    }
+
+    /// Whether an origin is one of those that are listed; the matcher of exactly `*` stands for all.
+    fn allows(&self, origin: &[u8]) -> bool {
+        self.origins
+            .iter()
+            .any(|matcher| matcher.is_exactly(b"*") || matcher.matches(origin))
     }
 
     fn add_credentials(&self, headers: &mut HeaderBlock) {

@@ -263,7 +263,8 @@ fn inject(fault: &Fault, exchange: &mut Exchange) -> Step {
         let body = bytes::Bytes::copy_from_slice(fault.body().as_bytes());
         let http = match status {
             AbortStatus::Http(status) => status,
-            AbortStatus::Grpc(status) => super::grpc::status_to_http(status),
+            // Who does not speak gRPC is not told.
+            AbortStatus::Grpc(_) => 200,
         };
         let mut reply = LocalReply::new(http, body, "fault_filter_abort").flag(Flag::FaultInjected);
         if let AbortStatus::Grpc(status) = status {
@@ -287,7 +288,10 @@ fn judge(exchange: &mut Exchange, route: Option<&RouteFilters>) -> Step {
     };
     match policy.judge(&exchange.request) {
         Verdict::Pass => Step::Continue,
-        Verdict::Preflight => Step::Answer(policy.preflight(&exchange.request)),
+        Verdict::Preflight => {
+            exchange.info.details = Some("cors_response".into());
+            Step::Answer(policy.preflight(&exchange.request))
+        }
         Verdict::Decorate(origin) => {
             exchange.cors = Some((Arc::clone(policy), origin));
             Step::Continue

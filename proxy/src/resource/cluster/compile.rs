@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ironsail_xds::cluster as proto;
-use ironsail_xds::core::{BindConfig as BindProto, RoutingPriority as PriorityProto};
+use ironsail_xds::core::BindConfig as BindProto;
+use ironsail_xds::ext::clusters::dns::v3::DnsCluster;
 use ironsail_xds::ext::load_balancing_policies as lb;
 use ironsail_xds::ext::upstreams::http::v3::HttpProtocolOptions;
 use ironsail_xds::ext::upstreams::http::v3::http_protocol_options::UpstreamProtocolOptions;
@@ -14,15 +15,16 @@ use ironsail_xds::ext::upstreams::tcp::v3::TcpProtocolOptions;
 use ironsail_xds::protobuf::value::Kind;
 use ironsail_xds::{Any, core, is_type, istio, protobuf, unpack};
 use proto::cluster::{
-    ClusterDiscoveryType, DiscoveryType, DnsLookupFamily, LbConfig, LbPolicy as LbProto,
+    ClusterDiscoveryType, DiscoveryType, LbConfig, LbPolicy as LbProto,
     common_lb_config::LocalityConfigSpecifier,
 };
 
 use super::{
-    BindConfig, Breaker, CircuitBreakers, ClusterConfig, Discovery, DnsConfig, DnsFamily, DnsName,
-    Http2Options, HttpOptions, IstioMetadata, IstioService, Keepalive, LbPolicy, Thresholds,
-    UpstreamProtocol,
+    BindConfig, CircuitBreakers, ClusterConfig, Discovery, Http2Options, HttpOptions,
+    IstioMetadata, IstioService, Keepalive, LbPolicy, OutlierDetection, SlowStart,
+    UpstreamProtocol, dns,
 };
+use crate::cluster::outlier::Detector;
 use crate::resource::endpoint::{self, Endpoints};
 use crate::resource::intern::Interner;
 use crate::resource::parse::{self, duration_or, timeout_or, u32_or};
@@ -31,12 +33,9 @@ use crate::resource::{At, CompileError, tls};
 
 const DEFAULT_CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const DEFAULT_CLEANUP_INTERVAL: Duration = Duration::from_secs(5);
-const DEFAULT_DNS_REFRESH: Duration = Duration::from_secs(5);
 const DEFAULT_IDLE_TIMEOUT: Duration = Duration::from_secs(3600);
 const DEFAULT_BUFFER_LIMIT: u32 = 1 << 20;
-/// What Envoy allows when no limit is configured.
-const DEFAULT_MAX: u32 = 1024;
-const DEFAULT_MAX_RETRIES: u32 = 3;
+const DEFAULT_PANIC_THRESHOLD: f64 = 50.0;
 
 impl ClusterConfig {
     /// Compiles a decoded cluster; `hash` is that of its encoding.
@@ -62,13 +61,19 @@ impl ClusterConfig {
                 DEFAULT_CLEANUP_INTERVAL,
             ),
             lb_policy: lb_policy(cluster, &discovery)?,
-            breakers: breakers(cluster),
+            breakers: CircuitBreakers::compile(cluster),
             http: http_options(cluster)?,
             transport: transport(cluster, interner)?,
             metadata_exchange: metadata_exchange(cluster)?,
             bind: bind(cluster.upstream_bind_config.as_ref()).at("upstream_bind_config")?,
             istio: istio_metadata(cluster.metadata.as_ref()),
             locality_weighted: locality_weighted(cluster),
+            panic_threshold: panic_threshold(cluster),
+            slow_start: slow_start(cluster)?,
+            outlier: cluster.outlier_detection.as_ref().map(|config| {
+                let config = OutlierDetection::compile(config, &cluster.name);
+                Arc::new(Detector::new(config))
+            }),
             tcp_keepalive: keepalive(cluster),
             buffer_limit: buffer_limit(cluster.per_connection_buffer_limit_bytes.as_ref()),
             discovery,
@@ -90,7 +95,6 @@ fn stat_name(cluster: &proto::Cluster) -> Arc<str> {
 
 fn warn_about_absent_features(cluster: &proto::Cluster) {
     let absent = [
-        ("outlier_detection", cluster.outlier_detection.is_some()),
         ("health_checks", !cluster.health_checks.is_empty()),
         ("lb_subset_config", cluster.lb_subset_config.is_some()),
         ("preconnect_policy", cluster.preconnect_policy.is_some()),
@@ -103,16 +107,7 @@ fn warn_about_absent_features(cluster: &proto::Cluster) {
 fn discovery(cluster: &proto::Cluster) -> Result<Discovery, CompileError> {
     let kind = match &cluster.cluster_discovery_type {
         Some(ClusterDiscoveryType::ClusterType(custom)) => {
-            let type_url = custom
-                .typed_config
-                .as_ref()
-                .map(|any| any.type_url.as_str());
-            return Err(CompileError::unknown_extension(
-                "cluster type",
-                &custom.name,
-                type_url.unwrap_or_default(),
-            )
-            .at("cluster_type"));
+            return custom_discovery(cluster, custom).at("cluster_type");
         }
         Some(ClusterDiscoveryType::Type(kind)) => *kind,
         None => DiscoveryType::Static as i32,
@@ -130,17 +125,27 @@ fn discovery(cluster: &proto::Cluster) -> Result<Discovery, CompileError> {
                 endpoints.at("load_assignment")?.unwrap_or_default(),
             ))
         }
-        DiscoveryType::StrictDns => Discovery::StrictDns(dns(cluster)?),
-        DiscoveryType::LogicalDns => {
-            let config = dns(cluster)?;
-            if config.names.len() != 1 {
-                return Err(CompileError::new("LOGICAL_DNS needs exactly one endpoint")
-                    .at("load_assignment"));
-            }
-            Discovery::LogicalDns(config)
-        }
+        DiscoveryType::StrictDns => dns::strict(cluster)?,
+        DiscoveryType::LogicalDns => dns::logical(cluster)?,
         DiscoveryType::OriginalDst => original_dst(cluster)?,
     })
+}
+
+fn custom_discovery(
+    cluster: &proto::Cluster,
+    custom: &proto::cluster::CustomClusterType,
+) -> Result<Discovery, CompileError> {
+    match &custom.typed_config {
+        Some(any) if is_type::<DnsCluster>(any) => dns::extension(cluster, &unpack(any)?),
+        any => {
+            let type_url = any.as_ref().map(|any| any.type_url.as_str());
+            Err(CompileError::unknown_extension(
+                "cluster type",
+                &custom.name,
+                type_url.unwrap_or_default(),
+            ))
+        }
+    }
 }
 
 fn eds_name(cluster: &proto::Cluster) -> Arc<str> {
@@ -165,39 +170,6 @@ fn original_dst(cluster: &proto::Cluster) -> Result<Discovery, CompileError> {
     let port = port.map(|port| parse::port_number(port.value)).transpose();
     Ok(Discovery::OriginalDst {
         port: port.at("original_dst_lb_config.upstream_port_override")?,
-    })
-}
-
-#[allow(deprecated)]
-fn dns(cluster: &proto::Cluster) -> Result<DnsConfig, CompileError> {
-    let mut names = Vec::new();
-    let groups = cluster.load_assignment.iter().flat_map(|a| &a.endpoints);
-    for (index, group) in groups.enumerate() {
-        let path = format!("load_assignment.endpoints[{index}]");
-        for endpoint in endpoint::lb_endpoints(group).at(&path)? {
-            let (template, host) = endpoint::template(endpoint).at(&path)?;
-            let address = parse::socket_address(host.address.as_ref()).at(&path)?;
-            names.push(DnsName {
-                host: address.address.as_str().into(),
-                port: parse::port(address).at(&path)?,
-                priority: usize::try_from(group.priority)
-                    .unwrap_or(usize::MAX)
-                    .min(127),
-                template,
-            });
-        }
-    }
-    Ok(DnsConfig {
-        names,
-        refresh: duration_or(cluster.dns_refresh_rate.as_ref(), DEFAULT_DNS_REFRESH),
-        respect_ttl: cluster.respect_dns_ttl,
-        family: match DnsLookupFamily::try_from(cluster.dns_lookup_family) {
-            Ok(DnsLookupFamily::V4Only) => DnsFamily::V4,
-            Ok(DnsLookupFamily::V6Only) => DnsFamily::V6,
-            Ok(DnsLookupFamily::V4Preferred) => DnsFamily::V4Preferred,
-            Ok(DnsLookupFamily::All) => DnsFamily::All,
-            _ => DnsFamily::Auto,
-        },
     })
 }
 
@@ -336,6 +308,50 @@ fn maglev(size: Option<&protobuf::UInt64Value>) -> Result<LbPolicy, CompileError
     })
 }
 
+/// Whole percent, as Envoy compares it.
+fn panic_threshold(cluster: &proto::Cluster) -> u32 {
+    let common = cluster.common_lb_config.as_ref();
+    let percent = common.and_then(|common| common.healthy_panic_threshold.as_ref());
+    let percent = percent.map_or(DEFAULT_PANIC_THRESHOLD, |percent| percent.value);
+    percent.clamp(0.0, 100.0).floor() as u32
+}
+
+fn slow_start(cluster: &proto::Cluster) -> Result<Option<SlowStart>, CompileError> {
+    let config = match (cluster.lb_policy, &cluster.lb_config) {
+        (_, Some(LbConfig::RoundRobinLbConfig(config))) => config.slow_start_config.as_ref(),
+        (_, Some(LbConfig::LeastRequestLbConfig(config))) => config.slow_start_config.as_ref(),
+        _ => None,
+    };
+    let window = config.and_then(|config| config.slow_start_window.as_ref());
+    let window = window
+        .map(ironsail_xds::to_std)
+        .filter(|window| !window.is_zero());
+    let (Some(config), Some(window)) = (config, window) else {
+        return Ok(None);
+    };
+    let aggression = config
+        .aggression
+        .as_ref()
+        .map_or(1.0, |value| value.default_value);
+    if !(aggression.is_finite() && aggression > 0.0) {
+        return Err(CompileError::new(format!("{aggression} is not above 0"))
+            .at("slow_start_config.aggression"));
+    }
+    let min = config
+        .min_weight_percent
+        .as_ref()
+        .map_or(10.0, |percent| percent.value);
+    Ok(Some(SlowStart {
+        window,
+        aggression,
+        min_weight_percent: if min.is_finite() {
+            min.clamp(0.0, 100.0)
+        } else {
+            10.0
+        },
+    }))
+}
+
 fn locality_weighted(cluster: &proto::Cluster) -> bool {
     let common = cluster.common_lb_config.as_ref();
     let specifier = common.and_then(|common| common.locality_config_specifier.as_ref());
@@ -352,28 +368,6 @@ fn locality_weighted(cluster: &proto::Cluster) -> bool {
     )
 }
 
-fn breakers(cluster: &proto::Cluster) -> CircuitBreakers {
-    let thresholds = cluster
-        .circuit_breakers
-        .as_ref()
-        .map(|b| b.thresholds.as_slice());
-    let of = |priority: PriorityProto| {
-        let mut all = thresholds.unwrap_or_default().iter();
-        let found = all.find(|thresholds| thresholds.priority == priority as i32);
-        let found = found.cloned().unwrap_or_default();
-        Thresholds {
-            connections: Breaker::new(u32_or(found.max_connections.as_ref(), DEFAULT_MAX)),
-            pending_requests: Breaker::new(u32_or(
-                found.max_pending_requests.as_ref(),
-                DEFAULT_MAX,
-            )),
-            requests: Breaker::new(u32_or(found.max_requests.as_ref(), DEFAULT_MAX)),
-            retries: Breaker::new(u32_or(found.max_retries.as_ref(), DEFAULT_MAX_RETRIES)),
-        }
-    };
-    CircuitBreakers::new(of(PriorityProto::Default), of(PriorityProto::High))
-}
-
 fn transport(
     cluster: &proto::Cluster,
     interner: &mut Interner,
@@ -386,7 +380,7 @@ fn transport(
         let socket = match &entry.transport_socket {
             Some(socket) => tls::upstream_socket(socket, interner)
                 .at(format_args!("transport_socket_matches[{index}]"))?,
-            None => TransportSocket::Raw,
+            None => TransportSocket::RAW,
         };
         let mut criteria = entry
             .r#match
@@ -410,7 +404,7 @@ fn transport(
     }
     let default = match &cluster.transport_socket {
         Some(socket) => tls::upstream_socket(socket, interner)?,
-        None => TransportSocket::Raw,
+        None => TransportSocket::RAW,
     };
     Ok(TransportPlan { matches, default })
 }

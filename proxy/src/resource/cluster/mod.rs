@@ -1,14 +1,21 @@
 //! Compiled `Cluster`.
 
+mod circuit_breaker;
 pub(crate) mod compile;
+mod dns;
+mod outlier;
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use crate::cluster::outlier::Detector;
 use crate::resource::endpoint::Endpoints;
 use crate::resource::transport_socket::TransportPlan;
+
+pub use circuit_breaker::{Breaker, CircuitBreakers, Overflow, Permit, Thresholds};
+pub use dns::{DnsConfig, DnsFamily, DnsName};
+pub use outlier::{OutlierDetection, Threshold};
 
 /// An upstream cluster.
 #[derive(Debug)]
@@ -32,6 +39,12 @@ pub struct ClusterConfig {
     pub istio: IstioMetadata,
     /// Localities share traffic by their weights, not by their endpoints.
     pub locality_weighted: bool,
+    /// Percent of healthy hosts below which a priority is served by all of its hosts; default 50, 0: never.
+    pub panic_threshold: u32,
+    /// Hosts that are new get less; of least request and round robin only.
+    pub slow_start: Option<SlowStart>,
+    /// Who fails, for all workers together.
+    pub outlier: Option<Arc<Detector>>,
     pub tcp_keepalive: Option<Keepalive>,
     /// Soft limit of buffered bytes per connection; default 1 MiB.
     pub buffer_limit: usize,
@@ -67,36 +80,6 @@ pub enum Discovery {
     },
 }
 
-/// Names to look up, and how often.
-#[derive(Clone, Debug, PartialEq)]
-pub struct DnsConfig {
-    pub names: Vec<DnsName>,
-    pub refresh: Duration,
-    pub respect_ttl: bool,
-    pub family: DnsFamily,
-}
-
-#[derive(Clone, Debug, PartialEq)]
-pub struct DnsName {
-    pub host: Arc<str>,
-    pub port: u16,
-    pub priority: usize,
-    /// Everything of the endpoints but their address.
-    pub template: crate::resource::endpoint::Endpoint,
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum DnsFamily {
-    /// IPv6 addresses, or those of IPv4 when there are none.
-    #[default]
-    Auto,
-    V4,
-    V6,
-    /// IPv4 addresses, or those of IPv6 when there are none.
-    V4Preferred,
-    All,
-}
-
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum LbPolicy {
     /// The less busy of `choices` random hosts.
@@ -117,6 +100,28 @@ pub enum LbPolicy {
     },
     /// Of `ORIGINAL_DST`.
     ClusterProvided,
+}
+
+/// How hosts that are new grow into their share.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct SlowStart {
+    pub window: Duration,
+    /// 1: in proportion to the time; more: faster at first. Default 1.
+    pub aggression: f64,
+    /// Percent of its weight that a host gets at least; default 10.
+    pub min_weight_percent: f64,
+}
+
+impl SlowStart {
+    /// Share of its weight that a host of this age gets, from 0 to 1.
+    pub fn share(&self, age: Duration) -> f64 {
+        if age >= self.window {
+            return 1.0;
+        }
+        let grown = age.as_secs_f64() / self.window.as_secs_f64();
+        let share = grown.powf(1.0 / self.aggression);
+        share.max(self.min_weight_percent / 100.0)
+    }
 }
 
 /// Source addresses of upstream connections.
@@ -189,117 +194,10 @@ pub struct Http2Options {
     pub keepalive: Option<(Duration, Duration)>,
 }
 
-/// Limits of a cluster, for all workers together.
-#[derive(Debug, Default)]
-pub struct CircuitBreakers {
-    default: Thresholds,
-    high: Thresholds,
-}
-
-/// Limits of one routing priority; `None`: no limit.
-#[derive(Debug, Default)]
-pub struct Thresholds {
-    pub connections: Breaker,
-    pub pending_requests: Breaker,
-    pub requests: Breaker,
-    pub retries: Breaker,
-}
-
-/// A counted limit. Without one nothing is counted.
-#[derive(Debug, Default)]
-pub struct Breaker {
-    limit: Option<Arc<Limit>>,
-}
-
-#[derive(Debug)]
-struct Limit {
-    max: u32,
-    used: AtomicU32,
-}
-
-/// One unit of a [`Breaker`], given back on drop.
-#[derive(Debug, Default)]
-pub struct Permit(Option<Arc<Limit>>);
-
 /// Routing priority of a request.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum RoutingPriority {
     #[default]
     Default,
     High,
-}
-
-/// A limit of a circuit breaker is reached: response flag `UO`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("circuit breaker limit reached")]
-pub struct Overflow;
-
-impl CircuitBreakers {
-    pub fn new(default: Thresholds, high: Thresholds) -> Self {
-        Self { default, high }
-    }
-
-    pub fn of(&self, priority: RoutingPriority) -> &Thresholds {
-        match priority {
-            RoutingPriority::Default => &self.default,
-            RoutingPriority::High => &self.high,
-        }
-    }
-}
-
-impl Breaker {
-    /// A limit of `max`; `u32::MAX` counts as none.
-    pub fn new(max: u32) -> Self {
-        Self {
-            limit: (max != u32::MAX).then(|| {
-                Arc::new(Limit {
-                    max,
-                    used: AtomicU32::new(0),
-                })
-            }),
-        }
-    }
-
-    /// # Errors
-    /// All units are in use.
-    pub fn acquire(&self) -> Result<Permit, Overflow> {
-        let Some(limit) = &self.limit else {
-            return Ok(Permit(None));
-        };
-        limit
-            .used
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used| {
-                (used < limit.max).then_some(used.saturating_add(1))
-            })
-            .map_err(|_| Overflow)?;
-        Ok(Permit(Some(Arc::clone(limit))))
-    }
-
-    /// `u32::MAX` without a limit.
-    pub fn max(&self) -> u32 {
-        self.limit.as_ref().map_or(u32::MAX, |limit| limit.max)
-    }
-}
-
-impl Drop for Permit {
-    fn drop(&mut self) {
-        if let Some(limit) = &self.0 {
-            limit.used.fetch_sub(1, Ordering::Relaxed);
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn permits_are_given_back() {
-        let breaker = Breaker::new(1);
-        let permit = breaker.acquire().expect("one is free");
-        assert!(breaker.acquire().is_err());
-        drop(permit);
-        assert!(breaker.acquire().is_ok());
-        assert!(Breaker::new(u32::MAX).limit.is_none());
-    }
 }

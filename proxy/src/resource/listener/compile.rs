@@ -15,7 +15,7 @@ use proto::{filter, listener_filter};
 
 use super::{
     DestinationPredicate, FilterChain, ListenerConfig, ListenerFilter, ListenerFilterKind,
-    SocketOptions, Terminal, TrafficDirection,
+    OriginalSrc, ProxyProtocol, SocketOptions, Terminal, TrafficDirection,
 };
 use crate::access_log::AccessLog;
 use crate::filter_chain::{FilterChainMatch, Matcher};
@@ -52,6 +52,7 @@ impl ListenerConfig {
         refuse_unsupported(&listener)?;
         let hashes = Hashes::of(body)?;
         let addresses = addresses(&listener)?;
+        let filters = listener_filters(&listener)?;
         let direction = direction(listener.traffic_direction);
         let mut compiler = ChainCompiler {
             direction,
@@ -87,7 +88,9 @@ impl ListenerConfig {
             bind_to_port: bool_or(listener.bind_to_port.as_ref(), true),
             use_original_dst: bool_or(listener.use_original_dst.as_ref(), false),
             socket: socket_options(&listener),
-            filters: listener_filters(&listener)?,
+            filters: filters.filters,
+            proxy_protocol: filters.proxy_protocol,
+            original_src: filters.original_src,
             filters_timeout: timeout_or(
                 listener.listener_filters_timeout.as_ref(),
                 DEFAULT_FILTERS_TIMEOUT,
@@ -196,16 +199,63 @@ fn socket_options(listener: &proto::Listener) -> SocketOptions {
     }
 }
 
-fn listener_filters(listener: &proto::Listener) -> Result<Vec<ListenerFilter>, CompileError> {
-    let mut filters = Vec::with_capacity(listener.listener_filters.len());
+/// Listener filters by what they do: find out, or take away.
+#[derive(Default)]
+struct ListenerFilters {
+    filters: Vec<ListenerFilter>,
+    proxy_protocol: Option<(ProxyProtocol, Option<DestinationPredicate>)>,
+    original_src: Option<OriginalSrc>,
+}
+
+fn listener_filters(listener: &proto::Listener) -> Result<ListenerFilters, CompileError> {
+    let mut filters = ListenerFilters::default();
     for (index, filter) in listener.listener_filters.iter().enumerate() {
         let path = format!("listener_filters[{index}]");
-        let kind = listener_filter(filter).at(&path)?;
         let disabled = filter.filter_disabled.as_ref().map(predicate).transpose();
         let disabled = disabled.at("filter_disabled").at(&path)?;
-        filters.push(ListenerFilter { kind, disabled });
+        if let Some(config) = proxy_protocol(filter).at(&path)? {
+            filters.proxy_protocol = Some((config, disabled));
+        } else if let Some(config) = original_src(filter).at(&path)? {
+            filters.original_src = Some(config);
+        } else {
+            let kind = listener_filter(filter).at(&path)?;
+            filters.filters.push(ListenerFilter { kind, disabled });
+        }
     }
     Ok(filters)
+}
+
+fn proxy_protocol(filter: &proto::ListenerFilter) -> Result<Option<ProxyProtocol>, CompileError> {
+    use ironsail_xds::core::proxy_protocol_config::Version;
+    use listener_ext::proxy_protocol::v3::ProxyProtocol as Proto;
+    let Some(listener_filter::ConfigType::TypedConfig(any)) = &filter.config_type else {
+        return Ok(None);
+    };
+    if !is_type::<Proto>(any) {
+        return Ok(None);
+    }
+    let config: Proto = unpack(any)?;
+    let allowed = |version: Version| !config.disallowed_versions.contains(&version.into());
+    Ok(Some(ProxyProtocol {
+        optional: config.allow_requests_without_proxy_protocol,
+        v1: allowed(Version::V1),
+        v2: allowed(Version::V2),
+    }))
+}
+
+fn original_src(filter: &proto::ListenerFilter) -> Result<Option<OriginalSrc>, CompileError> {
+    use listener_ext::original_src::v3::OriginalSrc as Proto;
+    let Some(listener_filter::ConfigType::TypedConfig(any)) = &filter.config_type else {
+        return Ok(None);
+    };
+    if !is_type::<Proto>(any) {
+        return Ok(None);
+    }
+    let config: Proto = unpack(any)?;
+    Ok(Some(OriginalSrc {
+        bind_port: config.bind_port,
+        mark: config.mark,
+    }))
 }
 
 fn listener_filter(filter: &proto::ListenerFilter) -> Result<ListenerFilterKind, CompileError> {

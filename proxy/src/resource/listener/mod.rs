@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::access_log::AccessLog;
+use crate::cluster::Source;
 use crate::filter_chain::Matcher;
 use crate::http::HttpConnectionManager;
 use crate::network::tcp_proxy::TcpProxyConfig;
@@ -39,10 +40,14 @@ pub struct ListenerConfig {
     pub socket: SocketOptions,
     /// In order; what they find out is what chains match on.
     pub filters: Vec<ListenerFilter>,
+    /// Connections begin with a header of the PROXY protocol, except where the predicate holds.
+    pub proxy_protocol: Option<(ProxyProtocol, Option<DestinationPredicate>)>,
     /// Time that listener filters may take; `None`: no limit. Default 15 s.
     pub filters_timeout: Option<Duration>,
     /// Go on with what is known when that time is over, instead of closing.
     pub continue_on_timeout: bool,
+    /// Connections to hosts come from the client's address.
+    pub original_src: Option<OriginalSrc>,
     pub chains: Vec<Arc<FilterChain>>,
     pub matcher: Matcher,
     pub default_chain: Option<Arc<FilterChain>>,
@@ -72,6 +77,39 @@ pub struct SocketOptions {
 pub struct ListenerFilter {
     pub kind: ListenerFilterKind,
     pub disabled: Option<DestinationPredicate>,
+}
+
+/// The listener filter `original_src`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OriginalSrc {
+    /// Also from the client's port.
+    pub bind_port: bool,
+    /// `SO_MARK` of connections to hosts.
+    pub mark: u32,
+}
+
+impl OriginalSrc {
+    /// The source of connections for a client.
+    pub fn source(self, mut client: SocketAddr) -> Source {
+        if !self.bind_port {
+            client.set_port(0);
+        }
+        Source {
+            address: client,
+            mark: self.mark,
+        }
+    }
+}
+
+/// How headers of the PROXY protocol are taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProxyProtocol {
+    /// Connections without one are served too.
+    pub optional: bool,
+    /// Version 1 is allowed.
+    pub v1: bool,
+    /// Version 2 is allowed.
+    pub v2: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -142,6 +180,13 @@ impl ListenerConfig {
     pub fn restores_destination(&self) -> bool {
         let filter = |filter: &ListenerFilter| filter.kind == ListenerFilterKind::OriginalDst;
         self.use_original_dst || self.filters.iter().any(filter)
+    }
+
+    /// How the header of a connection to this destination is taken; `None`: there is none.
+    pub fn proxy_protocol_at(&self, destination: SocketAddr) -> Option<ProxyProtocol> {
+        let (config, disabled) = self.proxy_protocol.as_ref()?;
+        let is_disabled = disabled.as_ref().is_some_and(|d| d.matches(destination));
+        (!is_disabled).then_some(*config)
     }
 
     /// The main address.

@@ -14,7 +14,6 @@ use tokio::time::timeout;
 use super::server::{self, SILENCE, Servers};
 use crate::resource::intern::Interner;
 use crate::resource::tls::upstream_socket;
-use crate::resource::transport_socket::TransportSocket;
 use crate::snapshot::Store;
 use crate::testing::capture::Capture;
 use crate::testing::memory::{self, Arrival};
@@ -238,9 +237,7 @@ async fn secure(
     };
     let socket = upstream_tls("outbound_.80_._.x", common_tls(mesh.alpn, &[OWN]));
     let socket = upstream_socket(&socket, &mut Interner::default()).expect("compiles");
-    let TransportSocket::Tls(context) = socket else {
-        panic!("not TLS");
-    };
+    let context = socket.tls.expect("TLS");
     let secured = context.connect(stream, &secrets, None, None).await;
     let (stream, _) = secured.map_err(io::Error::other)?;
     Ok(stream)

@@ -29,8 +29,11 @@ impl Flags {
         let object = self.spec.object()?;
         let context = self.images.context();
         let rendered = input::rendered(&object, &context, Validation::Enforce)?;
-        let found =
-            releases(&object["spec"], &context).map_err(|findings| input::refused(&findings))?;
+        let found = context
+            .of_object(&object)
+            .map_err(|finding| vec![finding])
+            .and_then(|context| releases(&object["spec"], &context));
+        let found = found.map_err(|findings| input::refused(&findings))?;
         let Some(folder) = &self.output else {
             print!("{}", text(&found)?);
             return Ok(Code::Ok);

@@ -546,6 +546,7 @@ pub fn write_request(out: &mut Vec<u8>, head: &RequestHead) {
         BodyLength::Exactly(length) if !head.headers.contains(Known::ContentLength) => {
             write_length(length, out);
         }
+        BodyLength::Empty if says_no_body(head) => write_length(0, out),
         _ => {}
     }
     if let Some(protocol) = &head.upgrade {
@@ -556,11 +557,24 @@ pub fn write_request(out: &mut Vec<u8>, head: &RequestHead) {
     out.extend_from_slice(b"\r\n");
 }
 
+/// Whether a request without body says so: methods that usually have one (RFC 9110 section 8.6).
+fn says_no_body(head: &RequestHead) -> bool {
+    let never_has_one = matches!(
+        head.method,
+        Method::Get | Method::Head | Method::Delete | Method::Trace | Method::Connect
+    );
+    !never_has_one && head.upgrade.is_none() && !head.headers.contains(Known::ContentLength)
+}
+
 /// What a response's head says beside its fields.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ResponseFraming {
+    /// The client speaks HTTP/1.0.
+    pub old: bool,
     pub chunked: bool,
     pub close: bool,
+    /// Nothing follows, which is said.
+    pub empty: bool,
     /// HTTP/1.0 clients are told that the connection stays open.
     pub keep_alive: bool,
     pub upgrade: bool,
@@ -568,7 +582,7 @@ pub struct ResponseFraming {
 
 /// Appends a response head.
 pub fn write_response(out: &mut Vec<u8>, head: &ResponseHead, framing: ResponseFraming) {
-    write_status_line(out, head.status);
+    write_status_line(out, head.status, framing.old);
     head.headers.write_to(out);
     if framing.chunked {
         out.extend_from_slice(b"transfer-encoding: chunked\r\n");
@@ -588,15 +602,18 @@ pub fn write_response(out: &mut Vec<u8>, head: &ResponseHead, framing: ResponseF
         } => out.extend_from_slice(b"connection: keep-alive\r\n"),
         _ => {}
     }
+    if framing.empty {
+        write_length(0, out);
+    }
     out.extend_from_slice(b"\r\n");
 }
 
-fn write_status_line(out: &mut Vec<u8>, status: u16) {
-    if status == 200 {
+fn write_status_line(out: &mut Vec<u8>, status: u16, old: bool) {
+    if status == 200 && !old {
         out.extend_from_slice(b"HTTP/1.1 200 OK\r\n");
         return;
     }
-    out.extend_from_slice(b"HTTP/1.1 ");
+    out.extend_from_slice(if old { b"HTTP/1.0 " } else { b"HTTP/1.1 " });
     write_decimal(u64::from(status), out);
     out.push(b' ');
     out.extend_from_slice(reason_phrase(status).as_bytes());

@@ -170,7 +170,12 @@ impl<T: AsyncRead + AsyncWrite + Unpin> ServerConnection<T> {
     }
 
     pub fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Result<BodyEvent, StreamError>> {
-        self.wire.poll_body(cx)
+        let event = self.wire.poll_body(cx);
+        if matches!(event, Poll::Ready(Err(_))) {
+            // Nobody knows where the next request would begin.
+            self.closing = true;
+        }
+        event
     }
 
     /// The piece of body that the last event announced, less what was consumed.
@@ -234,22 +239,22 @@ impl<T: AsyncRead + AsyncWrite + Unpin> ServerConnection<T> {
         if matches!(self.wire.encoder, BodyEncoder::UntilClose) {
             self.closing = true;
         }
+        // The answer to HEAD tells how the one to GET would be framed.
+        let silent = self.client.to_head
+            && !matches!(head.status, 204 | 304)
+            && !matches!(head.body, BodyLength::Exactly(_))
+            && !head.headers.contains(Known::ContentLength);
         let framing = ResponseFraming {
-            chunked: matches!(self.wire.encoder, BodyEncoder::Chunked { .. })
-                || (self.client.to_head && head.body == BodyLength::Unknown && !old),
+            old,
+            chunked: matches!(self.wire.encoder, BodyEncoder::Chunked { .. }) || (silent && !old),
             close: self.closing,
+            empty: head.body == BodyLength::Empty
+                && !bodiless
+                && !head.headers.contains(Known::ContentLength),
             keep_alive: self.client.keep_alive,
             upgrade: false,
         };
         let out = self.wire.write.tail();
-        let empty_has_length = head.body == BodyLength::Empty
-            && !bodiless
-            && !head.headers.contains(Known::ContentLength);
-        if empty_has_length {
-            let mut with_length = head.clone();
-            with_length.headers.append(Known::ContentLength, b"0");
-            return head::write_response(out, &with_length, framing);
-        }
         head::write_response(out, head, framing);
     }
 

@@ -499,22 +499,28 @@ async fn responses_are_framed_for_their_request() {
             "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n[keep]",
         ),
         (
+            of_head,
+            head(404, BodyLength::Empty),
+            b"",
+            "HTTP/1.1 404 Not Found\r\ntransfer-encoding: chunked\r\n\r\n[keep]",
+        ),
+        (
             http10,
             head(200, BodyLength::Unknown),
             b"hi",
-            "HTTP/1.1 200 OK\r\nconnection: close\r\n\r\nhi[close]",
+            "HTTP/1.0 200 OK\r\nconnection: close\r\n\r\nhi[close]",
         ),
         (
             http10,
             head(200, BodyLength::Exactly(2)),
             b"hi",
-            "HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\nhi[close]",
+            "HTTP/1.0 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\nhi[close]",
         ),
         (
             http10_keep,
             head(200, BodyLength::Exactly(2)),
             b"hi",
-            "HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: keep-alive\r\n\r\nhi[keep]",
+            "HTTP/1.0 200 OK\r\ncontent-length: 2\r\nconnection: keep-alive\r\n\r\nhi[keep]",
         ),
     ];
     for (input, head, body, expected) in cases {

@@ -103,7 +103,7 @@ impl ClientStream {
             head.status = 101;
             head.body = BodyLength::Unknown;
         }
-        self.recv = Some(RecvBody::new(body));
+        self.recv = Some(RecvBody::new(body, self.limits.max_headers));
         Poll::Ready(Ok(()))
     }
 

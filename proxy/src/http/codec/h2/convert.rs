@@ -51,6 +51,11 @@ pub fn read_request(
             .get(http::header::HOST)
             .map_or(&b""[..], HeaderValue::as_bytes),
     };
+    let hosts = request.headers.get_all(http::header::HOST).iter().count();
+    if request.uri.authority().is_none() && hosts > 1 {
+        return Err(ProtocolError::DUPLICATE_HOST);
+    }
+    check_fields(&request.headers, &rules.limits)?;
     head.set_path(path.as_bytes());
     head.set_authority(authority);
     head.wire_size = copy_fields(&request.headers, &mut head.headers)
@@ -74,9 +79,6 @@ pub fn read_request(
 }
 
 fn check_request(head: &mut RequestHead, rules: &H2HeadRules) -> Result<(), ProtocolError> {
-    if head.headers.len() > rules.limits.max_headers {
-        return Err(ProtocolError::TOO_MANY_HEADERS);
-    }
     if !head.path().bytes().all(|byte| (0x21..0x7f).contains(&byte)) {
         return Err(ProtocolError::INVALID_URL);
     }
@@ -95,6 +97,19 @@ fn check_request(head: &mut RequestHead, rules: &H2HeadRules) -> Result<(), Prot
                 return Err(ProtocolError::UNDERSCORES);
             }
         }
+    }
+    Ok(())
+}
+
+/// What holds for heads of both directions. Pieces of `cookie` count: each is a field to whoever decodes it.
+fn check_fields(map: &HeaderMap, limits: &HeadLimits) -> Result<(), ProtocolError> {
+    if map.len() > limits.max_headers {
+        return Err(ProtocolError::TOO_MANY_HEADERS);
+    }
+    let lengths = map.get_all(http::header::CONTENT_LENGTH).iter();
+    // The h2 crate compares the body with one of them; over HTTP/1 both would go out.
+    if lengths.count() > 1 {
+        return Err(ProtocolError::CODEC);
     }
     Ok(())
 }
@@ -128,13 +143,14 @@ fn length(headers: &HeaderBlock) -> Option<u64> {
 /// Takes a received response apart.
 ///
 /// # Errors
-/// Too many fields.
+/// Too many fields, or more than one length.
 pub fn read_response(
     response: &http::response::Parts,
     ended: bool,
     limits: &HeadLimits,
     head: &mut ResponseHead,
 ) -> Result<(), ProtocolError> {
+    check_fields(&response.headers, limits)?;
     head.status = response.status.as_u16();
     head.version = Version::Http2;
     head.wire_size = copy_fields(&response.headers, &mut head.headers);
@@ -143,17 +159,20 @@ pub fn read_response(
         (false, Some(length)) => BodyLength::Exactly(length),
         (false, None) => BodyLength::Unknown,
     };
-    if head.headers.len() > limits.max_headers {
-        return Err(ProtocolError::TOO_MANY_HEADERS);
-    }
     Ok(())
 }
 
 /// Trailers as a block.
-pub fn read_trailers(map: &HeaderMap) -> HeaderBlock {
+///
+/// # Errors
+/// Too many fields.
+pub fn read_trailers(map: &HeaderMap, max_fields: usize) -> Result<HeaderBlock, ProtocolError> {
+    if map.len() > max_fields {
+        return Err(ProtocolError::TOO_MANY_TRAILERS);
+    }
     let mut block = HeaderBlock::new();
     copy_fields(map, &mut block);
-    block
+    Ok(block)
 }
 
 /// Fields as HTTP/2 has them: without those that belong to an HTTP/1 connection. Returns their size too.

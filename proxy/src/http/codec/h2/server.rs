@@ -23,9 +23,15 @@ pub struct ServerStream {
 }
 
 impl ServerStream {
-    pub fn new(recv: RecvStream, respond: SendResponse<Bytes>, to_head: bool) -> Self {
+    /// `max_fields` limits the trailers.
+    pub fn new(
+        recv: RecvStream,
+        respond: SendResponse<Bytes>,
+        to_head: bool,
+        max_fields: usize,
+    ) -> Self {
         Self {
-            recv: RecvBody::new(recv),
+            recv: RecvBody::new(recv, max_fields),
             respond,
             send: SendBody::default(),
             to_head,
@@ -124,16 +130,18 @@ pub(super) struct RecvBody {
     stream: RecvStream,
     pub(super) piece: Bytes,
     pub(super) trailers: Option<HeaderBlock>,
+    max_fields: usize,
     done: bool,
 }
 
 impl RecvBody {
-    pub(super) fn new(stream: RecvStream) -> Self {
+    pub(super) fn new(stream: RecvStream, max_fields: usize) -> Self {
         let done = stream.is_end_stream();
         Self {
             stream,
             piece: Bytes::new(),
             trailers: None,
+            max_fields,
             done,
         }
     }
@@ -156,8 +164,11 @@ impl RecvBody {
                 Some(piece) => self.piece = piece?,
                 None => {
                     let trailers = ready!(self.stream.poll_trailers(cx))?;
-                    self.trailers = trailers.as_ref().map(convert::read_trailers);
                     self.done = true;
+                    self.trailers = match &trailers {
+                        Some(map) => Some(convert::read_trailers(map, self.max_fields)?),
+                        None => None,
+                    };
                 }
             }
         }

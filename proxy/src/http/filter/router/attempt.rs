@@ -12,11 +12,11 @@ use super::deadline::Expired;
 use super::{Forwarding, ResetText, reset_reply};
 use crate::access_log::Flag;
 use crate::cluster::{Cluster, ConnectOptions, Host};
-use crate::http::codec::h1::{HeadLimits, StreamError};
+use crate::http::codec::h1::{HeadLimits, ProtocolError, StreamError};
 use crate::http::codec::h2::OpenError;
 use crate::http::connection_manager::exchange::Exchange;
 use crate::http::connection_manager::local_reply::LocalReply;
-use crate::http::message::{Method, RequestHead, Version};
+use crate::http::message::{BodyLength, Method, RequestHead, Version};
 use crate::http::pool::{Channel, ConnectFailure, ConnectFailureKind, Pools};
 use crate::http::stream::{Downstream, Upstream};
 use crate::route::Failure;
@@ -32,6 +32,8 @@ pub enum Ended {
     },
     /// There is no time for another attempt.
     TimedOut(LocalReply),
+    /// The request itself is wrong, or the host has nothing to do with it: another attempt would not help.
+    Refused(LocalReply),
     ClientGone,
 }
 
@@ -49,6 +51,8 @@ pub struct Attempted {
     reused: bool,
     /// Bytes of the request went out.
     sent: bool,
+    /// It was the connection that ended, not only the request's stream on it.
+    closed: bool,
 }
 
 impl Attempted {
@@ -58,6 +62,7 @@ impl Attempted {
         let unsent = !self.sent;
         self.reused
             && matches!(failure, Failure::Reset { .. } | Failure::RefusedStream)
+            && (self.closed || failure == Failure::RefusedStream)
             && (unsent || head.method.is_safe() || failure == Failure::RefusedStream)
     }
 }
@@ -83,11 +88,15 @@ impl<'a, 'r> Attempt<'a, 'r> {
         let options = ConnectOptions {
             alpn: exchange.alpn.clone(),
             server_name: self.server_name(exchange),
+            priority: self.forwarding.forward.priority,
+            ..ConnectOptions::default()
         };
+        let connection = &exchange.context.connection;
+        let options = options.of_client(connection, &self.forwarding.cluster);
         self.forwarding.deadlines.begin_attempt();
         self.forwarding.body.rewind();
         let Some(pools) = self.host.pools::<Pools>() else {
-            return Ended::TimedOut(LocalReply::new(500, "", "internal_error"));
+            return Ended::Refused(LocalReply::new(500, "", "internal_error"));
         };
         let version = exchange.request.version;
         let channel = match pools.take(&self.forwarding.cluster, &options, version) {
@@ -98,6 +107,10 @@ impl<'a, 'r> Attempt<'a, 'r> {
             },
         };
         self.facts.reused = channel.is_reused();
+        if !self.forwarding.take_request() {
+            pools.return_unused(channel, &self.forwarding.cluster.config.http);
+            return Ended::Refused(super::overflow());
+        }
         let upstream = match self.send_head(exchange, channel) {
             Ok(upstream) => upstream,
             Err(ended) => return ended,
@@ -136,7 +149,9 @@ impl<'a, 'r> Attempt<'a, 'r> {
             if downstream.is_request_done() && downstream.poll_closed(cx).is_ready() {
                 return Poll::Ready(Err(Ended::ClientGone));
             }
-            deadlines.poll(cx).map(|expired| Err(timed_out(expired)))
+            deadlines
+                .poll(cx)
+                .map(|expired| Err(timed_out(expired, downstream)))
         })
         .await;
         match result? {
@@ -152,20 +167,21 @@ impl<'a, 'r> Attempt<'a, 'r> {
         upstream.remote = Some(facts.remote);
         upstream.tls = facts.tls.clone();
         self.forwarding.stats.upstream_rq_total.inc();
-        let method = exchange.request.method.clone();
+        let (method, body) = (exchange.request.method.clone(), exchange.request.body);
         if exchange.request.upgrade.is_some() && channel.version() != Version::Http2 {
-            // RFC 8441 section 5: the CONNECT of HTTP/2 is a GET here.
+            // RFC 8441 section 5: the CONNECT of HTTP/2 is a GET here, and its stream no body.
             if exchange.request.method == Method::Connect {
                 exchange.request.method = Method::Get;
+                exchange.request.body = BodyLength::Empty;
             }
         }
         let sent = channel.send(&exchange.request, HeadLimits::default());
-        exchange.request.method = method;
+        (exchange.request.method, exchange.request.body) = (method, body);
         exchange.info.timing.upstream_first_sent = Some(exchange.info.elapsed());
         sent.map_err(|error| match error {
             OpenError::NotExpressible(_) => {
                 let reply = LocalReply::new(400, "", "http2.invalid_header_field");
-                Ended::TimedOut(reply)
+                Ended::Refused(reply)
             }
             OpenError::H2(_) => Ended::Failed {
                 failure: Failure::RefusedStream,
@@ -198,6 +214,10 @@ impl<'a, 'r> Attempt<'a, 'r> {
                 self.forwarding.stats.upstream_rq_tx_reset.inc();
                 Ended::ClientGone
             }
+            Err(Stop::Refused(error)) => {
+                self.forwarding.stats.upstream_rq_tx_reset.inc();
+                Ended::Refused(LocalReply::protocol_error(error.status, error.details))
+            }
             Err(Stop::Expired(Expired::PerTry)) => {
                 self.forwarding.stats.upstream_rq_per_try_timeout.inc();
                 let reply =
@@ -207,11 +227,12 @@ impl<'a, 'r> Attempt<'a, 'r> {
                     reply: reply.flag(Flag::UpstreamRequestTimeout),
                 }
             }
-            Err(Stop::Expired(expired)) => timed_out(expired),
+            Err(Stop::Expired(expired)) => timed_out(expired, downstream),
             Err(Stop::Stream(error)) => {
                 note_traffic(exchange, &upstream);
                 self.forwarding.stats.upstream_rq_rx_reset.inc();
                 exchange.response.reset();
+                self.facts.closed = is_end_of_connection(&error);
                 self.failed(&error)
             }
         }
@@ -236,7 +257,10 @@ impl<'a, 'r> Attempt<'a, 'r> {
                     exchange.info.timing.request_received.get_or_insert(now);
                     exchange.info.timing.upstream_last_sent = Some(now);
                 }
-                Poll::Ready(Err(Side::Client)) => return Poll::Ready(Err(Stop::ClientGone)),
+                Poll::Ready(Err(Side::Client(StreamError::Protocol(error)))) => {
+                    return Poll::Ready(Err(Stop::Refused(error)));
+                }
+                Poll::Ready(Err(Side::Client(_))) => return Poll::Ready(Err(Stop::ClientGone)),
                 Poll::Ready(Err(Side::Upstream(error))) => broken = Some(error),
                 Poll::Pending => {}
             }
@@ -329,9 +353,19 @@ impl<'a, 'r> Attempt<'a, 'r> {
     }
 }
 
+fn is_end_of_connection(error: &StreamError) -> bool {
+    match error {
+        StreamError::Io(_) | StreamError::Closed => true,
+        StreamError::H2(error) => !error.is_reset(),
+        StreamError::Protocol(_) => false,
+    }
+}
+
 /// Why the wait for a head stopped.
 enum Stop {
     ClientGone,
+    /// The rest of the request breaks the protocol.
+    Refused(ProtocolError),
     Expired(Expired),
     Stream(StreamError),
 }
@@ -347,22 +381,26 @@ fn pass_informational(exchange: &mut Exchange, downstream: &mut Downstream) {
     exchange.response.reset();
 }
 
-fn timed_out(expired: Expired) -> Ended {
+/// The answer when time is up: it is the server that is late once the whole request is there.
+fn timed_out(expired: Expired, downstream: &Downstream) -> Ended {
+    let complete = downstream.is_request_done();
+    let late = if complete { 504 } else { 408 };
     let reply = match expired {
         Expired::Whole | Expired::PerTry => {
-            LocalReply::new(504, "upstream request timeout", "upstream_response_timeout")
-                .flag(Flag::UpstreamRequestTimeout)
+            let details = "response_timeout";
+            let reply = LocalReply::new(504, "upstream request timeout", details);
+            return Ended::TimedOut(reply.flag(Flag::UpstreamRequestTimeout));
         }
-        Expired::Idle => LocalReply::new(408, "stream timeout", "stream_idle_timeout")
+        Expired::Idle => LocalReply::new(late, "stream timeout", "stream_idle_timeout")
             .flag(Flag::StreamIdleTimeout),
-        Expired::Stream => {
-            LocalReply::new(408, "downstream duration timeout", "max_duration_timeout")
-                .flag(Flag::DurationTimeout)
-        }
+        Expired::Stream => LocalReply {
+            grpc_status: Some(4),
+            ..LocalReply::new(late, "downstream duration timeout", "max_duration_timeout")
+        },
         Expired::Request => LocalReply::new(408, "request timeout", "request_overall_timeout"),
     };
-    Ended::TimedOut(LocalReply {
-        close: matches!(expired, Expired::Idle | Expired::Request),
+    Ended::Refused(LocalReply {
+        close: !complete && matches!(expired, Expired::Idle | Expired::Request),
         ..reply
     })
 }
@@ -370,7 +408,7 @@ fn timed_out(expired: Expired) -> Ended {
 fn connect_failed(exchange: &mut Exchange, failure: ConnectFailure) -> Ended {
     let ConnectFailure { kind, reason } = failure;
     if kind == ConnectFailureKind::Overflow {
-        return Ended::TimedOut(super::overflow());
+        return Ended::Refused(super::overflow());
     }
     let text = match kind {
         ConnectFailureKind::Timeout => ResetText {

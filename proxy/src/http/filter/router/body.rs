@@ -10,7 +10,7 @@ use crate::http::codec::h1::StreamError;
 use crate::http::codec::{BodyEvent, Piece};
 use crate::http::connection_manager::exchange::Exchange;
 use crate::http::header_block::HeaderBlock;
-use crate::http::message::RequestHead;
+use crate::http::message::{BodyLength, RequestHead};
 use crate::http::stream::{Downstream, Upstream};
 
 /// The body of a request.
@@ -28,19 +28,23 @@ pub struct RequestBody {
     trailers: Option<HeaderBlock>,
     /// Some of the body was sent that was not kept.
     lost: bool,
+    /// The request asks for an upgrade: what the client says waits until it is accepted.
+    upgrade: bool,
     tunnel: bool,
 }
 
 /// Whose fault it was.
 pub enum Side {
-    Client,
+    Client(StreamError),
     Upstream(StreamError),
 }
 
 impl RequestBody {
     /// `limit` is given when the body may have to be sent again.
     pub fn new(head: &RequestHead, limit: Option<usize>) -> Self {
-        let empty = head.body.is_empty();
+        let upgrade = head.upgrade.is_some();
+        // Of HTTP/2 the stream itself is what is upgraded, and has no length.
+        let empty = head.body.is_empty() || (upgrade && head.body == BodyLength::Unknown);
         Self {
             kept: Vec::new(),
             limit,
@@ -49,6 +53,7 @@ impl RequestBody {
             sent: false,
             trailers: None,
             lost: false,
+            upgrade,
             tunnel: false,
         }
     }
@@ -103,15 +108,16 @@ impl RequestBody {
             self.resent += count;
         }
         while !self.read {
-            let event = ready!(downstream.poll_body(cx)).map_err(|_| Side::Client)?;
-            deadlines.touch();
+            let event = ready!(downstream.poll_body(cx)).map_err(Side::Client)?;
             let BodyEvent::Data { last } = event else {
+                deadlines.touch();
                 self.trailers = downstream.take_trailers();
                 self.read = true;
                 break;
             };
             let piece = downstream.piece();
             let count = ready!(upstream.poll_send(cx, piece, last)).map_err(Side::Upstream)?;
+            deadlines.touch();
             let whole = count == piece.len();
             let sent = piece.as_slice().get(..count).unwrap_or_default();
             if let Some(messages) = &mut exchange.messages {
@@ -123,6 +129,11 @@ impl RequestBody {
             if last && whole {
                 self.read = true;
             }
+        }
+        // A stream that may become a tunnel stays open.
+        let stays_open = self.upgrade && !self.tunnel && matches!(upstream, Upstream::H2(..));
+        if !self.sent && stays_open {
+            self.sent = true;
         }
         if !self.sent {
             upstream
@@ -196,7 +207,7 @@ fn step(
 ) -> Poll<Passed> {
     if !request.sent {
         match request.poll(cx, exchange, downstream, upstream, deadlines) {
-            Poll::Ready(Err(Side::Client)) => return Poll::Ready(Passed::ClientGone),
+            Poll::Ready(Err(Side::Client(_))) => return Poll::Ready(Passed::ClientGone),
             // The server has answered and may not want the rest; its response decides.
             Poll::Ready(Err(Side::Upstream(_))) => {
                 request.sent = true;
@@ -216,9 +227,7 @@ fn step(
     }
     deadlines.poll(cx).map(|expired| {
         let (flag, details) = match expired {
-            Expired::Whole | Expired::PerTry => {
-                (Flag::UpstreamRequestTimeout, "upstream_response_timeout")
-            }
+            Expired::Whole | Expired::PerTry => (Flag::UpstreamRequestTimeout, "response_timeout"),
             Expired::Idle => (Flag::StreamIdleTimeout, "stream_idle_timeout"),
             Expired::Stream => (
                 Flag::UpstreamMaxStreamDurationReached,
@@ -245,7 +254,6 @@ fn poll_response(
                 return Poll::Ready(Passed::UpstreamFailed(flag, details));
             }
         };
-        deadlines.touch();
         let BodyEvent::Data { last } = event else {
             let trailers = upstream.take_trailers();
             let finished = downstream.finish(trailers.as_ref());
@@ -260,6 +268,8 @@ fn poll_response(
             Ok(count) => count,
             Err(_) => return Poll::Ready(Passed::ClientGone),
         };
+        // What waits for a client that does not read is no progress.
+        deadlines.touch();
         if let Some(messages) = &mut exchange.messages {
             let sent = piece.as_slice().get(..count).unwrap_or_default();
             messages.response.feed(sent);

@@ -89,7 +89,7 @@ impl Copy {
         let context = PickContext {
             original_dst: Some(self.context.original_dst),
             hash: self.context.hash,
-            avoid: &[],
+            ..PickContext::default()
         };
         let host = cluster.pick(&context).ok()?;
         let _active = host.begin();

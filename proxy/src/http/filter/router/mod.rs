@@ -15,9 +15,10 @@ use ironsail_xds::ext::filters::http::router::v3 as proto;
 use smallvec::SmallVec;
 
 use crate::access_log::Flag;
-use crate::cluster::{Cluster, Host, PickContext, PickError};
+use crate::cluster::{Cluster, Host, HostResult, PickContext, PickError};
 use crate::http::connection_manager::exchange::{Chosen, Exchange};
 use crate::http::connection_manager::local_reply::LocalReply;
+use crate::http::grpc;
 use crate::http::header_name::Known;
 use crate::http::stream::{Downstream, Upstream};
 use crate::resource::CompileError;
@@ -86,6 +87,8 @@ struct Forwarding<'r> {
     body: RequestBody,
     deadlines: Deadlines,
     suppress_envoy_headers: bool,
+    /// Held from when an attempt has its connection.
+    request_permit: Option<Permit>,
     /// Held while a retry is under way.
     retry_permit: Option<Permit>,
 }
@@ -105,11 +108,6 @@ pub async fn forward(
         .worker
         .stats
         .cluster(&cluster.config.stat_name);
-    let thresholds = cluster.config.breakers.of(forward.priority);
-    let Ok(_permit) = thresholds.requests.acquire() else {
-        stats.upstream_rq_pending_overflow.inc();
-        return Outcome::Reply(overflow());
-    };
     let timeouts = request::timeouts(exchange, forward);
     let config = exchange.context.hcm.filters.router;
     let hash = request::prepare(exchange, chosen, forward, &timeouts, &config);
@@ -140,6 +138,7 @@ pub async fn forward(
         body: RequestBody::new(&exchange.request, keep_body.then_some(limit)),
         deadlines: Deadlines::new(exchange, forward, &timeouts),
         suppress_envoy_headers: config.suppress_envoy_headers,
+        request_permit: None,
         retry_permit: None,
     };
     stats.upstream_rq_active.inc();
@@ -185,7 +184,9 @@ impl Forwarding<'_> {
                     }
                 }
                 Ended::ClientGone => return Outcome::ClientGone,
+                Ended::Refused(reply) => return Outcome::Reply(reply),
                 Ended::Failed { failure, reply } => {
+                    self.cluster.report(&host, result_of(failure));
                     host.stats
                         .rq_error
                         .set(host.stats.rq_error.get().wrapping_add(1));
@@ -195,6 +196,7 @@ impl Forwarding<'_> {
                     }
                 }
                 Ended::TimedOut(reply) => {
+                    self.cluster.report(&host, HostResult::Timeout);
                     let timeouts = &host.stats.rq_timeout;
                     timeouts.set(timeouts.get().wrapping_add(1));
                     self.stats.upstream_rq_timeout.inc();
@@ -202,6 +204,7 @@ impl Forwarding<'_> {
                 }
             }
             drop(active);
+            self.request_permit = None;
             self.tried.push(host);
             if let Some(wait) = self.pause()
                 && !self.sleep(downstream, wait).await
@@ -220,15 +223,29 @@ impl Forwarding<'_> {
             original_dst: Some(exchange.context.connection.local),
             hash: self.hash,
             avoid,
+            avoid_canaries: self.retry.is_some_and(|retry| retry.omit_canary_hosts)
+                && !self.tried.is_empty(),
+            avoid_priorities: &self.tried_priorities(),
         };
         let mut host = self.cluster.pick(&context)?;
         for _ in 1..HOST_PICKS {
-            if !avoid.iter().any(|tried| Rc::ptr_eq(tried, &host)) {
+            if !context.avoids(&host) {
                 break;
             }
             host = self.cluster.pick(&context)?;
         }
         Ok(host)
+    }
+
+    /// Priorities that the policy wants to be left for others by now.
+    fn tried_priorities(&self) -> SmallVec<[usize; 4]> {
+        let frequency = self.retry.and_then(|retry| retry.priority_update_frequency);
+        let Some(frequency) = frequency.filter(|_| !self.tried.is_empty()) else {
+            return SmallVec::new();
+        };
+        let settled = self.tried.len() / frequency * frequency;
+        let settled = self.tried.iter().take(settled);
+        settled.map(|host| host.priority.get()).collect()
     }
 
     fn note_host(&self, exchange: &mut Exchange, host: &Host) {
@@ -262,6 +279,16 @@ impl Forwarding<'_> {
         }
     }
 
+    /// Takes one of the requests that the cluster allows at a time.
+    fn take_request(&mut self) -> bool {
+        let thresholds = self.cluster.config.breakers.of(self.forward.priority);
+        self.request_permit = thresholds.requests.acquire().ok();
+        if self.request_permit.is_none() {
+            self.stats.upstream_rq_pending_overflow.inc();
+        }
+        self.request_permit.is_some()
+    }
+
     /// Takes one of the retries that are left, and one of those that the cluster allows at a time.
     fn take_retry(&mut self) -> bool {
         if self.retries_left == 0 {
@@ -272,7 +299,7 @@ impl Forwarding<'_> {
         }
         self.retry_permit = None;
         let thresholds = self.cluster.config.breakers.of(self.forward.priority);
-        match thresholds.retries.acquire() {
+        match thresholds.acquire_retry() {
             Ok(permit) => self.retry_permit = Some(permit),
             Err(_) => {
                 self.stats.upstream_rq_retry_overflow.inc();
@@ -331,6 +358,7 @@ impl Forwarding<'_> {
         host: &Rc<Host>,
     ) -> Option<Outcome> {
         let status = exchange.response.status;
+        self.report_status(exchange, host);
         self.stats.response(status);
         self.stats.upstream_rq_completed.inc();
         let counter = if status >= 500 {
@@ -359,6 +387,17 @@ impl Forwarding<'_> {
             self.body.forget();
         }
         Some(self.pass_on(exchange, downstream, upstream, host).await)
+    }
+
+    /// A gRPC call that failed counts as the status that its own stands for.
+    fn report_status(&self, exchange: &Exchange, host: &Host) {
+        let response = &exchange.response;
+        let grpc = exchange
+            .is_grpc
+            .then(|| response.headers.get_str(Known::GrpcStatus));
+        let grpc = grpc.flatten().and_then(|text| text.parse().ok());
+        let status = grpc.map_or(response.status, grpc::status_to_http);
+        self.cluster.report(host, HostResult::Status(status));
     }
 
     async fn pass_on(
@@ -395,6 +434,7 @@ impl Forwarding<'_> {
             }
             body::Passed::ClientGone => Outcome::ClientGone,
             body::Passed::UpstreamFailed(flag, details) => {
+                self.cluster.report(host, HostResult::ConnectFailed);
                 exchange.info.set_flag(flag);
                 exchange.info.details = Some(details);
                 self.stats.upstream_rq_rx_reset.inc();
@@ -439,6 +479,16 @@ impl Forwarding<'_> {
     }
 }
 
+/// What a failure says about the host.
+fn result_of(failure: Failure) -> HostResult {
+    match failure {
+        Failure::PerTryTimeout => HostResult::Timeout,
+        Failure::Connect | Failure::Reset { .. } | Failure::RefusedStream => {
+            HostResult::ConnectFailed
+        }
+    }
+}
+
 fn write_millis(number: u64, out: &mut SmallVec<[u8; 20]>) {
     let start = out.len();
     let mut rest = number;
@@ -477,13 +527,11 @@ pub(super) fn reset_reply(
     flag: Flag,
 ) -> LocalReply {
     let ResetText { reason, details } = text;
-    let mut body = format!(
+    let body = format!(
         "upstream connect error or disconnect/reset before headers. reset reason: {reason}"
     );
     let mut code_details = format!("upstream_reset_before_response_started{{{details}}}");
     if let Some(transport) = transport.filter(|transport| !transport.is_empty()) {
-        body.push_str(", transport failure reason: ");
-        body.push_str(transport);
         code_details = format!(
             "upstream_reset_before_response_started{{{details}|{}}}",
             transport.replace(' ', "_")

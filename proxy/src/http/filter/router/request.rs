@@ -109,13 +109,18 @@ pub(super) fn prepare(
             .evaluate(&context)
             .apply(&mut exchange.request.headers);
     }
-    rewrite_host(exchange, chosen, forward);
+    rewrite_host(exchange, chosen, forward, config);
     rewrite_path(exchange, chosen, forward, config);
     exchange.set_decorator(&chosen.found);
     hash.hash
 }
 
-fn rewrite_host(exchange: &mut Exchange, chosen: Chosen<'_>, forward: &Forward) {
+fn rewrite_host(
+    exchange: &mut Exchange,
+    chosen: Chosen<'_>,
+    forward: &Forward,
+    config: &RouterConfig,
+) {
     let request = &exchange.request;
     let weighted = chosen.weighted.and_then(|w| w.host_rewrite.as_deref());
     let new = match (weighted, &forward.host_rewrite) {
@@ -140,12 +145,13 @@ fn rewrite_host(exchange: &mut Exchange, chosen: Chosen<'_>, forward: &Forward) 
     let Some(new) = new else {
         return;
     };
+    let old = exchange.request.authority().to_owned();
+    let headers = &mut exchange.request.headers;
+    if !config.suppress_envoy_headers && weighted.is_none() {
+        headers.set_named(b"x-envoy-original-host", old.as_bytes());
+    }
     if forward.append_forwarded_host {
-        let old = exchange.request.authority().to_owned();
-        exchange
-            .request
-            .headers
-            .append(Known::ForwardedHost, old.as_bytes());
+        headers.append_joined(Known::ForwardedHost, b",", old.as_bytes());
     }
     exchange.request.set_authority(new.as_bytes());
 }
@@ -161,7 +167,7 @@ fn rewrite_path(
     };
     let old = exchange.request.path();
     let new = rewrite.apply(chosen.found.route.path_matcher(), old);
-    if new == old || !new.bytes().all(|byte| (0x21..0x7f).contains(&byte)) {
+    if !new.bytes().all(|byte| (0x21..0x7f).contains(&byte)) {
         return;
     }
     let old = old.to_owned();

@@ -1,0 +1,4 @@
+//! API group `extensions.istio.io`.
+
+pub mod traffic_extension;
+pub mod wasm_plugin;

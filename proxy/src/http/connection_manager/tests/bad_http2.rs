@@ -1,0 +1,659 @@
+//! What HTTP/2 clients must not send: which stream or connection it ends, and that it costs a bounded amount.
+
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+use tokio::time::timeout;
+
+use super::{
+    Answer, Mesh, OK, connection, forward, local, manager, proto, protobuf, static_cluster, to,
+};
+use crate::resource::listener::TrafficDirection;
+use crate::testing::frames::{
+    self, CONTINUATION, DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, PING, RST_STREAM, Received,
+    SETTINGS, block, frame, head,
+};
+
+/// RFC 9113 section 7.
+const PROTOCOL_ERROR: u32 = 1;
+const CANCEL: u32 = 8;
+const ENHANCE_YOUR_CALM: u32 = 11;
+
+/// What the client is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Told {
+    /// The stream has a response with this status.
+    Status(u16),
+    /// The stream is reset with this code, and the connection serves others.
+    Reset(u32),
+    /// The connection ends with this code.
+    Goodbye(u32),
+}
+
+use Told::{Goodbye, Reset, Status};
+
+const GET: [(&str, &str); 4] = [
+    (":method", "GET"),
+    (":scheme", "http"),
+    (":authority", "a"),
+    (":path", "/"),
+];
+
+fn get_with(fields: &[(&'static str, &'static str)]) -> Vec<u8> {
+    head(1, END_STREAM, &[&GET[..], fields].concat())
+}
+
+/// A request without one of the pseudo-headers.
+fn without(name: &str) -> Vec<u8> {
+    let fields: Vec<_> = GET.into_iter().filter(|(own, _)| *own != name).collect();
+    head(1, END_STREAM, &fields)
+}
+
+/// A request with another value of a pseudo-header.
+fn changed(name: &str, value: &'static str) -> Vec<u8> {
+    let change = |(own, old)| (own, if own == name { value } else { old });
+    head(1, END_STREAM, &GET.map(change))
+}
+
+fn post(fields: &[(&'static str, &'static str)], body: &[u8]) -> Vec<u8> {
+    let head = head(1, 0, &[&GET[..], fields].concat());
+    [head, frame(DATA, END_STREAM, 1, body)].concat()
+}
+
+fn with_trailers(trailers: &[(&'static str, &'static str)]) -> Vec<u8> {
+    let request = [head(1, 0, &GET), frame(DATA, 0, 1, b"hello")].concat();
+    [request, head(1, END_STREAM, trailers)].concat()
+}
+
+/// Where a row ends the connection instead of the stream, the h2 crate refuses while it decodes, before there is a
+/// stream to end; it says `PROTOCOL_ERROR` for broken compression, too.
+fn heads() -> Vec<(&'static str, Vec<u8>, Told)> {
+    vec![
+        ("plain", get_with(&[]), Status(200)),
+        (
+            "upper-case name",
+            get_with(&[("X-Y", "b")]),
+            Goodbye(PROTOCOL_ERROR),
+        ),
+        (
+            "name with a blank",
+            get_with(&[("x y", "b")]),
+            Goodbye(PROTOCOL_ERROR),
+        ),
+        (
+            "name with a colon",
+            get_with(&[("x:y", "b")]),
+            Goodbye(PROTOCOL_ERROR),
+        ),
+        (
+            "empty name",
+            get_with(&[("", "b")]),
+            Goodbye(PROTOCOL_ERROR),
+        ),
+        ("NUL", get_with(&[("x", "b\0c")]), Goodbye(PROTOCOL_ERROR)),
+        (
+            "CR and LF",
+            get_with(&[("x", "b\r\nx: c")]),
+            Goodbye(PROTOCOL_ERROR),
+        ),
+        ("LF", get_with(&[("x", "b\nx: c")]), Goodbye(PROTOCOL_ERROR)),
+        (
+            "connection",
+            get_with(&[("connection", "close")]),
+            Reset(PROTOCOL_ERROR),
+        ),
+        (
+            "keep-alive",
+            get_with(&[("keep-alive", "5")]),
+            Reset(PROTOCOL_ERROR),
+        ),
+        (
+            "proxy-connection",
+            get_with(&[("proxy-connection", "a")]),
+            Reset(PROTOCOL_ERROR),
+        ),
+        (
+            "upgrade",
+            get_with(&[("upgrade", "websocket")]),
+            Reset(PROTOCOL_ERROR),
+        ),
+        (
+            "transfer-encoding",
+            post(&[("transfer-encoding", "chunked")], b"0\r\n\r\n"),
+            Reset(PROTOCOL_ERROR),
+        ),
+        ("te", get_with(&[("te", "gzip")]), Reset(PROTOCOL_ERROR)),
+        (
+            "te with trailers",
+            get_with(&[("te", "trailers")]),
+            Status(200),
+        ),
+        ("no method", without(":method"), Reset(PROTOCOL_ERROR)),
+        ("no scheme", without(":scheme"), Reset(PROTOCOL_ERROR)),
+        ("no path", without(":path"), Reset(PROTOCOL_ERROR)),
+        ("empty path", changed(":path", ""), Reset(PROTOCOL_ERROR)),
+        (
+            "relative path",
+            changed(":path", "x"),
+            Reset(PROTOCOL_ERROR),
+        ),
+        (
+            "path with a blank",
+            changed(":path", "/ HTTP/1.1"),
+            Reset(PROTOCOL_ERROR),
+        ),
+        (
+            "path with CR and LF",
+            changed(":path", "/ HTTP/1.1\r\nx: y"),
+            Reset(PROTOCOL_ERROR),
+        ),
+        (
+            "method with a blank",
+            changed(":method", "GET / HTTP/1.1"),
+            Goodbye(PROTOCOL_ERROR),
+        ),
+        (
+            "empty method",
+            changed(":method", ""),
+            Goodbye(PROTOCOL_ERROR),
+        ),
+        (
+            "authority with a path",
+            changed(":authority", "a/b"),
+            Reset(PROTOCOL_ERROR),
+        ),
+        (
+            "authority with LF",
+            changed(":authority", "a\r\nx: y"),
+            Reset(PROTOCOL_ERROR),
+        ),
+        (
+            "scheme with a path",
+            changed(":scheme", "http://b/c?"),
+            Reset(PROTOCOL_ERROR),
+        ),
+        (
+            "two methods",
+            get_with(&[(":method", "GET")]),
+            Reset(PROTOCOL_ERROR),
+        ),
+        (
+            "two paths",
+            get_with(&[(":path", "/")]),
+            Reset(PROTOCOL_ERROR),
+        ),
+        (
+            "unknown pseudo-header",
+            get_with(&[(":odd", "b")]),
+            Goodbye(PROTOCOL_ERROR),
+        ),
+        (
+            "status",
+            get_with(&[(":status", "200")]),
+            Reset(PROTOCOL_ERROR),
+        ),
+        (
+            "late pseudo-header",
+            head(1, END_STREAM, &[GET[0], GET[1], GET[2], ("x", "b"), GET[3]]),
+            Reset(PROTOCOL_ERROR),
+        ),
+        (
+            "protocol without CONNECT",
+            get_with(&[(":protocol", "websocket")]),
+            Reset(PROTOCOL_ERROR),
+        ),
+        (
+            "host and authority",
+            get_with(&[("host", "b")]),
+            Status(200),
+        ),
+        (
+            "two hosts",
+            head(
+                1,
+                END_STREAM,
+                &[GET[0], GET[1], GET[3], ("host", "a"), ("host", "b")],
+            ),
+            Status(400),
+        ),
+        (
+            "CONNECT",
+            head(
+                1,
+                END_STREAM,
+                &[(":method", "CONNECT"), (":authority", "a:80")],
+            ),
+            Status(404),
+        ),
+    ]
+}
+
+fn bodies() -> Vec<(&'static str, Vec<u8>, Told)> {
+    vec![
+        (
+            "the announced length",
+            post(&[("content-length", "5")], b"hello"),
+            Status(200),
+        ),
+        (
+            "less than announced",
+            post(&[("content-length", "6")], b"hello"),
+            Reset(PROTOCOL_ERROR),
+        ),
+        (
+            "more than announced",
+            post(&[("content-length", "4")], b"hello"),
+            Reset(PROTOCOL_ERROR),
+        ),
+        (
+            "nothing of what was announced",
+            get_with(&[("content-length", "5")]),
+            Reset(PROTOCOL_ERROR),
+        ),
+        (
+            "no number",
+            post(&[("content-length", "five")], b"hello"),
+            Reset(PROTOCOL_ERROR),
+        ),
+        (
+            "a sign",
+            post(&[("content-length", "+5")], b"hello"),
+            Reset(PROTOCOL_ERROR),
+        ),
+        (
+            "a list",
+            post(&[("content-length", "5, 5")], b"hello"),
+            Reset(PROTOCOL_ERROR),
+        ),
+        (
+            "two lengths",
+            post(
+                &[("content-length", "5"), ("content-length", "6")],
+                b"hello",
+            ),
+            Reset(PROTOCOL_ERROR),
+        ),
+        (
+            "two equal lengths",
+            post(
+                &[("content-length", "5"), ("content-length", "5")],
+                b"hello",
+            ),
+            Status(400),
+        ),
+        // The h2 crate drops it.
+        (
+            "pseudo-header in trailers",
+            with_trailers(&[(":path", "/")]),
+            Status(200),
+        ),
+        (
+            "connection in trailers",
+            with_trailers(&[("connection", "x")]),
+            Reset(PROTOCOL_ERROR),
+        ),
+        (
+            "trailers that do not end",
+            [head(1, 0, &GET), head(1, 0, &[("x", "b")])].concat(),
+            Reset(PROTOCOL_ERROR),
+        ),
+    ]
+}
+
+fn frames_of_connections() -> Vec<(&'static str, Vec<u8>, Told)> {
+    let request = get_with(&[]);
+    let opened = head(1, 0, &GET);
+    vec![
+        (
+            "smaller stream id",
+            [head(3, END_STREAM, &GET), request.clone()].concat(),
+            Goodbye(PROTOCOL_ERROR),
+        ),
+        (
+            "even stream id",
+            head(2, END_STREAM, &GET),
+            Goodbye(PROTOCOL_ERROR),
+        ),
+        (
+            "data of stream 0",
+            frame(DATA, 0, 0, b"x"),
+            Goodbye(PROTOCOL_ERROR),
+        ),
+        (
+            "data of an idle stream",
+            frame(DATA, 0, 1, b"x"),
+            Goodbye(PROTOCOL_ERROR),
+        ),
+        (
+            "data of a half-closed stream",
+            [request.clone(), frame(DATA, 0, 1, b"x")].concat(),
+            Goodbye(PROTOCOL_ERROR),
+        ),
+        (
+            "a frame between the parts of a head",
+            [
+                frame(HEADERS, 0, 1, &block(&GET)),
+                frame(PING, 0, 0, &[0; 8]),
+            ]
+            .concat(),
+            Goodbye(PROTOCOL_ERROR),
+        ),
+        (
+            "broken HPACK",
+            frame(HEADERS, END_HEADERS | END_STREAM, 1, &[0xff; 20]),
+            Goodbye(PROTOCOL_ERROR),
+        ),
+        (
+            "a field of an empty table",
+            frame(HEADERS, END_HEADERS | END_STREAM, 1, &[0xc0]),
+            Goodbye(PROTOCOL_ERROR),
+        ),
+        (
+            "an increment of 0",
+            [opened.clone(), frame(frames::WINDOW_UPDATE, 0, 1, &[0; 4])].concat(),
+            Goodbye(PROTOCOL_ERROR),
+        ),
+        (
+            "too large a window",
+            [
+                opened,
+                frame(frames::WINDOW_UPDATE, 0, 1, &[0x7f, 0xff, 0xff, 0xff]),
+            ]
+            .concat(),
+            Reset(3),
+        ),
+        (
+            "too long a frame",
+            frame(DATA, 0, 1, &[0; 17000]),
+            Goodbye(6),
+        ),
+    ]
+}
+
+fn mesh(config: proto::HttpConnectionManager) -> Mesh {
+    let clusters = vec![static_cluster("web", &["10.0.0.1:80"])];
+    Mesh::with_clusters(config, clusters, |_, _| Answer::Send(OK))
+}
+
+/// Reads until the proxy is silent; whether it closed, too.
+async fn listen(client: &mut DuplexStream, read: &mut Vec<u8>) -> bool {
+    loop {
+        match timeout(Duration::from_millis(200), client.read_buf(read)).await {
+            Ok(Ok(0) | Err(_)) => return true,
+            Ok(Ok(_)) => {}
+            Err(_) => return false,
+        }
+    }
+}
+
+fn told(stream: u32, received: &[Received]) -> Option<Told> {
+    let mut answers = received.iter().filter_map(|frame| match frame.kind {
+        RST_STREAM if frame.stream == stream => frame.code().map(Reset),
+        GOAWAY if frame.code() != Some(0) => frame.code().map(Goodbye),
+        HEADERS if frame.stream == stream => Some(Status(status(&frame.payload))),
+        _ => None,
+    });
+    answers.next()
+}
+
+/// Statuses of the static table, RFC 7541 appendix A, behind updates of the table's size; 0 is any other.
+fn status(block: &[u8]) -> u16 {
+    const STATIC: [u16; 7] = [200, 204, 206, 304, 400, 404, 500];
+    let first = block.iter().find(|byte| **byte & 0xe0 != 0x20);
+    let index = first.and_then(|byte| byte.checked_sub(0x88));
+    let status = index.and_then(|index| STATIC.get(usize::from(index)));
+    status.copied().unwrap_or_default()
+}
+
+async fn check(table: Vec<(&str, Vec<u8>, Told)>) {
+    let mut wrong = Vec::new();
+    for (name, bytes, expected) in table {
+        let mesh = mesh(manager(to(forward("web"))));
+        let mut client = mesh.connect(connection(TrafficDirection::Inbound));
+        let all = [frames::preface(), bytes].concat();
+        client.write_all(&all).await.expect("room");
+        let mut read = Vec::new();
+        let closed = listen(&mut client, &mut read).await;
+        let seen = mesh.seen();
+        let outcome = told(1, &frames::parse(&read));
+        let served = seen.len();
+        let goes_on = !closed && {
+            client
+                .write_all(&head(5, END_STREAM, &GET))
+                .await
+                .expect("room");
+            listen(&mut client, &mut read).await;
+            told(5, &frames::parse(&read)) == Some(Status(200))
+        };
+        let wanted = (Some(expected), !matches!(expected, Goodbye(_)));
+        let forwards = matches!(expected, Status(200));
+        let may_forward = forwards || name.contains("closed stream") || name.contains("smaller");
+        if (outcome, goes_on) != wanted || (served > 0 && !may_forward) || (forwards && served != 1)
+        {
+            wrong.push(format!("{name}: {outcome:?}, closed {closed}, goes on {goes_on}, {seen:?}; not {expected:?}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn malformed_heads() {
+    local(check(heads())).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn lengths_and_trailers() {
+    local(check(bodies())).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn frames_out_of_place() {
+    local(check(frames_of_connections())).await;
+}
+
+/// Writes as long as the proxy takes it, without reading more than there is at once; what was taken and what was read.
+async fn flood(client: &mut DuplexStream, bytes: &[u8], reads: bool) -> (usize, Vec<Received>) {
+    let mut read = Vec::new();
+    let mut taken = 0;
+    for piece in bytes.chunks(16 * 1024) {
+        match timeout(Duration::from_secs(1), client.write_all(piece)).await {
+            Ok(Ok(())) => taken += piece.len(),
+            _ => break,
+        }
+        if reads && listen(client, &mut read).await {
+            break;
+        }
+    }
+    if reads {
+        listen(client, &mut read).await;
+    }
+    (taken, frames::parse(&read))
+}
+
+/// The code with which a connection was ended.
+fn goodbye(received: &[Received]) -> Option<u32> {
+    let goodbye = received.iter().find(|frame| frame.kind == GOAWAY);
+    goodbye.and_then(Received::code)
+}
+
+#[tokio::test(start_paused = true)]
+async fn heads_have_a_size() {
+    local(async {
+        let many = |count: usize, name: &str| {
+            let crumbs = vec![(name, "b"); count];
+            head(1, END_STREAM, &[&GET[..], &crumbs].concat())
+        };
+        // One large entry of the dynamic table, then references to it of a byte each.
+        let mut bomb = block(&GET);
+        bomb.extend([0x40, 1, b'x', 0x7f, 0xa1, 0x1e]);
+        bomb.extend([b'b'; 4000]);
+        bomb.extend([0xbe; 8000]);
+        let bomb = frame(HEADERS, END_HEADERS | END_STREAM, 1, &bomb);
+        for (name, bytes) in [
+            ("fields", many(101, "x")),
+            ("cookies", many(101, "cookie")),
+            ("table", bomb),
+        ] {
+            let mesh = mesh(manager(to(forward("web"))));
+            let mut client = mesh.connect(connection(TrafficDirection::Inbound));
+            let all = [frames::preface(), bytes].concat();
+            let (_, received) = flood(&mut client, &all, true).await;
+            let told = told(1, &received);
+            let refused = told.is_some_and(|told| told != Status(200));
+            assert!(refused && mesh.seen().is_empty(), "{name}: {told:?}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn endless_continuation_ends_the_connection() {
+    local(async {
+        let mesh = mesh(manager(to(forward("web"))));
+        let mut client = mesh.connect(connection(TrafficDirection::Inbound));
+        let mut all = [frames::preface(), frame(HEADERS, 0, 1, &block(&GET))].concat();
+        for _ in 0..100_000 {
+            all.extend(frame(CONTINUATION, 0, 1, &[]));
+        }
+        let (taken, received) = flood(&mut client, &all, true).await;
+        assert_eq!(goodbye(&received), Some(ENHANCE_YOUR_CALM));
+        assert!(taken < all.len() / 2, "{taken}");
+    })
+    .await;
+}
+
+/// Nobody reads the answers, so that the proxy stops to read, too.
+#[tokio::test(start_paused = true)]
+async fn frames_that_are_answered_wait_for_their_readers() {
+    local(async {
+        for one in [frame(PING, 0, 0, &[7; 8]), frame(SETTINGS, 0, 0, &[])] {
+            let mesh = mesh(manager(to(forward("web"))));
+            let mut client = mesh.connect(connection(TrafficDirection::Inbound));
+            client.write_all(&frames::preface()).await.expect("room");
+            let (taken, _) = flood(&mut client, &one.repeat(100_000), false).await;
+            assert!(taken < 300 * 1024, "{taken}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn empty_data_ends_the_connection() {
+    local(async {
+        let mesh = Mesh::new(manager(to(forward("web"))), |_, _| Answer::Hang);
+        let mut client = mesh.connect(connection(TrafficDirection::Inbound));
+        let empty = frame(DATA, 0, 1, &[]).repeat(200_000);
+        let all = [frames::preface(), head(1, 0, &GET), empty].concat();
+        let (taken, received) = flood(&mut client, &all, true).await;
+        assert_eq!(goodbye(&received), Some(ENHANCE_YOUR_CALM));
+        assert!(taken < all.len(), "{taken}");
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn rapid_resets_end_the_connection() {
+    local(async {
+        for pause in [false, true] {
+            let mesh = Mesh::new(manager(to(forward("web"))), |_, _| Answer::Hang);
+            let mut client = mesh.connect(connection(TrafficDirection::Inbound));
+            client.write_all(&frames::preface()).await.expect("room");
+            let mut read = Vec::new();
+            let mut opened = 0;
+            for number in 0..2000_u32 {
+                let stream = number * 2 + 1;
+                if client
+                    .write_all(&head(stream, END_STREAM, &GET))
+                    .await
+                    .is_err()
+                {
+                    break;
+                }
+                if pause {
+                    // The request reaches the server behind us.
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                }
+                let reset = frame(RST_STREAM, 0, stream, &CANCEL.to_be_bytes());
+                if client.write_all(&reset).await.is_err() {
+                    break;
+                }
+                opened += 1;
+            }
+            listen(&mut client, &mut read).await;
+            let told = goodbye(&frames::parse(&read));
+            assert_eq!(told, Some(ENHANCE_YOUR_CALM), "pause {pause}");
+            assert!(opened < 1000, "pause {pause}: {opened}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn closed_windows_hold_little_and_not_for_ever() {
+    local(async {
+        let config = proto::HttpConnectionManager {
+            stream_idle_timeout: Some(protobuf::Duration {
+                seconds: 5,
+                nanos: 0,
+            }),
+            ..manager(to(forward("web")))
+        };
+        let mesh = mesh(config);
+        let mut client = mesh.connect(connection(TrafficDirection::Inbound));
+        // Initial window 0.
+        let settings = frame(SETTINGS, 0, 0, &[0, 4, 0, 0, 0, 0]);
+        let requests = (0..100).flat_map(|number| head(number * 2 + 1, END_STREAM, &GET));
+        let all = [frames::preface(), settings, requests.collect()].concat();
+        client.write_all(&all).await.expect("room");
+        let mut read = Vec::new();
+        listen(&mut client, &mut read).await;
+        tokio::time::sleep(Duration::from_secs(6)).await;
+        listen(&mut client, &mut read).await;
+        let received = frames::parse(&read);
+        let resets = received
+            .iter()
+            .filter(|frame| frame.kind == RST_STREAM)
+            .count();
+        assert_eq!(resets, 100);
+        assert!(received.iter().all(|frame| frame.kind != DATA));
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn goodbye_of_the_client_lets_streams_end() {
+    local(async {
+        let mesh = mesh(manager(to(forward("web"))));
+        let mut client = mesh.connect(connection(TrafficDirection::Inbound));
+        let goodbye = frame(GOAWAY, 0, 0, &[0; 8]);
+        let all = [frames::preface(), get_with(&[]), goodbye].concat();
+        client.write_all(&all).await.expect("room");
+        let mut read = Vec::new();
+        listen(&mut client, &mut read).await;
+        assert_eq!(told(1, &frames::parse(&read)), Some(Status(200)));
+    })
+    .await;
+}
+
+/// The farewell does not fit into the buffers of a client that reads nothing.
+#[tokio::test(start_paused = true)]
+async fn who_does_not_read_is_left_in_the_end() {
+    local(async {
+        let mesh = mesh(manager(to(forward("web"))));
+        let info = connection(TrafficDirection::Inbound);
+        let drain = info.drain.clone();
+        let mut client = mesh.connect(info);
+        client.write_all(&frames::preface()).await.expect("room");
+        flood(
+            &mut client,
+            &frame(PING, 0, 0, &[7; 8]).repeat(100_000),
+            false,
+        )
+        .await;
+        drain.start();
+        tokio::time::sleep(Duration::from_secs(10)).await;
+        let mut rest = Vec::new();
+        assert!(listen(&mut client, &mut rest).await);
+    })
+    .await;
+}

@@ -1,0 +1,263 @@
+//! Limits of a cluster, for all workers together.
+//!
+//! They are counted in atomics, and only where a limit is set: Istio sets none unless a DestinationRule does. As in
+//! Envoy the limits of one cluster and priority hold for the process, and reaching them is approximate.
+//! <https://www.envoyproxy.io/docs/envoy/latest/intro/arch_overview/upstream/circuit_breaking>.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use ironsail_xds::cluster::circuit_breakers as proto;
+use ironsail_xds::cluster::{CircuitBreakers as BreakersProto, Cluster};
+use ironsail_xds::core::RoutingPriority as PriorityProto;
+
+use super::RoutingPriority;
+use crate::resource::parse::u32_or;
+
+/// What Envoy allows when no limit is configured.
+const DEFAULT_MAX: u32 = 1024;
+const DEFAULT_MAX_RETRIES: u32 = 3;
+const DEFAULT_BUDGET_PERCENT: f64 = 20.0;
+const DEFAULT_MIN_RETRIES: u32 = 3;
+
+/// Limits by routing priority.
+#[derive(Debug, Default)]
+pub struct CircuitBreakers {
+    default: Thresholds,
+    high: Thresholds,
+}
+
+/// Limits of one routing priority.
+#[derive(Debug, Default)]
+pub struct Thresholds {
+    pub connections: Breaker,
+    pub pending_requests: Breaker,
+    pub requests: Breaker,
+    retries: Breaker,
+    budget: Option<RetryBudget>,
+}
+
+/// Retries in proportion to the requests in progress, in place of a fixed number.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct RetryBudget {
+    percent: f64,
+    min: u32,
+}
+
+/// A limit, counted if it is one.
+#[derive(Debug)]
+pub struct Breaker {
+    max: u32,
+    used: Option<Arc<AtomicU32>>,
+}
+
+/// One unit of a [`Breaker`], given back on drop.
+#[derive(Debug, Default)]
+pub struct Permit(Option<Arc<AtomicU32>>);
+
+/// A limit of a circuit breaker is reached: response flag `UO`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("circuit breaker limit reached")]
+pub struct Overflow;
+
+impl CircuitBreakers {
+    pub(super) fn compile(cluster: &Cluster) -> Self {
+        let config = cluster.circuit_breakers.as_ref();
+        Self {
+            default: Thresholds::compile(config, PriorityProto::Default),
+            high: Thresholds::compile(config, PriorityProto::High),
+        }
+    }
+
+    pub fn of(&self, priority: RoutingPriority) -> &Thresholds {
+        match priority {
+            RoutingPriority::Default => &self.default,
+            RoutingPriority::High => &self.high,
+        }
+    }
+}
+
+impl Thresholds {
+    fn compile(config: Option<&BreakersProto>, priority: PriorityProto) -> Self {
+        let mut all = config.iter().flat_map(|config| &config.thresholds);
+        let found = all.find(|thresholds| thresholds.priority == priority as i32);
+        let found = found.cloned().unwrap_or_default();
+        let budget = found.retry_budget.as_ref().map(RetryBudget::compile);
+        let breaker = |max: Option<_>, default, counted| {
+            let max = u32_or(max, default);
+            Breaker::new(max, counted || max != u32::MAX)
+        };
+        // A budget is a share of what is counted here.
+        let counted = budget.is_some();
+        Self {
+            connections: breaker(found.max_connections.as_ref(), DEFAULT_MAX, false),
+            pending_requests: breaker(found.max_pending_requests.as_ref(), DEFAULT_MAX, counted),
+            requests: breaker(found.max_requests.as_ref(), DEFAULT_MAX, counted),
+            retries: breaker(found.max_retries.as_ref(), DEFAULT_MAX_RETRIES, counted),
+            budget,
+        }
+    }
+
+    /// # Errors
+    /// As many retries as allowed are under way.
+    pub fn acquire_retry(&self) -> Result<Permit, Overflow> {
+        self.retries.acquire_below(self.max_retries())
+    }
+
+    /// Retries that may be under way at a time, as things are now.
+    pub fn max_retries(&self) -> u32 {
+        let Some(budget) = self.budget else {
+            return self.retries.max;
+        };
+        let active = self
+            .requests
+            .used()
+            .saturating_add(self.pending_requests.used());
+        budget.allows(active)
+    }
+}
+
+impl RetryBudget {
+    fn compile(config: &proto::thresholds::RetryBudget) -> Self {
+        let percent = config
+            .budget_percent
+            .map_or(DEFAULT_BUDGET_PERCENT, |p| p.value);
+        Self {
+            percent: if percent.is_finite() {
+                percent.clamp(0.0, 100.0)
+            } else {
+                0.0
+            },
+            min: u32_or(config.min_retry_concurrency.as_ref(), DEFAULT_MIN_RETRIES),
+        }
+    }
+
+    /// Of `active` requests; at least the minimum.
+    fn allows(self, active: u32) -> u32 {
+        let share = (f64::from(active) * self.percent / 100.0).floor() as u32;
+        share.max(self.min)
+    }
+}
+
+impl Breaker {
+    fn new(max: u32, counted: bool) -> Self {
+        Self {
+            max,
+            used: counted.then(Arc::default),
+        }
+    }
+
+    /// # Errors
+    /// All units are in use.
+    pub fn acquire(&self) -> Result<Permit, Overflow> {
+        self.acquire_below(self.max)
+    }
+
+    /// A unit even if there is none left.
+    pub fn exceed(&self) -> Permit {
+        self.acquire_below(u32::MAX).unwrap_or_default()
+    }
+
+    fn acquire_below(&self, max: u32) -> Result<Permit, Overflow> {
+        let Some(used) = &self.used else {
+            return Ok(Permit(None));
+        };
+        used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used| {
+            (used < max).then_some(used.saturating_add(1))
+        })
+        .map_err(|_| Overflow)?;
+        Ok(Permit(Some(Arc::clone(used))))
+    }
+
+    /// `u32::MAX` without a limit.
+    pub fn max(&self) -> u32 {
+        self.max
+    }
+
+    /// Units in use, as far as they are counted.
+    fn used(&self) -> u32 {
+        let used = self.used.as_ref();
+        used.map_or(0, |used| used.load(Ordering::Relaxed))
+    }
+}
+
+impl Default for Breaker {
+    fn default() -> Self {
+        Self::new(u32::MAX, false)
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        if let Some(used) = &self.0 {
+            used.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ironsail_xds::protobuf::UInt32Value;
+
+    use super::*;
+
+    fn number(value: u32) -> Option<UInt32Value> {
+        Some(UInt32Value { value })
+    }
+
+    fn compile(thresholds: proto::Thresholds) -> CircuitBreakers {
+        CircuitBreakers::compile(&Cluster {
+            circuit_breakers: Some(BreakersProto {
+                thresholds: vec![thresholds],
+                ..Default::default()
+            }),
+            ..Default::default()
+        })
+    }
+
+    #[test]
+    fn permits_are_given_back() {
+        let breakers = compile(proto::Thresholds {
+            max_requests: number(1),
+            max_connections: number(u32::MAX),
+            ..Default::default()
+        });
+        let default = breakers.of(RoutingPriority::Default);
+        let permit = default.requests.acquire().expect("one is free");
+        assert!(default.requests.acquire().is_err());
+        drop(permit);
+        assert!(default.requests.acquire().is_ok());
+        assert!(
+            default.connections.used.is_none(),
+            "counted without a limit"
+        );
+        let high = breakers.of(RoutingPriority::High);
+        assert_eq!(high.requests.max(), 1024, "priorities are apart");
+    }
+
+    #[test]
+    fn what_exceeds_a_limit_counts() {
+        let breaker = Breaker::new(1, true);
+        let first = breaker.exceed();
+        let second = breaker.exceed();
+        drop(first);
+        assert!(breaker.acquire().is_err());
+        drop(second);
+        assert!(breaker.acquire().is_ok());
+    }
+
+    #[test]
+    fn a_budget_grows_with_the_requests() {
+        let breakers = compile(proto::Thresholds {
+            max_requests: number(u32::MAX),
+            retry_budget: Some(proto::thresholds::RetryBudget::default()),
+            ..Default::default()
+        });
+        let thresholds = breakers.of(RoutingPriority::Default);
+        assert_eq!(thresholds.max_retries(), 3, "the minimum");
+        let _requests: Vec<_> = (0..24).map(|_| thresholds.requests.acquire()).collect();
+        let retries: Vec<_> = (0..5).map(|_| thresholds.acquire_retry()).collect();
+        // A fifth of 24 is 4.
+        assert_eq!(retries.iter().filter(|retry| retry.is_ok()).count(), 4);
+    }
+}

@@ -1,0 +1,179 @@
+//! Certificates and first bytes that must not lead to a connection, and odd ones that may.
+
+use rcgen::{CertificateParams, ExtendedKeyUsagePurpose, SanType};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use super::{API, WEB, handshake, mesh_client, mesh_server, secrets};
+use crate::testing::{Authority, client_hello};
+
+const ALERT: u8 = 21;
+const HANDSHAKE: u8 = 22;
+
+fn uri(text: &str) -> SanType {
+    SanType::URI(text.try_into().expect("ASCII"))
+}
+
+fn dns(text: &str) -> SanType {
+    SanType::DnsName(text.try_into().expect("ASCII"))
+}
+
+type Change = fn(&mut CertificateParams);
+
+/// Certificates of clients, signed by the right authority, and why the server refuses them.
+const CERTIFICATES: &[(&str, Change, &str)] = &[
+    (
+        "expired",
+        |c| c.not_after = rcgen::date_time_ymd(2020, 1, 1),
+        "xpired",
+    ),
+    (
+        "not yet valid",
+        |c| c.not_before = rcgen::date_time_ymd(2200, 1, 1),
+        "alid",
+    ),
+    (
+        "no name",
+        |c| c.subject_alt_names = Vec::new(),
+        "no subject alternative name",
+    ),
+    (
+        "a host's name",
+        |c| c.subject_alt_names = vec![dns("api.shop")],
+        "no subject alternative name",
+    ),
+    (
+        "a host's name that looks like an identity",
+        |c| c.subject_alt_names = vec![dns("cluster.local")],
+        "no subject alternative name",
+    ),
+    (
+        "another trust domain",
+        |c| c.subject_alt_names = vec![uri("spiffe://cluster.local.evil/ns/shop/sa/api")],
+        "no subject alternative name",
+    ),
+    (
+        "two identities",
+        |c| c.subject_alt_names = vec![uri(API), uri("spiffe://cluster.local/ns/shop/sa/admin")],
+        "more than one",
+    ),
+    (
+        "an identity beside another one",
+        |c| c.subject_alt_names = vec![uri("https://a/"), uri(API)],
+        "more than one",
+    ),
+    (
+        "for servers only",
+        |c| c.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth],
+        "",
+    ),
+];
+
+#[tokio::test]
+async fn certificates_that_are_no_identity() {
+    let authority = Authority::new();
+    for (name, change, reason) in CERTIFICATES {
+        let bad = secrets(authority.issue(API, change));
+        let good = secrets(authority.workload(WEB));
+        let (client, server) =
+            handshake((&mesh_client(&[WEB]), &bad, None), (&mesh_server(), &good)).await;
+        assert!(client.is_err(), "{name}: the client is told by an alert");
+        let error = server.expect_err(name).to_string();
+        assert!(error.contains(reason), "{name}: {error}");
+    }
+}
+
+/// The first byte that a server answers, and whether it goes on.
+async fn answer(bytes: &[u8]) -> (Option<u8>, bool) {
+    let (near, mut far) = tokio::io::duplex(64 * 1024);
+    far.write_all(bytes).await.expect("room");
+    far.shutdown().await.expect("memory shuts down");
+    let own = secrets(Authority::new().workload(WEB));
+    let accepted = mesh_server().accept(near, &own).await;
+    let mut said = Vec::new();
+    far.read_to_end(&mut said).await.expect("memory reads");
+    (said.first().copied(), accepted.is_ok())
+}
+
+fn replaced(hello: &[u8], from: &[u8], to: &[u8]) -> Vec<u8> {
+    assert_eq!(from.len(), to.len());
+    let at = hello
+        .windows(from.len())
+        .position(|part| part == from)
+        .expect("it is there");
+    let mut bytes = hello.to_vec();
+    bytes.splice(at..at + to.len(), to.iter().copied());
+    bytes
+}
+
+/// The same in records of a few bytes each.
+fn fragmented(hello: &[u8], length: usize) -> Vec<u8> {
+    let pieces = hello[5..].chunks(length);
+    let record = |piece: &[u8]| [&hello[..3], &(piece.len() as u16).to_be_bytes(), piece].concat();
+    pieces.flat_map(record).collect()
+}
+
+#[tokio::test]
+async fn first_bytes() {
+    let hello = client_hello("a.example.com");
+    let named = |name: &[u8]| replaced(&hello, b"a.example.com", name);
+    // The handshake of those that are answered breaks off, because the client has gone.
+    let cases: &[(&str, Vec<u8>, Option<u8>)] = &[
+        ("plain", hello.clone(), Some(HANDSHAKE)),
+        ("upper case", named(b"A.EXAMPLE.COM"), Some(HANDSHAKE)),
+        ("an address", named(b"100.100.100.1"), Some(HANDSHAKE)),
+        (
+            "records of 40 bytes",
+            fragmented(&hello, 40),
+            Some(HANDSHAKE),
+        ),
+        ("a name with NUL", named(b"a.exam\0le.com"), Some(ALERT)),
+        ("a name with a blank", named(b"a.exam le.com"), Some(ALERT)),
+        (
+            "an empty record",
+            [&hello[..3], &[0, 0], &hello].concat(),
+            Some(ALERT),
+        ),
+        (
+            "too long a record",
+            [&hello[..3], &[0xff, 0xff], &hello].concat(),
+            Some(ALERT),
+        ),
+        (
+            "too long a hello",
+            [&hello[..5], &[1, 0xff, 0xff, 0xff], &[0; 600]].concat(),
+            None,
+        ),
+        (
+            "a server's hello",
+            [&hello[..5], &[2], &hello[6..]].concat(),
+            Some(ALERT),
+        ),
+        (
+            "HTTP",
+            b"GET / HTTP/1.1\r\nHost: a\r\n\r\n".to_vec(),
+            Some(ALERT),
+        ),
+        ("zeros", vec![0; 100], Some(ALERT)),
+    ];
+    for (name, bytes, first) in cases {
+        let (said, accepted) = answer(bytes).await;
+        assert_eq!((said, accepted), (*first, false), "{name}");
+    }
+    for end in [0, 1, 5, hello.len() - 1] {
+        assert!(!answer(&hello[..end]).await.1, "{end}");
+    }
+}
+
+/// SSL 3 to TLS 1.1, by the versions that the client supports.
+#[tokio::test]
+async fn old_versions_are_refused() {
+    let hello = client_hello("a.example.com");
+    // supported_versions: TLS 1.3 and 1.2.
+    let old = replaced(
+        &hello,
+        &[0x04, 0x03, 0x04, 0x03, 0x03],
+        &[0x04, 0x03, 0x02, 0x03, 0x01],
+    );
+    let old = replaced(&old, &[0x03, 0x03], &[0x03, 0x01]);
+    assert_eq!(answer(&old).await, (Some(ALERT), false));
+}
