@@ -12,6 +12,7 @@ export TAG ?= $(shell sed -n 's/^pub const VERSION: &str = "\(.*\)";/\1/p' lib/m
 TARGET := x86_64-unknown-linux-gnu
 RELEASE := $(CARGO_TARGET_DIR)/$(TARGET)/release
 DEV := $(CARGO_TARGET_DIR)/$(TARGET)/debug
+DIST := $(CARGO_TARGET_DIR)/$(TARGET)/dist
 NODE := $(CACHE)/bin/ironsail-node
 IMAGES := $(CACHE)/images
 PROGRAMS := -p ironsail-operator -p ironsail-cli -p ironsail-controlplane -p ironsail-proxy -p ironsail-apps -p ironsail-e2e
@@ -84,22 +85,10 @@ deploy-tools:
 	  install usr/bin/promtool $(CACHE)/bin/
 	fi
 
-# Conformance of HTTP/2; the peers are those of the benchmarks.
-H2SPEC := github.com/summerwind/h2spec/cmd/h2spec@v2.2.1+incompatible
-
-.PHONY: wire-tools
-wire-tools: bench-tools
-	@mkdir -p $(CACHE)/bin
-	[ -x $(CACHE)/bin/h2spec ] || GOBIN=$(CACHE)/bin go install $(H2SPEC)
-
-.PHONY: wire-test
-wire-test: tools wire-tools ## the proxy between nginx, HAProxy and h2spec
-	REQUIRE_TOOLS=1 cargo test -p ironsail-wire
-
 .PHONY: soak
-soak: tools wire-tools ## a minute each of restarts, churn and changes under load; h2spec against Envoy
+soak: tools peer-tools ## a minute each of restarts, churn and changes under load; h2spec against Envoy
 	SOAK_SECONDS=60 cargo test -p ironsail-sim no_lost_request
-	REQUIRE_TOOLS=1 cargo test -p ironsail-wire -- --ignored --nocapture
+	CACHE=$(CACHE) cargo test -p ironsail-wire -- --ignored --nocapture
 
 # Coverage that guides libFuzzer; all of it is in the stable compiler.
 SANITIZE := --config 'target.$(TARGET).rustflags=["-Cpasses=sancov-module","-Cllvm-args=-sanitizer-coverage-level=4","-Cllvm-args=-sanitizer-coverage-inline-8bit-counters","-Cllvm-args=-sanitizer-coverage-pc-table","-Cllvm-args=-sanitizer-coverage-trace-compares","-Ccodegen-units=1"]'
@@ -125,7 +114,7 @@ fuzz: tools ## every target for $$FUZZ_SECONDS (60) seconds; what is found is le
 
 .PHONY: deploy-test
 deploy-test: tools deploy-tools ## chart, kustomize base and monitoring, with helm, kubectl and promtool
-	REQUIRE_TOOLS=1 cargo test -p ironsail-operator --test deploy
+	REQUIRE_TOOLS=1 cargo test --workspace --test deploy
 
 .PHONY: manifests
 manifests: tools ## write what below deploy is made from the operator
@@ -152,10 +141,16 @@ lint: tools ## format and clippy, warnings denied
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
 
+# With programs that building tests leaves, too: other features would mean building everything again.
+define TEMPLATE_TEST
+	cd e2e/template
+	IRONSAIL_OPERATOR=$(DEV)/operator IRONSAIL_INJECT=$(DEV)/examples/inject GOWORK=off go test -count=1 ./...
+endef
+
 .PHONY: unit
-unit: tools test-tools peer-tools ## unit, golden and simulation tests
+unit: tools test-tools peer-tools ## unit, golden and simulation tests, and those beside programs of others
 	CACHE=$(CACHE) cargo test --workspace
-	$(MAKE) --no-print-directory template-test
+	$(TEMPLATE_TEST)
 
 .PHONY: oracle
 oracle: tools peer-tools ## the same calls to our proxy and to a stock Envoy (TOPICS=… for some)
@@ -163,10 +158,8 @@ oracle: tools peer-tools ## the same calls to our proxy and to a stock Envoy (TO
 
 .PHONY: template-test
 template-test: tools ## templates for stock istiod, executed in Go
-	cargo build -q -p ironsail-operator --bin operator
-	cargo build -q -p ironsail-inject --example inject
-	cd e2e/template
-	IRONSAIL_OPERATOR=$(DEV)/operator IRONSAIL_INJECT=$(DEV)/examples/inject GOWORK=off go test -count=1 ./...
+	cargo build -q --workspace --bin operator --example inject
+	$(TEMPLATE_TEST)
 
 .PHONY: e2e
 e2e: images deploy-tools $(if $(KUBECONFIG),,node) ## tests on a real Kubernetes ($$KUBECONFIG, else the one-node cluster)
@@ -178,13 +171,22 @@ e2e: images deploy-tools $(if $(KUBECONFIG),,node) ## tests on a real Kubernetes
 
 .PHONY: test
 test: export REQUIRE_NETNS := 1
-test: lint unit wire-test e2e deploy-test ## what continuous integration runs
+test: lint unit e2e deploy-test ## what continuous integration runs
 
 .PHONY: bench
 bench: tools bench-tools ## CPU, memory and times beside Envoy and nginx, in ratios of one run
-	cargo build --profile dist -p ironsail-proxy
+	cargo build --profile dist -p ironsail-proxy -p ironsail-controlplane
 	cargo build --release -p ironsail-bench
-	$(RELEASE)/bench --agent $(CARGO_TARGET_DIR)/$(TARGET)/dist/pilot-agent --envoy $(CACHE)/peers/envoy --nginx $(CACHE)/peers/nginx
+	missed=0
+	$(RELEASE)/bench --agent $(DIST)/pilot-agent --envoy $(CACHE)/peers/envoy --nginx $(CACHE)/peers/nginx || missed=$$?
+	$(RELEASE)/bench control-plane --discovery $(DIST)/pilot-discovery || missed=$$?
+	exit $$missed
+
+.PHONY: bench-growth
+bench-growth: tools bench-tools ## growth of the control plane's costs, drawn into docs/
+	cargo build --profile dist -p ironsail-controlplane
+	cargo build --release -p ironsail-bench
+	$(RELEASE)/bench control-plane --discovery $(DIST)/pilot-discovery --growth docs/control-plane-growth.svg
 
 .PHONY: demo
 demo: ## a mesh with Bookinfo on a real Kubernetes, from nothing

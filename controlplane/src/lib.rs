@@ -11,5 +11,6 @@ pub mod push;
 pub mod registry;
 pub mod run;
 pub mod server;
+pub mod shared;
 pub mod webhook;
 pub mod xds;

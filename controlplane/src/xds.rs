@@ -5,6 +5,7 @@
 //! copied ([`frame`]). The gRPC service is our own, because a generated one encodes every resource anew per client.
 
 pub mod frame;
+pub mod inventory;
 pub mod metrics;
 pub mod resource_type;
 pub mod session;

@@ -54,3 +54,6 @@ if [ ! -x "$PEERS/haproxy" ]; then
   find "$work/haproxy/usr/lib" -name '*.so.*' -exec cp -P {} "$PEERS/haproxy-lib" \;
   install -m 755 "$work/haproxy/usr/sbin/haproxy" "$PEERS/haproxy"
 fi
+
+# Conformance tests of HTTP/2.
+[ -x "$PEERS/h2spec" ] || GOBIN="$PEERS" go install github.com/summerwind/h2spec/cmd/h2spec@v2.2.1+incompatible

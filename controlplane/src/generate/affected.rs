@@ -10,6 +10,9 @@ use crate::model::change::ChangeSet;
 use crate::model::object::ObjectKind;
 use crate::model::proxy::Proxy;
 
+/// Hosts that names are compared with one by one.
+const FEW: usize = 8;
+
 /// Resource names of one type that may differ.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum AffectedNames {
@@ -37,6 +40,10 @@ impl AffectedNames {
         match self {
             Self::None => false,
             Self::All => true,
+            // Names end with the host. Few hosts are the rule, and every client asks about every cluster.
+            Self::Some(hosts) if hosts.len() <= FEW => {
+                hosts.iter().any(|host| cluster.ends_with(&**host))
+            }
             Self::Some(hosts) => cluster
                 .parse::<ClusterName>()
                 .map_or(true, |name| hosts.contains(name.host.as_str())),

@@ -1,12 +1,11 @@
 //! Encoded resources that proxies share.
 
 use std::collections::HashMap;
-use std::hash::{Hash, Hasher};
+use std::hash::Hash;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use xxhash_rust::xxh3::Xxh3;
-
 use crate::generate::resource::Resource;
+use crate::shared::digest;
 
 /// Entries after which everything is forgotten and made again, so that deleted services do not stay.
 const MAX_ENTRIES: usize = 262_144;
@@ -86,23 +85,6 @@ impl Cache {
 
     pub fn is_empty(&self) -> bool {
         self.len() == 0
-    }
-}
-
-fn digest(value: &impl Hash) -> u128 {
-    let mut hasher = Hash128(Xxh3::new());
-    value.hash(&mut hasher);
-    hasher.0.digest128()
-}
-
-struct Hash128(Xxh3);
-
-impl Hasher for Hash128 {
-    fn finish(&self) -> u64 {
-        self.0.digest()
-    }
-    fn write(&mut self, bytes: &[u8]) {
-        self.0.update(bytes);
     }
 }
 

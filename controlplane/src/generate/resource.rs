@@ -12,6 +12,11 @@ use prost::Message;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ContentHash(pub u64);
 
+impl ContentHash {
+    /// Length of its text.
+    pub const DIGITS: usize = 16;
+}
+
 impl fmt::Display for ContentHash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:016x}", self.0)

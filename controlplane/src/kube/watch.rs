@@ -19,8 +19,11 @@ use tracing::{debug, warn};
 
 use crate::model::object::{Change, Object, ObjectKind};
 
-/// Events that wait for the model; the watches wait when it is full.
-const QUEUE: usize = 1024;
+/// Events that wait for the model; the watches wait when it is full. Objects are large before they are converted.
+const QUEUE: usize = 64;
+
+/// Objects of a list that are in memory at a time: as Kubernetes has them they are many times as large as the model's.
+const PAGE: u32 = 100;
 
 /// Secrets that are never key material of gateways, and would only take memory.
 const SECRET_TYPES: &str = "type!=helm.sh/release.v1,type!=kubernetes.io/service-account-token";
@@ -112,7 +115,7 @@ where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + 'static,
 {
     async fn run(mut self, api: Api<DeserializeGuard<K>>, fields: &str) {
-        let mut config = watcher::Config::default();
+        let mut config = watcher::Config::default().page_size(PAGE);
         if !fields.is_empty() {
             config = config.fields(fields);
         }

@@ -12,13 +12,14 @@ pub struct Workload {
     pub name: Arc<str>,
     pub namespace: Arc<str>,
     pub addresses: Vec<IpAddr>,
-    pub labels: BTreeMap<String, String>,
+    /// Shared with the other pods of its kind.
+    pub labels: Arc<BTreeMap<String, String>>,
     pub service_account: Arc<str>,
     pub node: Option<Arc<str>>,
     /// Name of what made the pod, such as its Deployment; the pod's own name otherwise.
     pub workload_name: Arc<str>,
     /// Container ports by name.
-    pub named_ports: BTreeMap<String, u16>,
+    pub named_ports: Arc<BTreeMap<String, u16>>,
     /// `hostname.subdomain` gives the pod a name of its own below a headless service.
     pub hostname: Option<String>,
     pub subdomain: Option<String>,
@@ -57,7 +58,7 @@ pub struct Endpoint {
 
 impl Endpoint {
     pub fn labels(&self) -> Option<&BTreeMap<String, String>> {
-        self.workload.as_ref().map(|workload| &workload.labels)
+        self.workload.as_ref().map(|workload| &*workload.labels)
     }
 
     pub fn accepts_mtls(&self) -> bool {

@@ -159,7 +159,7 @@ impl Proxy {
         let workload = snapshot.pods.get(&id.namespace, &id.pod).cloned();
         let labels = match &workload {
             Some(workload) => workload.labels.clone(),
-            None => node.metadata.labels.clone(),
+            None => Arc::new(node.metadata.labels.clone()),
         };
         let targets = match &workload {
             Some(workload) => targets_of_pod(workload, snapshot),
@@ -168,7 +168,7 @@ impl Proxy {
         let mtls = snapshot.authentication.workload(&id.namespace, &labels);
         Self {
             locality: locality(&node, workload.as_deref(), snapshot, &targets),
-            labels: Arc::new(labels),
+            labels,
             workload,
             targets,
             mtls,

@@ -1,7 +1,7 @@
 //! Pods and Nodes as workloads of the mesh.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use ironsail_mesh::label;
 use ironsail_mesh::locality::Locality;
@@ -9,6 +9,7 @@ use k8s_openapi::api::core::v1::{Node, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use crate::model::endpoint::Workload;
+use crate::shared::Interner;
 
 const REGION: &str = "topology.kubernetes.io/region";
 const ZONE: &str = "topology.kubernetes.io/zone";
@@ -18,6 +19,11 @@ const OLD_ZONE: &str = "failure-domain.beta.kubernetes.io/zone";
 /// On pods: `region.zone.subzone`, dots because labels cannot hold slashes.
 const POD_LOCALITY: &str = "istio-locality";
 const POD_TEMPLATE_HASH: &str = "pod-template-hash";
+
+/// What pods of one kind have in common, and there are many of them.
+static LABELS: LazyLock<Interner<BTreeMap<String, String>>> = LazyLock::new(Interner::default);
+static PORTS: LazyLock<Interner<BTreeMap<String, u16>>> = LazyLock::new(Interner::default);
+static TEXTS: LazyLock<Interner<str>> = LazyLock::new(Interner::default);
 
 /// Creation time in seconds since 1970; 0 when the object says none.
 pub fn created_seconds(metadata: &ObjectMeta) -> i64 {
@@ -46,14 +52,14 @@ pub fn convert(pod: &Pod) -> Option<Workload> {
         .unwrap_or("default");
     Some(Workload {
         name: name.into(),
-        namespace: namespace.into(),
+        namespace: TEXTS.share(namespace.into()),
         addresses: addresses(pod),
-        workload_name: workload_name(&pod.metadata, &labels).into(),
-        service_account: account.into(),
+        workload_name: TEXTS.share(workload_name(&pod.metadata, &labels).into()),
+        service_account: TEXTS.share(account.into()),
         node: spec
             .and_then(|spec| spec.node_name.as_deref())
-            .map(Arc::from),
-        named_ports: named_ports(pod),
+            .map(|node| TEXTS.share(node.into())),
+        named_ports: PORTS.share(Arc::new(named_ports(pod))),
         hostname: spec
             .and_then(|spec| spec.hostname.clone())
             .filter(|name| !name.is_empty()),
@@ -63,7 +69,7 @@ pub fn convert(pod: &Pod) -> Option<Workload> {
         locality: labels
             .get(POD_LOCALITY)
             .map(|text| Locality::parse(&text.replace('.', "/"))),
-        labels,
+        labels: LABELS.share(Arc::new(labels)),
     })
 }
 

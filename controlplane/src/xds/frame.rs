@@ -1,16 +1,26 @@
 //! gRPC messages around shared resource bytes.
 //!
-//! A response is a list of chunks: short ones with the protobuf framing, and between them the resources' own bytes, which
-//! all clients share. <https://protobuf.dev/programming-guides/encoding/>
+//! A response is a list of chunks. Large resources are chunks of their own, the bytes that all clients share; small ones are
+//! framed together in runs, and clients that are sent the same run at the same time share it.
+//! <https://protobuf.dev/programming-guides/encoding/>
+
+use std::sync::{Arc, LazyLock};
 
 use bytes::{BufMut, Bytes, BytesMut};
 use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint, key_len};
 
-use crate::generate::Resource;
+use crate::generate::{ContentHash, Resource};
+use crate::shared::{Interner, digest};
 use crate::xds::session::Response;
 
-/// Bodies shorter than this are copied: a chunk of their own costs more.
-const COPIED_BELOW: usize = 512;
+/// Bodies shorter than this are copied into a run: a chunk of their own, which becomes a frame of its own, costs more.
+const COPIED_BELOW: usize = 16 * 1024;
+
+/// Resources of a run. Clients whose lists differ in a few places share all other runs.
+const RUN: usize = 32;
+
+/// Runs with fewer bytes of bodies are copied for each client.
+const SHARED_FROM: usize = 4 * 1024;
 
 /// Length prefix of a gRPC message.
 const PREFIX_BYTES: usize = 5;
@@ -29,10 +39,11 @@ pub fn state_of_the_world(response: &Response) -> Vec<Bytes> {
         + text_len(5, &response.nonce);
     let mut out = Chunks::new(body_len);
     out.text(1, &response.version);
-    for resource in &response.resources {
+    let form = (type_url, "whole");
+    out.resources(form, &response.resources, |out, resource| {
         out.header(2, any_len(resource));
         out.any(type_url, resource);
-    }
+    });
     out.text(4, type_url);
     out.text(5, &response.nonce);
     out.finish()
@@ -44,7 +55,7 @@ pub fn delta(response: &Response) -> Vec<Bytes> {
     let type_url = response.kind.type_url();
     let any_len = |resource: &Resource| text_len(1, type_url) + bytes_len(2, resource.body.len());
     let resource_len = |resource: &Resource| {
-        text_len(1, &resource.version.to_string())
+        bytes_len(1, ContentHash::DIGITS)
             + bytes_len(2, any_len(resource))
             + text_len(3, &resource.name)
     };
@@ -63,13 +74,14 @@ pub fn delta(response: &Response) -> Vec<Bytes> {
             .sum::<usize>();
     let mut out = Chunks::new(body_len);
     out.text(1, &response.version);
-    for resource in &response.resources {
+    let form = (type_url, "delta");
+    out.resources(form, &response.resources, |out, resource| {
         out.header(2, resource_len(resource));
         out.text(1, &resource.version.to_string());
         out.header(2, any_len(resource));
         out.any(type_url, resource);
         out.text(3, &resource.name);
-    }
+    });
     out.text(4, type_url);
     out.text(5, &response.nonce);
     for name in &response.removed {
@@ -92,6 +104,7 @@ fn bytes_len(field: u32, len: usize) -> usize {
     key_len(field) + encoded_len_varint(len as u64) + len
 }
 
+#[derive(Default)]
 struct Chunks {
     done: Vec<Bytes>,
     open: BytesMut,
@@ -99,7 +112,7 @@ struct Chunks {
 
 impl Chunks {
     fn new(body_len: usize) -> Self {
-        let mut open = BytesMut::with_capacity(COPIED_BELOW);
+        let mut open = BytesMut::new();
         // Not compressed.
         open.put_u8(0);
         open.put_u32(u32::try_from(body_len).unwrap_or(u32::MAX));
@@ -137,22 +150,87 @@ impl Chunks {
             self.copy(bytes);
             return;
         }
-        self.done.push(self.open.split().freeze());
+        self.close();
         self.done.push(bytes.clone());
     }
 
-    fn finish(mut self) -> Vec<Bytes> {
+    /// Ends the open chunk.
+    fn close(&mut self) {
         if !self.open.is_empty() {
-            self.done.push(self.open.freeze());
+            self.done.push(self.open.split().freeze());
         }
+    }
+
+    /// All resources, each written by `write`, which says the same for the same `form` and resource.
+    fn resources(
+        &mut self,
+        form: (&str, &str),
+        resources: &[Resource],
+        write: impl Fn(&mut Chunks, &Resource),
+    ) {
+        for run in resources.chunks(RUN) {
+            let is_shared = run
+                .iter()
+                .map(|resource| resource.body.len())
+                .sum::<usize>()
+                >= SHARED_FROM
+                && run
+                    .iter()
+                    .all(|resource| resource.body.len() < COPIED_BELOW);
+            if !is_shared {
+                run.iter().for_each(|resource| write(self, resource));
+                continue;
+            }
+            self.close();
+            let shared = RUNS.get(digest_of(form, run), || {
+                let mut own = Chunks::default();
+                run.iter().for_each(|resource| write(&mut own, resource));
+                Arc::new(Run {
+                    framed: own.open.freeze(),
+                    _bodies: run.iter().map(|resource| resource.body.clone()).collect(),
+                })
+            });
+            self.done.push(Bytes::from_owner(Held(shared)));
+        }
+    }
+
+    fn finish(mut self) -> Vec<Bytes> {
+        self.close();
         self.done
     }
+}
+
+/// Runs that are on their way to clients.
+static RUNS: LazyLock<Interner<Run>> = LazyLock::new(Interner::default);
+
+/// Framed resources. What they were made of is held as well, so that its address tells it from everything else: versions
+/// are short hashes, and nobody may be sent what was made for another.
+struct Run {
+    framed: Bytes,
+    _bodies: Vec<Bytes>,
+}
+
+/// One client's hold on a run.
+struct Held(Arc<Run>);
+
+impl AsRef<[u8]> for Held {
+    fn as_ref(&self) -> &[u8] {
+        &self.0.framed
+    }
+}
+
+/// What a run is made of.
+fn digest_of(form: (&str, &str), run: &[Resource]) -> u128 {
+    let parts = run.iter().map(|resource| {
+        let body = &resource.body;
+        (&resource.name, body.as_ptr().addr(), body.len())
+    });
+    digest(&(form, parts.collect::<Vec<_>>()))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::Arc;
 
     use ironsail_xds::discovery::{DeltaDiscoveryResponse, DiscoveryResponse};
     use prost::Message;
@@ -166,7 +244,7 @@ mod tests {
             version: "v".to_owned(),
             resources: vec![
                 Resource::new("small", vec![1; 10]),
-                Resource::new("large", vec![2; 5000]),
+                Resource::new("large", vec![2; 50_000]),
                 Resource::new("empty", Vec::new()),
             ],
             removed: vec![Arc::from("gone"), Arc::from("")],
@@ -187,7 +265,7 @@ mod tests {
         let whole = DiscoveryResponse::decode(message(&state_of_the_world(&response)).as_slice())
             .expect("a response");
         assert_eq!(whole.resources.len(), 3);
-        assert_eq!(whole.resources[1].value, vec![2; 5000]);
+        assert_eq!(whole.resources[1].value, vec![2; 50_000]);
         assert_eq!(
             (whole.version_info.as_str(), whole.nonce.as_str()),
             ("v", "n")
@@ -208,5 +286,29 @@ mod tests {
         let body = &response.resources[1].body;
         let chunks = state_of_the_world(&response);
         assert!(chunks.iter().any(|chunk| chunk.as_ptr() == body.as_ptr()));
+    }
+
+    #[test]
+    fn small_bodies_are_framed_once_for_all() {
+        let many = Response {
+            resources: (0..100)
+                .map(|number| Resource::new(format!("cluster {number}"), vec![number; 1000]))
+                .collect(),
+            ..response()
+        };
+        let (one, other) = (delta(&many), delta(&many));
+        let shared = one
+            .iter()
+            .zip(&other)
+            .filter(|(one, other)| one.as_ptr() == other.as_ptr());
+        assert_eq!(
+            shared.count(),
+            3,
+            "three runs of 32; the last four are few and copied"
+        );
+        let read = DeltaDiscoveryResponse::decode(message(&one).as_slice()).expect("a response");
+        assert_eq!(read.resources.len(), 100);
+        let whole = DiscoveryResponse::decode(message(&state_of_the_world(&many)).as_slice());
+        assert_eq!(whole.expect("a response").resources.len(), 100);
     }
 }

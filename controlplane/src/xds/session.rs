@@ -6,16 +6,17 @@
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use ironsail_xds::discovery::{DeltaDiscoveryRequest, DiscoveryRequest};
 use xxhash_rust::xxh3::Xxh3;
 
-use crate::generate::{self, Affected, Cache, ContentHash, Resource, SecretAccess};
+use crate::generate::{self, Affected, AffectedNames, Cache, ContentHash, Resource, SecretAccess};
 use crate::model::change::ChangeSet;
 use crate::model::proxy::{Proxy, ProxyNode};
 use crate::model::snapshot::Snapshot;
+use crate::xds::inventory::{Inventory, Names};
 use crate::xds::resource_type::ResourceType;
 
 /// Names one client may subscribe to per type; more is an abuse.
@@ -56,9 +57,9 @@ pub enum SessionError {
 struct Watched {
     /// All resources of the type.
     is_wildcard: bool,
-    names: BTreeSet<String>,
-    /// What the client was sent: name and version.
-    sent: HashMap<Arc<str>, ContentHash>,
+    names: Names,
+    /// What the client was sent.
+    sent: Inventory,
     nonce: String,
     acknowledged: String,
     error: Option<String>,
@@ -137,7 +138,7 @@ impl Session {
         if request.resource_names.len() > MAX_NAMES {
             return Err(SessionError::TooManyNames);
         }
-        let names: BTreeSet<String> = request.resource_names.iter().cloned().collect();
+        let names: Names = request.resource_names.iter().map(String::as_str).collect();
         let Some(watched) = self.watched.get_mut(&kind) else {
             return Ok((Event::Subscribed, self.begin(kind, names)));
         };
@@ -159,10 +160,10 @@ impl Session {
         if watched.is_wildcard || names == watched.names {
             return Ok((Event::Acknowledged, Vec::new()));
         }
-        let added: BTreeSet<String> = names.difference(&watched.names).cloned().collect();
-        watched.sent.retain(|name, _| names.contains(&**name));
+        let is_more = names.iter().any(|name| !watched.names.contains(name));
+        watched.sent.retain(|name| names.contains(name));
         watched.names = names;
-        if added.is_empty() {
+        if !is_more {
             return Ok((Event::Acknowledged, Vec::new()));
         }
         // Everything asked for, not only what is new: clients may take a response for the whole.
@@ -213,20 +214,20 @@ impl Session {
             match name.as_str() {
                 "*" => watched.is_wildcard = true,
                 name => {
-                    watched.names.insert(name.to_owned());
                     added.insert(name.to_owned());
                 }
             }
         }
-        for name in &request.resource_names_unsubscribe {
-            match name.as_str() {
-                "*" => watched.is_wildcard = false,
-                name => {
-                    watched.names.remove(name);
-                    watched.sent.remove(name);
-                }
-            }
-        }
+        watched.names.insert(added.iter().map(String::as_str));
+        let (whole, left): (Vec<&str>, Vec<&str>) = request
+            .resource_names_unsubscribe
+            .iter()
+            .map(String::as_str)
+            .partition(|name| *name == "*");
+        watched.is_wildcard &= whole.is_empty();
+        watched.names.remove(left.iter().copied());
+        let forgotten = left.into_iter().map(|name| (Arc::from(name), None));
+        watched.sent.apply(forgotten);
         if watched.names.len() > MAX_NAMES {
             return Err(SessionError::TooManyNames);
         }
@@ -254,9 +255,17 @@ impl Session {
         let mut responses = Vec::new();
         for kind in ResourceType::ALL {
             let touched = before.touches(kind) || after.touches(kind);
-            if touched && self.watched.contains_key(&kind) {
-                responses.extend(self.answer(kind, &Force::None, false));
+            if !touched {
+                continue;
             }
+            responses.extend(match (kind, &before.endpoints, &after.endpoints) {
+                (ResourceType::Endpoint, AffectedNames::All, _)
+                | (ResourceType::Endpoint, _, AffectedNames::All) => {
+                    self.answer(kind, &Force::None, false)
+                }
+                (ResourceType::Endpoint, before, after) => self.answer_endpoints(before, after),
+                _ => self.answer(kind, &Force::None, false),
+            });
         }
         self.warm(&mut responses);
         if self.is_delta {
@@ -302,11 +311,11 @@ impl Session {
         nonce
     }
 
-    fn begin(&mut self, kind: ResourceType, names: BTreeSet<String>) -> Vec<Response> {
+    fn begin(&mut self, kind: ResourceType, names: Names) -> Vec<Response> {
         let watched = self.watched.entry(kind).or_default();
         watched.is_wildcard = kind.is_wildcard() && names.is_empty();
         watched.names = names;
-        watched.sent.clear();
+        watched.sent = Inventory::default();
         let mut responses: Vec<Response> =
             self.answer(kind, &Force::All, true).into_iter().collect();
         self.warm(&mut responses);
@@ -328,7 +337,7 @@ impl Session {
             .resources
             .iter()
             .map(|resource| resource.name.to_string())
-            .filter(|name| watched.names.contains(name))
+            .filter(|name| watched.names.contains(name.as_str()))
             .collect();
         if names.is_empty() {
             return;
@@ -352,7 +361,7 @@ impl Session {
         if let Some(watched) = self.watched.get(&ResourceType::Endpoint)
             && watched.nonce != watched.acknowledged
         {
-            names.extend(watched.names.iter().cloned());
+            names.extend(watched.names.iter().map(|name| name.to_string()));
         }
         names
     }
@@ -361,65 +370,81 @@ impl Session {
     fn answer(&mut self, kind: ResourceType, force: &Force, is_due: bool) -> Option<Response> {
         let watched = self.watched.get(&kind)?;
         let resources = self.generate(kind, watched);
-        let watched = self.watched.get_mut(&kind)?;
-        let is_forced = |name: &str| match force {
-            Force::None => false,
-            Force::All => true,
-            Force::Names(names) => names.contains(name),
-        };
-        let differs = |resource: &Resource| {
-            is_forced(&resource.name) || watched.sent.get(&resource.name) != Some(&resource.version)
-        };
-        let present: BTreeSet<&str> = resources.iter().map(|resource| &*resource.name).collect();
-        let mut removed: Vec<Arc<str>> = watched
-            .sent
-            .keys()
-            .filter(|name| !present.contains(&***name))
-            .cloned()
-            .collect();
+        let mut removed = watched.absent(&resources);
         if let (true, Force::Names(names)) = (self.is_delta, force) {
-            // Asked for and not there: said so, or the client would wait.
-            removed.extend(
-                names
-                    .iter()
-                    .filter(|name| {
-                        !present.contains(name.as_str())
-                            && !watched.sent.contains_key(name.as_str())
-                    })
-                    .map(|name| Arc::from(name.as_str())),
-            );
+            removed.extend(watched.unknown(names, &resources));
         }
         removed.sort();
-        let changed = resources.iter().any(differs);
-        if !changed && removed.is_empty() && !is_due {
-            return None;
-        }
-        if !self.is_delta && !kind.is_whole() && !changed && !is_due {
-            // Names that went are no news in state of the world: the client unsubscribes by itself.
-            return None;
-        }
-        let chosen: Vec<Resource> = match self.is_delta || !kind.is_whole() {
-            true => resources
-                .iter()
-                .filter(|resource| differs(resource))
-                .cloned()
-                .collect(),
-            false => resources.clone(),
+        self.respond(kind, resources, removed, force, is_due)
+    }
+
+    /// The same, looking only at endpoints of services that changed.
+    fn answer_endpoints(
+        &mut self,
+        before: &AffectedNames,
+        after: &AffectedNames,
+    ) -> Option<Response> {
+        let watched = self.watched.get(&ResourceType::Endpoint)?;
+        let names: Vec<&Arc<str>> = watched
+            .names
+            .iter()
+            .filter(|name| before.has_cluster(name) || after.has_cluster(name))
+            .collect();
+        let resources = generate::endpoints(
+            &self.snapshot,
+            &self.proxy,
+            &self.cache,
+            names.iter().copied(),
+        );
+        let present = names_of(&resources);
+        let removed = names
+            .into_iter()
+            .filter(|name| watched.sent.get(name).is_some() && !present.contains(&***name))
+            .cloned()
+            .collect();
+        self.respond(
+            ResourceType::Endpoint,
+            resources,
+            removed,
+            &Force::None,
+            false,
+        )
+    }
+
+    /// What of `resources` the client must be told, and that others are gone.
+    fn respond(
+        &mut self,
+        kind: ResourceType,
+        resources: Vec<Resource>,
+        removed: Vec<Arc<str>>,
+        force: &Force,
+        is_due: bool,
+    ) -> Option<Response> {
+        let watched = self.watched.get_mut(&kind)?;
+        let differs = |resource: &Resource| {
+            force.has(&resource.name) || watched.sent.get(&resource.name) != Some(resource.version)
         };
-        for name in &removed {
-            watched.sent.remove(name);
+        let changed: Vec<Resource> = resources.iter().filter(|r| differs(r)).cloned().collect();
+        // Names that went are no news where names are asked for in state of the world: the client unsubscribes by itself.
+        let is_news = !removed.is_empty() && (self.is_delta || kind.is_whole());
+        if changed.is_empty() && !is_news && !is_due {
+            return None;
         }
-        for resource in &chosen {
-            watched
-                .sent
-                .insert(Arc::clone(&resource.name), resource.version);
-        }
+        let sent = changed
+            .iter()
+            .map(|r| (Arc::clone(&r.name), Some(r.version)));
+        let gone = removed.iter().map(|name| (Arc::clone(name), None));
+        watched.sent.apply(gone.chain(sent));
+        let version = version_of(&resources);
         let nonce = self.next_nonce(kind);
         Some(Response {
             kind,
             nonce,
-            version: version_of(&resources),
-            resources: chosen,
+            version,
+            resources: match self.is_delta || !kind.is_whole() {
+                true => changed,
+                false => resources,
+            },
             removed: if self.is_delta { removed } else { Vec::new() },
         })
     }
@@ -442,7 +467,7 @@ impl Session {
             ResourceType::NameTable => generate::name_table(snapshot, proxy, cache),
         };
         if kind.is_wildcard() && !watched.is_wildcard {
-            resources.retain(|resource| watched.names.contains(&*resource.name));
+            resources.retain(|resource| watched.names.contains(&resource.name));
         }
         resources
     }
@@ -453,6 +478,50 @@ enum Force {
     None,
     All,
     Names(BTreeSet<String>),
+}
+
+impl Force {
+    fn has(&self, name: &str) -> bool {
+        match self {
+            Force::None => false,
+            Force::All => true,
+            Force::Names(names) => names.contains(name),
+        }
+    }
+}
+
+impl Watched {
+    /// What the client has and `resources` have not.
+    fn absent(&self, resources: &[Resource]) -> Vec<Arc<str>> {
+        let known = resources
+            .iter()
+            .filter(|r| self.sent.get(&r.name).is_some());
+        if known.count() == self.sent.len() {
+            return Vec::new();
+        }
+        let present = names_of(resources);
+        self.sent
+            .iter()
+            .map(|(name, _)| name)
+            .filter(|name| !present.contains(&***name))
+            .cloned()
+            .collect()
+    }
+
+    /// Names that are asked for and not there: that is said, or the client would wait.
+    fn unknown(&self, names: &BTreeSet<String>, resources: &[Resource]) -> Vec<Arc<str>> {
+        let present = names_of(resources);
+        names
+            .iter()
+            .map(String::as_str)
+            .filter(|name| !present.contains(name) && self.sent.get(name).is_none())
+            .map(Arc::from)
+            .collect()
+    }
+}
+
+fn names_of(resources: &[Resource]) -> BTreeSet<&str> {
+    resources.iter().map(|resource| &*resource.name).collect()
 }
 
 /// A version as we write it; those of other control planes mean nothing to us.

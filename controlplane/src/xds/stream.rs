@@ -428,6 +428,11 @@ where
             return Ok(None);
         }
         self.buffer.advance(5);
-        Ok(Some(self.buffer.split_to(length).freeze()))
+        let message = self.buffer.split_to(length).freeze();
+        if self.buffer.is_empty() {
+            // What a long list of names took is not kept for acknowledgements.
+            self.buffer = BytesMut::new();
+        }
+        Ok(Some(message))
     }
 }

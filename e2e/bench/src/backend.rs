@@ -1,9 +1,19 @@
 //! The server behind the proxies: answers every HTTP/1.1 request with 1 KiB, and costs as little as possible.
 
 use std::io;
+use std::path::Path;
+use std::sync::Arc;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use anyhow::Context;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::WebPkiClientVerifier;
+use rustls::{RootCertStore, ServerConfig};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
+
+use crate::mesh::Credentials;
 
 /// Subcommand that runs it.
 pub const COMMAND: &str = "backend";
@@ -12,8 +22,12 @@ pub const BODY: usize = 1024;
 /// Requests without bodies are shorter than this.
 const MAX_HEAD: usize = 16 * 1024;
 
-/// Serves a port of loopback for ever.
-pub fn serve(port: u16) -> anyhow::Result<()> {
+/// Protocols that proxies of the mesh offer when they carry HTTP/1.1.
+const ALPN: [&[u8]; 3] = [b"istio-http/1.1", b"http/1.1", b"istio"];
+
+/// Serves a port of loopback for ever; with mutual TLS if `tls` is the directory of credentials.
+pub fn serve(port: u16, tls: Option<&Path>) -> anyhow::Result<()> {
+    let acceptor = tls.map(acceptor).transpose()?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_io()
         .build()?;
@@ -21,13 +35,43 @@ pub fn serve(port: u16) -> anyhow::Result<()> {
         let listener = TcpListener::bind(("127.0.0.1", port)).await?;
         loop {
             let (stream, _) = listener.accept().await?;
-            tokio::spawn(answer(stream));
+            stream.set_nodelay(true)?;
+            match acceptor.clone() {
+                None => drop(tokio::spawn(answer(stream))),
+                Some(acceptor) => drop(tokio::spawn(async move {
+                    match acceptor.accept(stream).await {
+                        Ok(stream) => answer(stream).await,
+                        Err(error) => {
+                            eprintln!("handshake: {error}");
+                            Err(error)
+                        }
+                    }
+                })),
+            }
         }
     })
 }
 
-async fn answer(mut stream: TcpStream) -> io::Result<()> {
-    stream.set_nodelay(true)?;
+fn acceptor(directory: &Path) -> anyhow::Result<TlsAcceptor> {
+    let certificates = |name: &str| {
+        CertificateDer::pem_file_iter(directory.join(name))
+            .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+            .with_context(|| name.to_owned())
+    };
+    let mut roots = RootCertStore::empty();
+    for root in certificates(Credentials::ROOT)? {
+        roots.add(root)?;
+    }
+    let key = PrivateKeyDer::from_pem_file(directory.join(Credentials::KEY))?;
+    let clients = WebPkiClientVerifier::builder(Arc::new(roots)).build()?;
+    let mut config = ServerConfig::builder()
+        .with_client_cert_verifier(clients)
+        .with_single_cert(certificates(Credentials::CHAIN)?, key)?;
+    config.alpn_protocols = ALPN.map(<[u8]>::to_vec).into();
+    Ok(TlsAcceptor::from(Arc::new(config)))
+}
+
+async fn answer<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S) -> io::Result<()> {
     let response = format!(
         "HTTP/1.1 200 OK\r\nserver: backend\r\ncontent-type: text/plain\r\ncontent-length: {BODY}\r\n\r\n{}",
         "x".repeat(BODY)
@@ -47,6 +91,7 @@ async fn answer(mut stream: TcpStream) -> io::Result<()> {
             consumed += end;
             stream.write_all(response.as_bytes()).await?;
         }
+        stream.flush().await?;
         buffer.copy_within(consumed..filled, 0);
         filled -= consumed;
     }

@@ -1,20 +1,12 @@
 //! What a sidecar of Bookinfo gets: the samples of this project, through the control plane's own generation.
 
-use std::sync::Arc;
-
 use anyhow::Context;
-use ironsail_controlplane::generate::{self, Cache, Resource};
-use ironsail_controlplane::model::object::{Change, Object};
-use ironsail_controlplane::model::proxy::{Proxy, ProxyNode};
-use ironsail_controlplane::model::snapshot::{Options, Snapshot, SnapshotBuilder};
-use ironsail_xds::listener::Listener;
-use ironsail_xds::{Any, core, type_url};
-use prost::Message;
+use ironsail_controlplane::model::object::Object;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::mesh::{Named, Resources};
 use crate::peer::{NAMESPACE, POD};
+use crate::view::{Client, View};
 
 const APPLICATIONS: &str = include_str!("../../../deploy/samples/bookinfo.yaml");
 const NETWORKING: &str = include_str!("../../../deploy/samples/bookinfo-networking.yaml");
@@ -62,82 +54,13 @@ const SYSTEM: &[(&str, &str, &[(&str, u16)])] = &[
     ),
 ];
 
-/// The mesh as one sidecar sees it.
-pub struct Bookinfo {
-    snapshot: Arc<Snapshot>,
-    proxy: Proxy,
-    cache: Cache,
-}
-
-impl Bookinfo {
-    /// As the productpage gets it.
-    pub fn new() -> anyhow::Result<Self> {
-        let mut builder = SnapshotBuilder::new(Options::default());
-        for object in objects()? {
-            builder.apply(Change::Upsert(object));
-        }
-        let (snapshot, _) = builder.snapshot();
-        let node = core::Node {
-            id: format!(
-                "sidecar~{}~{POD}.{NAMESPACE}~{NAMESPACE}.svc.cluster.local",
-                pod_ip(0)
-            ),
-            ..Default::default()
-        };
-        let node = Arc::new(ProxyNode::from_node(Some(&node))?);
-        Ok(Self {
-            proxy: Proxy::new(node, &snapshot),
-            snapshot,
-            cache: Cache::default(),
-        })
-    }
-
-    /// Number of clusters.
-    pub fn clusters(&self) -> usize {
-        generate::clusters(&self.snapshot, &self.proxy, &self.cache).len()
-    }
-
-    /// The listeners. Their ports are left to the kernel, because another program of this machine may have the usual ones.
-    fn listeners(&self) -> anyhow::Result<Vec<Resource>> {
-        let listeners = generate::listeners(&self.snapshot, &self.proxy, &self.cache);
-        let rewritten = listeners.into_iter().map(|resource| {
-            let mut listener = Listener::decode(&*resource.body)?;
-            let is_bound = listener
-                .bind_to_port
-                .as_ref()
-                .is_none_or(|bound| bound.value);
-            if !is_bound {
-                return Ok(resource);
-            }
-            listener.address = Some(crate::config::address(0));
-            listener.additional_addresses.clear();
-            Ok(Resource::encode(resource.name, &listener))
-        });
-        rewritten.collect()
-    }
-}
-
-impl Resources for Bookinfo {
-    fn find(&self, type_url: &str, names: Option<&[String]>) -> Vec<Named> {
-        let names = names.unwrap_or_default();
-        let (snapshot, proxy, cache) = (&*self.snapshot, &self.proxy, &self.cache);
-        let resources = match type_url {
-            type_url::CLUSTER => generate::clusters(snapshot, proxy, cache),
-            type_url::ENDPOINT => generate::endpoints(snapshot, proxy, cache, names),
-            type_url::LISTENER => self.listeners().unwrap_or_default(),
-            type_url::ROUTE => generate::routes(snapshot, proxy, cache, names),
-            type_url::NAME_TABLE => generate::name_table(snapshot, proxy, cache),
-            _ => Vec::new(),
-        };
-        let named = resources.into_iter().map(|resource| Named {
-            name: resource.name.to_string(),
-            body: Any {
-                type_url: type_url.to_owned(),
-                value: resource.body.into(),
-            },
-        });
-        named.collect()
-    }
+/// The mesh as the productpage sees it.
+pub fn view() -> anyhow::Result<View> {
+    let id = format!(
+        "sidecar~{}~{POD}.{NAMESPACE}~{NAMESPACE}.svc.cluster.local",
+        pod_ip(0)
+    );
+    View::new(objects()?, &id, Client::Ironsail)
 }
 
 /// All objects: those of the samples with pods behind them, and services of the system.
@@ -240,10 +163,12 @@ fn read<T: serde::de::DeserializeOwned>(value: &Value) -> anyhow::Result<Box<T>>
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::mesh::Resources;
+    use ironsail_xds::type_url;
 
     #[test]
     fn a_sidecar_sees_the_sample_and_the_system() {
-        let bookinfo = Bookinfo::new().expect("the samples are valid");
+        let bookinfo = view().expect("the samples are valid");
         assert!(bookinfo.clusters() >= 20, "{}", bookinfo.clusters());
         let listeners = bookinfo.find(type_url::LISTENER, None);
         assert!(

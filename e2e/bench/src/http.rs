@@ -7,11 +7,11 @@ use anyhow::{Context, bail};
 use ironsail_peer::{Envoy, Process, free_port};
 
 use crate::backend;
-use crate::config::Config;
+use crate::config::{Config, HOST};
 use crate::load::{Answered, Load};
 use crate::machine::{self, OTHER_CORE, on_core};
 use crate::peer::{self, Agent, NginxPorts, Programs};
-use crate::report::{Bound, Figure, Report};
+use crate::report::{self, Bound, Figure, Report};
 
 /// Load before the first measurement, for caches and connection pools to fill.
 const WARM_UP: Duration = Duration::from_secs(1);
@@ -29,6 +29,8 @@ pub struct Subject {
     pub pid: u32,
     pub http1: u16,
     pub http2: u16,
+    /// Name that is asked for.
+    pub host: &'static str,
 }
 
 /// One proxy under load for a while.
@@ -50,13 +52,13 @@ pub struct Field {
     subjects: Vec<Subject>,
     agent: Agent,
     _envoy: Envoy,
-    _others: [Process; 2],
+    _others: Vec<Process>,
 }
 
 impl Field {
     pub fn start(programs: &Programs, directory: &Path) -> anyhow::Result<Self> {
         let backend_port = free_port()?;
-        let backend = start_backend(backend_port, directory)?;
+        let backend = start_backend(backend_port, None, directory)?;
         let config = Config {
             port: free_port()?,
             backend: backend_port,
@@ -78,6 +80,7 @@ impl Field {
             pid: process.id(),
             http1,
             http2,
+            host: HOST,
         };
         Ok(Self {
             subjects: vec![
@@ -87,8 +90,18 @@ impl Field {
             ],
             agent,
             _envoy: envoy,
-            _others: [backend, nginx],
+            _others: vec![backend, nginx],
         })
+    }
+
+    /// Proxies that run already; `agent` is ours, `others` are whatever else must live.
+    pub fn new(subjects: Vec<Subject>, agent: Agent, envoy: Envoy, others: Vec<Process>) -> Self {
+        Self {
+            subjects,
+            agent,
+            _envoy: envoy,
+            _others: others,
+        }
     }
 
     pub fn subjects(&self) -> &[Subject] {
@@ -160,9 +173,7 @@ impl Turns<'_> {
     }
 
     fn median(&self, value: impl Fn(&Turn) -> f64) -> f64 {
-        let mut values: Vec<f64> = self.turns.iter().map(value).collect();
-        values.sort_by(f64::total_cmp);
-        values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+        report::median(self.turns.iter().map(value))
     }
 
     fn describe(&self, envoy: f64) -> String {
@@ -187,7 +198,7 @@ impl Subject {
             requests,
             per_second,
         } = load
-            .run(port, duration)
+            .run(port, self.host, duration)
             .with_context(|| format!("load on {}", self.name))?;
         let used = machine::cpu_time(self.pid)?.saturating_sub(before);
         Ok(Turn {
@@ -199,9 +210,12 @@ impl Subject {
 }
 
 /// Starts this program as the backend.
-pub fn start_backend(port: u16, directory: &Path) -> anyhow::Result<Process> {
+pub fn start_backend(port: u16, tls: Option<&Path>, directory: &Path) -> anyhow::Result<Process> {
     let mut command = on_core(OTHER_CORE, std::env::current_exe()?);
     command.args([backend::COMMAND, "--port", &port.to_string()]);
+    if let Some(tls) = tls {
+        command.arg("--tls").arg(tls);
+    }
     let mut process = Process::start("backend", command, directory)?;
     process.wait_for_port(port)?;
     Ok(process)

@@ -1,11 +1,11 @@
 //! Load generators: `wrk` for HTTP/1.1, `h2load` for HTTP/2.
 
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
 
-use crate::config::{HOST, PATH};
+use crate::config::PATH;
 use crate::machine::{OTHER_CORE, on_core};
 
 /// How a proxy is asked.
@@ -24,44 +24,53 @@ pub struct Answered {
 
 impl Load {
     /// Asks for `duration`. Any answer but 200 is an error.
-    pub fn run(self, port: u16, duration: Duration) -> anyhow::Result<Answered> {
+    pub fn run(self, port: u16, host: &str, duration: Duration) -> anyhow::Result<Answered> {
         match self {
-            Load::Http1 { connections } => wrk(port, connections, duration),
+            Load::Http1 { connections } => wrk(port, host, connections, duration),
             Load::Http2 {
                 connections,
                 streams,
-            } => h2load(port, connections, streams, duration),
+            } => h2load(port, host, connections, streams, duration),
         }
     }
 }
 
-fn wrk(port: u16, connections: u32, duration: Duration) -> anyhow::Result<Answered> {
-    let mut command = on_core(OTHER_CORE, "wrk");
+fn wrk(port: u16, host: &str, connections: u32, duration: Duration) -> anyhow::Result<Answered> {
+    let mut command = generator("wrk", duration);
     command
         .args(["--threads", "1", "--connections", &connections.to_string()])
         .args(["--duration", &format!("{}s", duration.as_secs())])
-        .args(["--header", &format!("Host: {HOST}")])
+        .args(["--header", &format!("Host: {host}")])
         .arg(format!("http://127.0.0.1:{port}{PATH}"));
     parse_wrk(&output("wrk", command)?)
 }
 
 fn h2load(
     port: u16,
+    host: &str,
     connections: u32,
     streams: u32,
     duration: Duration,
 ) -> anyhow::Result<Answered> {
-    let mut command = on_core(OTHER_CORE, "h2load");
+    let mut command = generator("h2load", duration);
     command
         .args(["--threads", "1", "--clients", &connections.to_string()])
         .args(["--max-concurrent-streams", &streams.to_string()])
         .args(["--duration", &duration.as_secs().to_string()])
-        .args(["--header", &format!(":authority: {HOST}")])
+        .args(["--header", &format!(":authority: {host}")])
         .arg(format!("http://127.0.0.1:{port}{PATH}"));
     parse_h2load(&output("h2load", command)?)
 }
 
-fn output(name: &str, mut command: std::process::Command) -> anyhow::Result<String> {
+/// A program that makes load for `duration`, on its core; it is ended when it does not end by itself.
+pub fn generator(name: &str, duration: Duration) -> Command {
+    let limit = duration + Duration::from_secs(20);
+    let mut command = on_core(OTHER_CORE, "timeout");
+    command.arg(limit.as_secs().to_string()).arg(name);
+    command
+}
+
+pub fn output(name: &str, mut command: Command) -> anyhow::Result<String> {
     let output = command
         .stdin(Stdio::null())
         .stderr(Stdio::inherit())

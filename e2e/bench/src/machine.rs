@@ -17,6 +17,8 @@ pub struct Memory {
     pub resident: u64,
     /// The part that is not pages of files.
     pub anonymous: u64,
+    /// The most that was resident at a time.
+    pub peak: u64,
 }
 
 /// CPU time that all threads of a process have used, to the nanosecond.
@@ -42,7 +44,14 @@ pub fn memory(pid: u32) -> io::Result<Memory> {
     Ok(Memory {
         resident: field("VmRSS:").unwrap_or(0),
         anonymous: field("RssAnon:").unwrap_or(0),
+        peak: field("VmHWM:").unwrap_or(0),
     })
+}
+
+/// Processes that wanted a core in the last 1, 5 and 15 minutes, as the kernel prints it.
+pub fn load() -> io::Result<String> {
+    let text = fs::read_to_string("/proc/loadavg")?;
+    Ok(text.split(' ').take(3).collect::<Vec<_>>().join(" "))
 }
 
 /// A command bound to a core: `taskset` becomes the program, so that its process id is the program's.
@@ -55,6 +64,6 @@ pub fn on_core(core: usize, program: impl AsRef<OsStr>) -> Command {
     command
 }
 
-fn cores() -> usize {
+pub fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }

@@ -4,16 +4,23 @@
 
 mod backend;
 mod bookinfo;
+mod chain;
 mod config;
+mod control_plane;
 mod http;
+mod latency;
 mod load;
 mod machine;
 mod memory;
 mod mesh;
 mod peer;
+mod plain_envoy;
+mod plot;
 mod pods;
 mod render;
 mod report;
+mod view;
+mod world;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -52,11 +59,23 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    /// The control plane under many clients.
+    ControlPlane {
+        /// pilot-discovery; default is the one beside this program.
+        #[arg(long)]
+        discovery: Option<PathBuf>,
+        /// Measures growth instead, and writes the plot to this file.
+        #[arg(long)]
+        growth: Option<PathBuf>,
+    },
     /// Answers on a port of loopback.
     #[command(hide = true)]
     Backend {
         #[arg(long)]
         port: u16,
+        /// Directory of its certificate, its key and the root; with it, clients must have certificates.
+        #[arg(long)]
+        tls: Option<PathBuf>,
     },
 }
 
@@ -70,6 +89,14 @@ enum Benchmark {
     Connections,
     /// Memory of an idle sidecar.
     Sidecar,
+    /// Memory of a sidecar that sees a thousand services and holds a thousand connections.
+    WorkingSet,
+    /// Memory of ten thousand clusters.
+    Clusters,
+    /// CPU time per request through all filters of a sidecar, with mutual TLS and an access log.
+    Chain,
+    /// Latency at half of the load that Envoy can bear.
+    Latency,
     /// Memory of operator and control plane in a cluster.
     Pods,
     /// Time to render a profile.
@@ -89,9 +116,16 @@ fn main() -> ExitCode {
 
 /// Whether all figures are reached.
 fn run(arguments: Arguments) -> anyhow::Result<bool> {
-    if let Some(Command::Backend { port }) = arguments.command {
-        backend::serve(port)?;
-        return Ok(true);
+    match arguments.command {
+        Some(Command::Backend { port, tls }) => {
+            ironsail_runtime::tls::install_provider();
+            backend::serve(port, tls.as_deref())?;
+            return Ok(true);
+        }
+        Some(Command::ControlPlane { discovery, growth }) => {
+            return control_plane(discovery, growth, arguments.rounds);
+        }
+        None => {}
     }
     ironsail_runtime::tls::install_provider();
     let beside = std::env::current_exe()?;
@@ -119,8 +153,29 @@ fn run(arguments: Arguments) -> anyhow::Result<bool> {
     if is_wanted(Benchmark::Sidecar) {
         memory::sidecar(&programs, directory.path(), &mut report)?;
     }
+    if is_wanted(Benchmark::WorkingSet) {
+        memory::working_set(
+            &programs,
+            &directory.path().join("working-set"),
+            &mut report,
+        )?;
+    }
+    if is_wanted(Benchmark::Clusters) {
+        memory::clusters(&programs, &directory.path().join("clusters"), &mut report)?;
+    }
+    if is_wanted(Benchmark::Chain) {
+        let field = chain::start(&programs, &directory.path().join("chain"))?;
+        let load = Load::Http1 { connections: 64 };
+        let title = "Whole outbound chain with mutual TLS, metrics and access log, HTTP/1.1, 1 KiB";
+        field.measure(title, load, effort, 0.5, &mut report)?;
+    }
     // Memory of connections first: load leaves buffers behind that would hide them.
-    let on_field = [Benchmark::Connections, Benchmark::Http1, Benchmark::Http2];
+    let on_field = [
+        Benchmark::Connections,
+        Benchmark::Http1,
+        Benchmark::Http2,
+        Benchmark::Latency,
+    ];
     if on_field.into_iter().any(is_wanted) {
         let field = Field::start(&programs, directory.path())?;
         for benchmark in on_field
@@ -129,6 +184,22 @@ fn run(arguments: Arguments) -> anyhow::Result<bool> {
         {
             measure(benchmark, &field, effort, &mut report)?;
         }
+    }
+    Ok(report.summary())
+}
+
+fn control_plane(
+    discovery: Option<PathBuf>,
+    growth: Option<PathBuf>,
+    rounds: usize,
+) -> anyhow::Result<bool> {
+    let program = control_plane::program(discovery)?;
+    let directory = tempfile::tempdir()?;
+    let mut report = Report::default();
+    control_plane::step_aside()?;
+    match growth {
+        Some(plot) => control_plane::growth(&program, directory.path(), &plot, &mut report)?,
+        None => control_plane::measure(&program, rounds, directory.path(), &mut report)?,
     }
     Ok(report.summary())
 }
@@ -142,7 +213,13 @@ fn measure(
     match benchmark {
         Benchmark::Http1 => {
             let load = Load::Http1 { connections: 64 };
-            field.measure("HTTP/1.1, 1 KiB, 64 connections", load, effort, 0.5, report)
+            field.measure(
+                "HTTP/1.1, 1 KiB, 64 connections",
+                load,
+                effort,
+                0.42,
+                report,
+            )
         }
         Benchmark::Http2 => {
             let load = Load::Http2 {
@@ -153,6 +230,8 @@ fn measure(
             field.measure(title, load, effort, 0.55, report)
         }
         Benchmark::Connections => memory::connections(field, report),
-        Benchmark::Sidecar | Benchmark::Pods | Benchmark::Render => Ok(()),
+        Benchmark::Latency => latency::half_load(field, effort, report),
+        // On no field.
+        _ => Ok(()),
     }
 }

@@ -6,7 +6,6 @@ mod discovery;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use authority::Authority;
 use discovery::Discovery;
 use hyper::server::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -18,6 +17,7 @@ use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 use tonic::service::Routes;
 
+pub use authority::{Authority, Credentials};
 pub use discovery::{Named, Resources};
 
 /// Name in the certificate of the stand-in.
@@ -26,36 +26,34 @@ pub const NAME: &str = "istiod.istio-system.svc";
 /// Listens on a loopback port until dropped.
 pub struct Mesh {
     pub address: SocketAddr,
-    /// PEM of the root.
-    pub root: String,
+    pub authority: Arc<Authority>,
     shutdown: Shutdown,
 }
 
 impl Mesh {
     /// Serves `resources` from a thread of its own.
     pub fn start(resources: impl Resources) -> anyhow::Result<Self> {
-        let authority = Authority::new()?;
-        let root = authority.root().to_owned();
+        let authority = Arc::new(Authority::new()?);
         let acceptor = TlsAcceptor::from(Arc::new(authority.server(NAME)?));
         let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
         let shutdown = Shutdown::new();
-        let end = shutdown.child();
+        let (end, shared) = (shutdown.child(), Arc::clone(&authority));
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
         std::thread::Builder::new()
             .name("mesh".to_owned())
             .spawn(move || {
-                let serving = serve(listener, acceptor, authority, Discovery::new(resources));
+                let serving = serve(listener, acceptor, shared, Discovery::new(resources));
                 if let Some(Err(error)) = runtime.block_on(end.guard(serving)) {
                     eprintln!("the stand-in for the control plane ended: {error:#}");
                 }
             })?;
         Ok(Self {
             address,
-            root,
+            authority,
             shutdown,
         })
     }
@@ -70,12 +68,12 @@ impl Drop for Mesh {
 async fn serve(
     listener: std::net::TcpListener,
     acceptor: TlsAcceptor,
-    authority: Authority,
+    authority: Arc<Authority>,
     discovery: Discovery,
 ) -> anyhow::Result<()> {
     let listener = TcpListener::from_std(listener)?;
     let services = Routes::new(AggregatedDiscoveryServiceServer::new(discovery))
-        .add_service(CertificateServer::new(Arc::new(authority)));
+        .add_service(CertificateServer::new(authority));
     let services = TowerToHyperService::new(services);
     loop {
         let (stream, _) = listener.accept().await?;

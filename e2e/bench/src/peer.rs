@@ -9,7 +9,7 @@ use ironsail_xds::bootstrap::Bootstrap;
 use serde_json::json;
 
 use crate::machine::{PROXY_CORE, on_core};
-use crate::mesh::{self, Mesh, Resources};
+use crate::mesh::{self, Authority, Mesh, Resources};
 
 pub const IRONSAIL: &str = "ironsail";
 pub const ENVOY: &str = "envoy";
@@ -31,7 +31,7 @@ pub struct Programs {
 pub struct Agent {
     pub process: Process,
     prometheus: u16,
-    _mesh: Mesh,
+    mesh: Mesh,
 }
 
 impl Agent {
@@ -43,7 +43,7 @@ impl Agent {
     ) -> anyhow::Result<Self> {
         let mesh = Mesh::start(resources)?;
         let home = directory.join("agent");
-        write_pod_files(&home, &mesh.root)?;
+        write_pod_files(&home, mesh.authority.root())?;
         let (admin, status, readiness, prometheus) =
             (free_port()?, free_port()?, free_port()?, free_port()?);
         let config = json!({
@@ -74,12 +74,17 @@ impl Agent {
         Ok(Self {
             process,
             prometheus,
-            _mesh: mesh,
+            mesh,
         })
     }
 }
 
 impl Agent {
+    /// Who signed its certificate.
+    pub fn authority(&self) -> &Authority {
+        &self.mesh.authority
+    }
+
     /// Requests that Istio's metrics have counted.
     pub fn counted_requests(&self) -> anyhow::Result<u64> {
         let metrics = get(self.prometheus, "agent", "/stats/prometheus")?;

@@ -8,6 +8,13 @@ pub enum Bound {
     AtMost(f64),
 }
 
+/// The middle one of values in any order; of an even number the upper of the two.
+pub fn median(values: impl Iterator<Item = f64>) -> f64 {
+    let mut values: Vec<f64> = values.collect();
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
 /// A measured value with its bound.
 #[derive(Clone, Debug)]
 pub struct Figure {

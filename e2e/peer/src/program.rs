@@ -10,6 +10,10 @@ pub enum Program {
     /// Envoy as its project releases it.
     Envoy,
     Nginx,
+    /// Its libraries are beside it, in `haproxy-lib`.
+    Haproxy,
+    /// Conformance tests of HTTP/2.
+    H2spec,
     /// A folder: gRPC's library for `python3`.
     Grpc,
 }
@@ -19,6 +23,8 @@ impl Program {
         match self {
             Self::Envoy => "envoy",
             Self::Nginx => "nginx",
+            Self::Haproxy => "haproxy",
+            Self::H2spec => "h2spec",
             Self::Grpc => "grpc",
         }
     }

@@ -3,38 +3,30 @@
 use std::path::Path;
 use std::process::Command;
 
-use prost::Message;
+use ironsail_peer::{Envoy, Launch, Process, Program, find};
 
 use crate::config::Hop;
-use crate::program::Program;
 
-/// Starts Envoy, found at `program`, in the place of a hop of ours.
+/// Starts Envoy in the place of a hop of ours.
 ///
 /// # Errors
-/// It does not start.
-pub fn envoy(program: &Path, hop: &Hop<'_>, directory: &Path) -> anyhow::Result<Program> {
-    let path = directory.join("envoy.pb");
-    std::fs::write(&path, hop.bootstrap().encode_to_vec())?;
-    let mut command = Command::new(program);
-    command
-        .args(["--concurrency", "1", "--disable-hot-restart"])
-        .args(["--log-level", "error"])
-        .arg("-c")
-        .arg(path);
-    Program::start(command, &directory.join("envoy.log"), hop.port)
+/// It was not fetched, or does not start.
+pub fn envoy(hop: &Hop<'_>, directory: &Path) -> anyhow::Result<Envoy> {
+    let mut envoy = Envoy::start(Launch::new(directory)?, &hop.bootstrap())?;
+    envoy.wait_until_live()?;
+    Ok(envoy)
 }
 
-/// Starts nginx, found at `program`, between two ports; it keeps connections to the server and logs as [`Hop`] does.
+/// Starts nginx between two ports; it keeps connections to the server and logs as [`Hop`] does.
 ///
 /// # Errors
-/// It does not start.
+/// It was not fetched, or does not start.
 pub fn nginx(
-    program: &Path,
     port: u16,
     server: u16,
     access_log: &Path,
     directory: &Path,
-) -> anyhow::Result<Program> {
+) -> anyhow::Result<Process> {
     let home = directory.join("nginx");
     std::fs::create_dir_all(&home)?;
     let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
@@ -60,22 +52,18 @@ server {{
     );
     let path = home.join("nginx.conf");
     std::fs::write(&path, text)?;
-    let mut command = Command::new(program);
+    let mut command = Command::new(find(Program::Nginx)?);
     command.args(["-e", "stderr", "-c"]).arg(path);
-    Program::start(command, &directory.join("nginx.log"), port)
+    let mut process = Process::start("nginx", command, directory)?;
+    process.wait_for_port(port)?;
+    Ok(process)
 }
 
-/// The same with HAProxy, whose `lib` beside its folder holds what it is linked with. Its log is what it prints.
+/// The same with HAProxy, whose log of requests is what it prints: `haproxy.log` in `directory`.
 ///
 /// # Errors
-/// It does not start.
-pub fn haproxy(
-    program: &Path,
-    port: u16,
-    server: u16,
-    access_log: &Path,
-    directory: &Path,
-) -> anyhow::Result<Program> {
+/// It was not fetched, or does not start.
+pub fn haproxy(port: u16, server: u16, directory: &Path) -> anyhow::Result<Process> {
     let text = format!(
         "global
   log stdout format raw daemon
@@ -97,12 +85,15 @@ backend origin
     );
     let path = directory.join("haproxy.cfg");
     std::fs::write(&path, text)?;
-    let mut command = Command::new(program);
+    let program = find(Program::Haproxy)?;
+    let mut command = Command::new(&program);
     let libraries = program.with_file_name("haproxy-lib");
     command
         .env("LD_LIBRARY_PATH", libraries)
         .arg("-db")
         .arg("-f")
         .arg(path);
-    Program::start(command, access_log, port)
+    let mut process = Process::start("haproxy", command, directory)?;
+    process.wait_for_port(port)?;
+    Ok(process)
 }

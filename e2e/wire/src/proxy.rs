@@ -14,7 +14,8 @@ use ironsail_xds::cluster::Cluster;
 use ironsail_xds::listener::Listener;
 use prost::{Message, Name};
 
-use crate::program::READY;
+/// Time for a listener to accept.
+const READY: Duration = Duration::from_secs(20);
 
 /// A proxy with one worker; ended when dropped.
 pub struct Proxy {

@@ -16,6 +16,24 @@ pub fn status_from_http(status: u16) -> u8 {
     }
 }
 
+/// The HTTP status that a gRPC status stands for.
+pub fn status_to_http(status: u32) -> u16 {
+    match status {
+        0 => 200,
+        1 => 499,
+        3 | 9 | 11 => 400,
+        4 => 504,
+        5 => 404,
+        6 | 10 => 409,
+        7 => 403,
+        8 => 429,
+        12 => 501,
+        14 => 503,
+        16 => 401,
+        _ => 500,
+    }
+}
+
 /// Reads `grpc-timeout`: at most eight digits and a unit.
 pub fn parse_timeout(value: &[u8]) -> Option<Duration> {
     let (unit, digits) = value.split_last()?;

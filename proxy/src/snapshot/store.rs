@@ -35,6 +35,9 @@ const SECRET_TIMEOUT: Duration = Duration::from_secs(15);
 /// How long it does when some of its chains have theirs: one that is missing must not hold up the others.
 const OTHER_SECRETS_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// How long changed routes wait for clusters that they name to get their endpoints; as long as Envoy waits for those.
+const ROUTE_TIMEOUT: Duration = Duration::from_secs(15);
+
 /// How the store prepares what workers use.
 #[derive(Clone, Debug)]
 pub struct StoreOptions {
@@ -85,6 +88,8 @@ struct State {
     leaving: BTreeMap<Arc<str>, (ClusterUpdate, Instant)>,
     /// Names of clusters that were removed since the last publication.
     removed: Vec<Arc<str>>,
+    /// Route configurations that wait for clusters, and until when.
+    waiting_routes: BTreeMap<Arc<str>, Instant>,
     /// Route configurations that nothing refers to, and since when.
     unused_routes: HashMap<Arc<str>, Instant>,
     initialized: bool,
@@ -119,6 +124,7 @@ impl Store {
                     sockets: HashMap::new(),
                     leaving: BTreeMap::new(),
                     removed: Vec::new(),
+                    waiting_routes: BTreeMap::new(),
                     unused_routes: HashMap::new(),
                     initialized: false,
                     version: 0,
@@ -447,7 +453,8 @@ impl State {
         let unused = self.unused_routes.values();
         let unused = unused.map(|since| *since + self.options.drain_time);
         let leaving = self.leaving.values().map(|(_, end)| *end);
-        secrets.chain(unused).chain(leaving).min()
+        let waiting = self.waiting_routes.values().copied();
+        secrets.chain(unused).chain(leaving).chain(waiting).min()
     }
 
     /// The next snapshot, if it differs from `old`.
@@ -466,11 +473,7 @@ impl State {
         self.activate_listeners(clusters.len());
         self.keep_leaving(old, &mut clusters);
         self.forget_unused();
-        let routes: BTreeMap<_, _> = self
-            .routes
-            .iter()
-            .map(|(name, table)| (Arc::clone(name), Arc::clone(table)))
-            .collect();
+        let routes = self.warm_routes(old, &clusters);
         let snapshot = Snapshot {
             version: self.version + 1,
             listeners: self.active.clone(),
@@ -483,6 +486,42 @@ impl State {
         }
         self.version += 1;
         Some(snapshot)
+    }
+
+    /// Routes as workers get them. Changed ones that name a cluster without endpoints so far wait a while: they were sent
+    /// together, and until the endpoints come the old routes serve. Differs from Envoy, which answers with 503 meanwhile.
+    fn warm_routes(
+        &mut self,
+        old: &Snapshot,
+        clusters: &BTreeMap<Arc<str>, ClusterUpdate>,
+    ) -> BTreeMap<Arc<str>, Arc<RouteTable>> {
+        let now = Instant::now();
+        let is_cold =
+            |name: &Arc<str>| self.clusters.get(name).is_some() && !clusters.contains_key(name);
+        let mut waiting = BTreeMap::new();
+        let mut choose = |name: &Arc<str>, table: &Arc<RouteTable>| {
+            let before = old
+                .routes
+                .get(name)
+                .filter(|before| !Arc::ptr_eq(before, table));
+            let before = before.filter(|_| table.clusters().any(is_cold));
+            let Some(before) = before else {
+                return Arc::clone(table);
+            };
+            let known = self.waiting_routes.get(name).copied();
+            let end = known.unwrap_or_else(|| now + ROUTE_TIMEOUT);
+            if now >= end {
+                return Arc::clone(table);
+            }
+            waiting.insert(Arc::clone(name), end);
+            Arc::clone(before)
+        };
+        let tables = self.routes.iter();
+        let routes = tables
+            .map(|(name, table)| (Arc::clone(name), choose(name, table)))
+            .collect();
+        self.waiting_routes = waiting;
+        routes
     }
 
     /// Adds clusters that were removed a short while ago: routes whose own update is still on its way name them, and so

@@ -317,6 +317,66 @@ async fn routes_outlive_their_listener_by_the_drain_time() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn changed_routes_wait_for_endpoints() {
+    use ironsail_xds::route;
+    let table = |cluster: &str| {
+        let forward = route::RouteAction {
+            cluster_specifier: Some(route::route_action::ClusterSpecifier::Cluster(
+                cluster.to_owned(),
+            )),
+            ..Default::default()
+        };
+        let all = route::RouteMatch {
+            path_specifier: Some(route::route_match::PathSpecifier::Prefix("/".to_owned())),
+            ..Default::default()
+        };
+        let host = route::VirtualHost {
+            name: "all".to_owned(),
+            domains: vec!["*".to_owned()],
+            routes: vec![route::Route {
+                r#match: Some(all),
+                action: Some(route::route::Action::Route(forward)),
+                ..Default::default()
+            }],
+            ..Default::default()
+        };
+        let table = route::RouteConfiguration {
+            name: "r".to_owned(),
+            virtual_hosts: vec![host],
+            ..Default::default()
+        };
+        update(&[("r", table)])
+    };
+    let mut store = store();
+    let target = |store: &Store| {
+        let table = Arc::clone(&store.snapshot().routes["r"]);
+        table.clusters().next().map(|name| name.to_string())
+    };
+    let [a, b, c] = [static_cluster("a", &[]), eds_cluster("b"), eds_cluster("c")];
+    accept(&mut store, update(&[("a", a), ("b", b), ("c", c)]));
+    // Nothing serves meanwhile that would be better.
+    accept(&mut store, table("b"));
+    assert_eq!(target(&store).as_deref(), Some("b"));
+    accept(&mut store, table("a"));
+    assert_eq!(target(&store).as_deref(), Some("a"));
+    accept(&mut store, table("b"));
+    assert_eq!(target(&store).as_deref(), Some("a"));
+    accept(
+        &mut store,
+        update(&[("b", assignment("b", &["10.0.0.1:80"]))]),
+    );
+    assert_eq!(target(&store).as_deref(), Some("b"));
+    accept(&mut store, table("c"));
+    assert_eq!(target(&store).as_deref(), Some("b"));
+    tokio::time::advance(std::time::Duration::from_secs(16)).await;
+    store.set_workload(None);
+    assert_eq!(target(&store).as_deref(), Some("c"));
+    // A cluster that nobody knows is not waited for.
+    accept(&mut store, table("unknown"));
+    assert_eq!(target(&store).as_deref(), Some("unknown"));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_missing_secret_does_not_hold_up_chains_that_have_theirs() {
     use ironsail_xds::core::config_source::ConfigSourceSpecifier;
     use ironsail_xds::core::{DataSource, data_source::Specifier};

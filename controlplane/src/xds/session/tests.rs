@@ -1,5 +1,6 @@
 use ironsail_xds::rpc::Status;
 use k8s_openapi::api::core::v1::Service;
+use k8s_openapi::api::discovery::v1::EndpointSlice;
 use serde_json::json;
 
 use super::*;
@@ -287,4 +288,44 @@ fn a_client_that_names_clusters_gets_those_and_may_add_some() {
 fn names(response: &Response) -> Vec<&str> {
     let all = response.resources.iter();
     all.map(|resource| &*resource.name).collect()
+}
+
+fn endpoint(service: &str, ip: &str) -> Change {
+    let slice: EndpointSlice = serde_json::from_value(json!({
+        "metadata": {"name": format!("{service}-x"), "namespace": "default",
+            "labels": {"kubernetes.io/service-name": service}},
+        "addressType": "IPv4",
+        "ports": [{"name": "http", "port": 8080}],
+        "endpoints": [{"addresses": [ip]}],
+    }))
+    .expect("an EndpointSlice");
+    Change::Upsert(Object::EndpointSlice(Box::new(slice)))
+}
+
+#[test]
+fn endpoints_that_change_are_sent_alone() {
+    const OTHER: &str = "outbound|80||b.default.svc.cluster.local";
+    for is_delta in [false, true] {
+        let mut mesh = mesh(is_delta);
+        mesh.change(service("b", "10.0.0.2"));
+        match is_delta {
+            true => drop(mesh.delta(ResourceType::Endpoint, "", &[ENDPOINTS, OTHER], &[])),
+            false => drop(mesh.request(ResourceType::Endpoint, "", &[ENDPOINTS, OTHER])),
+        }
+        let pushed = mesh.change(endpoint("b", "10.2.0.1"));
+        let sent: Vec<&str> = one(&pushed).resources.iter().map(|r| &*r.name).collect();
+        assert_eq!(sent, [OTHER]);
+        let pushed = mesh.change(Change::Delete {
+            kind: ObjectKind::Service,
+            namespace: "default".to_owned(),
+            name: "b".to_owned(),
+        });
+        // In state of the world the client unsubscribes by itself.
+        let removed: Vec<&str> = pushed
+            .iter()
+            .flat_map(|r| &r.removed)
+            .map(|n| &**n)
+            .collect();
+        assert_eq!(removed, if is_delta { vec![OTHER] } else { Vec::new() });
+    }
 }

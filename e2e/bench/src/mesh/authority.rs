@@ -1,14 +1,43 @@
 //! Signs what agents ask for, with a root that lives as long as the run.
 
+use std::path::Path;
+
 use anyhow::Context;
 use ironsail_xds::ca::CertificateService;
 use ironsail_xds::istio::{IstioCertificateRequest, IstioCertificateResponse};
 use rcgen::{
-    BasicConstraints, CertificateParams, CertificateSigningRequestParams, ExtendedKeyUsagePurpose,
-    IsCa, Issuer, KeyPair,
+    BasicConstraints, CertificateParams, CertificateSigningRequestParams, DistinguishedName,
+    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, SanType,
 };
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tonic::{Request, Response, Status};
+
+/// What a workload proves its identity with, in PEM.
+pub struct Credentials {
+    pub chain: String,
+    pub key: String,
+    pub root: String,
+}
+
+impl Credentials {
+    /// Files in a directory.
+    pub const CHAIN: &str = "chain.pem";
+    pub const KEY: &str = "key.pem";
+    pub const ROOT: &str = "root.pem";
+
+    pub fn write(&self, directory: &Path) -> anyhow::Result<()> {
+        std::fs::create_dir_all(directory)?;
+        let files = [
+            (Self::CHAIN, &self.chain),
+            (Self::KEY, &self.key),
+            (Self::ROOT, &self.root),
+        ];
+        for (name, text) in files {
+            std::fs::write(directory.join(name), text)?;
+        }
+        Ok(())
+    }
+}
 
 /// A certificate authority in memory.
 pub struct Authority {
@@ -47,6 +76,27 @@ impl Authority {
             .with_single_cert(chain, key)?;
         config.alpn_protocols = vec![b"h2".to_vec()];
         Ok(config)
+    }
+
+    /// A certificate for a workload with this SPIFFE identity.
+    pub fn issue(&self, identity: &str) -> anyhow::Result<Credentials> {
+        let key = KeyPair::generate().context("key of a workload")?;
+        let mut params = CertificateParams::default();
+        // A subject that is the issuer's would make it self-signed to some.
+        params.distinguished_name = DistinguishedName::new();
+        params.subject_alt_names = vec![SanType::URI(identity.try_into().context("identity")?)];
+        params.extended_key_usages = vec![
+            ExtendedKeyUsagePurpose::ServerAuth,
+            ExtendedKeyUsagePurpose::ClientAuth,
+        ];
+        let certificate = params
+            .signed_by(&key, &self.issuer)
+            .context("certificate of a workload")?;
+        Ok(Credentials {
+            chain: certificate.pem(),
+            key: key.serialize_pem(),
+            root: self.root.clone(),
+        })
     }
 
     fn sign(&self, csr: &str) -> Result<String, rcgen::Error> {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Command;
 
-use ironsail_wire::program::{find, free_port};
+use ironsail_peer::{Program, find, free_port};
 use ironsail_wire::{Hop, Proxy, Upstream, config, origin::Origin, peer};
 use ironsail_xds::core::TrafficDirection;
 
@@ -96,18 +96,16 @@ impl Setup {
         self.failures(h2spec, &hop)
     }
 
-    fn of_envoy(&self, h2spec: &Path, envoy: &Path) -> BTreeSet<String> {
+    fn of_envoy(&self, h2spec: &Path) -> BTreeSet<String> {
         let hop = self.hop();
-        let _envoy = peer::envoy(envoy, &hop, self.directory.path()).expect("starts");
+        let _envoy = peer::envoy(&hop, self.directory.path()).expect("starts");
         self.failures(h2spec, &hop)
     }
 }
 
 #[test]
 fn every_case_passes() {
-    let Some(h2spec) = find("bin/h2spec") else {
-        return;
-    };
+    let h2spec = find(Program::H2spec).expect("fetched");
     let listeners = [
         (TrafficDirection::Outbound, false),
         (TrafficDirection::Inbound, false),
@@ -131,13 +129,11 @@ fn every_case_passes() {
 
 /// Takes a minute, because Envoy lets cases wait.
 #[test]
-#[ignore = "make wire runs it"]
+#[ignore = "make soak runs it"]
 fn envoy_passes_nothing_that_we_fail() {
-    let (Some(h2spec), Some(envoy)) = (find("bin/h2spec"), find("peers/envoy")) else {
-        return;
-    };
+    let h2spec = find(Program::H2spec).expect("fetched");
     let setup = Setup::new(TrafficDirection::Outbound, false);
-    let (ours, envoys) = (setup.of_ours(&h2spec), setup.of_envoy(&h2spec, &envoy));
+    let (ours, envoys) = (setup.of_ours(&h2spec), setup.of_envoy(&h2spec));
     eprintln!("We fail {ours:#?}, Envoy fails {envoys:#?}");
     assert!(ours.is_subset(&envoys), "{ours:#?}");
 }

@@ -6,11 +6,11 @@
 use std::collections::BTreeMap;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, TcpStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use ironsail_peer::{Process, free_port};
 use ironsail_proxy::testing::frames::{self, DATA, END_STREAM, frame, head};
-use ironsail_wire::program::{Program, find, free_port};
 use ironsail_wire::{Hop, Proxy, Upstream, origin::Origin, peer};
 use ironsail_xds::core::TrafficDirection;
 
@@ -32,23 +32,13 @@ enum Kind {
 /// A running proxy of a chain.
 enum Running {
     Ours { _proxy: Proxy },
-    Other { _program: Program },
+    Other { _process: Process },
 }
 
 impl Kind {
-    fn is_there(self) -> bool {
-        match self {
-            Kind::Ours => true,
-            Kind::Nginx => find("peers/nginx").is_some(),
-            Kind::Haproxy => find("peers/haproxy").is_some(),
-        }
-    }
-
-    fn start(self, port: u16, server: u16, log: &Path, directory: &Path) -> Running {
-        let other = |program: anyhow::Result<Program>| Running::Other {
-            _program: program.expect("starts"),
-        };
-        match self {
+    fn start(self, port: u16, server: u16, directory: &Path) -> Running {
+        let log = self.log(directory);
+        let process = match self {
             Kind::Ours => {
                 let hop = Hop {
                     direction: TrafficDirection::Inbound,
@@ -56,22 +46,26 @@ impl Kind {
                     server,
                     upstream: Upstream::Http1,
                     certificate: None,
-                    access_log: Some(log),
+                    access_log: Some(&log),
                 };
                 let proxy = Proxy::start(&hop.listener(), &hop.cluster(), port);
-                Running::Ours {
+                return Running::Ours {
                     _proxy: proxy.expect("starts"),
-                }
+                };
             }
-            Kind::Nginx => {
-                let program = find("peers/nginx").expect("is there");
-                other(peer::nginx(&program, port, server, log, directory))
-            }
-            Kind::Haproxy => {
-                let program = find("peers/haproxy").expect("is there");
-                other(peer::haproxy(&program, port, server, log, directory))
-            }
+            Kind::Nginx => peer::nginx(port, server, &log, directory),
+            Kind::Haproxy => peer::haproxy(port, server, directory),
+        };
+        Running::Other {
+            _process: process.expect("starts"),
         }
+    }
+
+    fn log(self, directory: &Path) -> PathBuf {
+        directory.join(match self {
+            Kind::Haproxy => "haproxy.log",
+            Kind::Ours | Kind::Nginx => "requests",
+        })
     }
 }
 
@@ -245,9 +239,6 @@ fn over_http2(first_number: usize) -> Vec<Conversation> {
 }
 
 fn check(front: Kind, back: Kind, http2: bool) {
-    if !front.is_there() || !back.is_there() {
-        return;
-    }
     let directory = tempfile::tempdir().expect("a folder");
     let folder = |name: &str| {
         let path = directory.path().join(name);
@@ -256,12 +247,9 @@ fn check(front: Kind, back: Kind, http2: bool) {
     };
     let origin = Origin::echoing().expect("a port");
     let (front_port, back_port) = (free_port().expect("a port"), free_port().expect("a port"));
-    let (front_log, back_log) = (
-        directory.path().join("front"),
-        directory.path().join("back"),
-    );
-    let _back = back.start(back_port, origin.port, &back_log, &folder("b"));
-    let _front = front.start(front_port, back_port, &front_log, &folder("f"));
+    let (front_folder, back_folder) = (folder("front"), folder("back"));
+    let _back = back.start(back_port, origin.port, &back_folder);
+    let _front = front.start(front_port, back_port, &front_folder);
 
     let mut conversations = over_http1();
     if http2 {
@@ -281,7 +269,8 @@ fn check(front: Kind, back: Kind, http2: bool) {
     });
     std::thread::sleep(LOGGED);
     ironsail_proxy::access_log::flush_all();
-    let (front_lines, back_lines) = (read_log(&front_log), read_log(&back_log));
+    let front_lines = read_log(&front.log(&front_folder));
+    let back_lines = read_log(&back.log(&back_folder));
     wrong.extend(findings(&front_lines, &back_lines));
     let plain = |lines: &[Line]| {
         lines
