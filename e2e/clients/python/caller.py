@@ -8,10 +8,11 @@ import json
 import sys
 
 import grpc
+import grpc.experimental
 
 target, count, *headers = sys.argv[1:]
 metadata = [tuple(header.split("=", 1)) for header in headers]
-plaintext = grpc.insecure_channel_credentials()
+plaintext = grpc.experimental.insecure_channel_credentials()
 with grpc.secure_channel(target, grpc.xds_channel_credentials(plaintext)) as channel:
     greet = channel.unary_unary("/test.Greeter/Greet")
     answers = collections.Counter()
