@@ -172,6 +172,7 @@ e2e: images deploy-tools $(if $(KUBECONFIG),,node) ## tests on a real Kubernetes
 	cargo test --workspace --test e2e -- --test-threads=1 --nocapture
 
 .PHONY: test
+test: export REQUIRE_NETNS := 1
 test: lint unit e2e deploy-test ## what continuous integration runs
 
 .PHONY: bench

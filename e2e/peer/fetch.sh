@@ -22,6 +22,24 @@ if [ ! -x "$envoy" ]; then
 fi
 ln -sf "$envoy" "$PEERS/envoy"
 
+# gRPC's library for the Python that is here; one hash for each version of Python that may be.
+GRPC_VERSION=1.85.1
+grpc="$PEERS/grpc-$GRPC_VERSION"
+if [ ! -d "$grpc" ]; then
+  cat >"$work/grpc.txt" <<END
+grpcio==$GRPC_VERSION \
+  --hash=sha256:83aced2a1c05648cee0de34e531351118b14c58238f0a61b43559ac8851647a8 \
+  --hash=sha256:a1a72d19c0ab84b4b73b6c47eeaade76d84b1973a51593ff1160a73df33d03d9 \
+  --hash=sha256:de520b1555ae445cdc4f8f1cc7ccba12a19992bfafa7c292ebe7fe1fe5da6c53
+typing_extensions==4.16.0 \
+  --hash=sha256:481caa481374e813c1b176ada14e97f1f67a4539ce9cfeb3f350d78d6370c2e8
+END
+  python3 -m pip install --quiet --no-deps --require-hashes --only-binary :all: --no-warn-script-location \
+    --root-user-action ignore --target "$work/grpc" --requirement "$work/grpc.txt"
+  mv "$work/grpc" "$grpc"
+fi
+ln -sfn "$grpc" "$PEERS/grpc"
+
 # Unpacked, not installed: the package would start a server.
 if [ ! -x "$PEERS/nginx" ]; then
   (cd "$work" && apt-get update -qq && apt-get download -qq nginx 2>/dev/null && dpkg-deb --extract nginx_*.deb nginx)

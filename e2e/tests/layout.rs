@@ -33,7 +33,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
 ];
 
 /// Tests and tools at the edge may use anything, and nothing may use them.
-const EDGE: &[&str] = &["e2e", "sim", "bench", "oracle", "wire", "fuzz"];
+const EDGE: &[&str] = &["e2e", "sim", "bench", "clients", "oracle", "wire", "fuzz"];
 
 #[test]
 fn crates_depend_only_as_the_architecture_says() {

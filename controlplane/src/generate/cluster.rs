@@ -268,6 +268,7 @@ impl OutboundScope<'_> {
                 cluster: name,
                 identities: &self.identities,
                 is_http2,
+                can_exchange: self.class.has_istio_filters,
                 has_credentials: self.class.is_router
                     || self.rule.is_some_and(|rule| rule.selector.is_some()),
             };
@@ -277,7 +278,12 @@ impl OutboundScope<'_> {
         if !self.mesh.config.enable_auto_mtls() || self.mtls == MtlsMode::Disable {
             return;
         }
-        let context = transport_socket::mutual_upstream(name.sni(), &self.identities, is_http2);
+        let context = transport_socket::mutual_upstream(
+            name.sni(),
+            &self.identities,
+            is_http2,
+            self.class.has_istio_filters,
+        );
         let socket = transport_socket::upstream(&context);
         if self.is_original_destination(policy) {
             // Without endpoints there is nothing to match on, so it is all or none.

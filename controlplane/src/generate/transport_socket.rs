@@ -27,8 +27,11 @@ const TLS: &str = "envoy.transport_sockets.tls";
 const UPSTREAM_PROXY_PROTOCOL: &str = "envoy.transport_sockets.upstream_proxy_protocol";
 const RAW_BUFFER: &str = "envoy.transport_sockets.raw_buffer";
 
+/// Both sides exchange metadata before anything else.
+const EXCHANGE: &str = "istio-peer-exchange";
+
 /// Protocols that proxies of the mesh offer each other for opaque bytes.
-pub const PEER_EXCHANGE: [&str; 2] = ["istio-peer-exchange", "istio"];
+pub const PEER_EXCHANGE: [&str; 2] = [EXCHANGE, "istio"];
 
 const CIPHER_SUITES: [&str; 6] = [
     "ECDHE-ECDSA-AES256-GCM-SHA384",
@@ -149,8 +152,16 @@ fn mesh_context(
 }
 
 /// Mutual TLS towards a cluster; `names` are the identities its endpoints may have.
-pub fn mutual_upstream(sni: String, names: &[String], is_http2: bool) -> UpstreamTlsContext {
+///
+/// Who cannot exchange metadata must not offer to: the other side would take the first bytes for metadata, and send its own.
+pub fn mutual_upstream(
+    sni: String,
+    names: &[String],
+    is_http2: bool,
+    can_exchange: bool,
+) -> UpstreamTlsContext {
     let mut alpn = strings(&PEER_EXCHANGE);
+    alpn.retain(|name| can_exchange || name != EXCHANGE);
     if is_http2 {
         alpn.push("h2".to_owned());
     }
@@ -169,14 +180,16 @@ pub enum Inside {
     Tcp,
 }
 
-/// Mutual TLS of the inbound side: any identity of the trust domains.
+/// Mutual TLS of the inbound side: any identity of the trust domains. As for [`mutual_upstream`], metadata is exchanged
+/// only by who can.
 pub fn mutual_downstream<'a>(
     trust_domains: impl Iterator<Item = &'a str>,
     inside: Inside,
+    can_exchange: bool,
 ) -> DownstreamTlsContext {
     let alpn = match inside {
-        Inside::Http => strings(&["h2", "http/1.1"]),
-        Inside::Tcp => strings(&["istio-peer-exchange", "h2", "http/1.1"]),
+        Inside::Tcp if can_exchange => strings(&[EXCHANGE, "h2", "http/1.1"]),
+        Inside::Http | Inside::Tcp => strings(&["h2", "http/1.1"]),
     };
     let names = trust_domains
         .map(|domain| message::prefix(format!("spiffe://{domain}/")))
@@ -198,6 +211,8 @@ pub struct UpstreamScope<'a> {
     /// Identities of the endpoints.
     pub identities: &'a [String],
     pub is_http2: bool,
+    /// Whether the client can exchange metadata.
+    pub can_exchange: bool,
     /// Gateways get certificates of `credentialName` from discovery; sidecars only for rules that
     /// name them by labels.
     pub has_credentials: bool,
@@ -225,7 +240,12 @@ pub fn of_settings(
                 [] => scope.identities,
                 own => own,
             };
-            Some(upstream(&mutual_upstream(sni, names, scope.is_http2)))
+            Some(upstream(&mutual_upstream(
+                sni,
+                names,
+                scope.is_http2,
+                scope.can_exchange,
+            )))
         }
     }
 }

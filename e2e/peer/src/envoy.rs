@@ -55,6 +55,18 @@ impl Envoy {
     /// # Errors
     /// It does not start, or refuses the bootstrap; the error holds its log.
     pub fn start(launch: Launch<'_>, bootstrap: &Bootstrap) -> anyhow::Result<Self> {
+        Self::start_with(launch, "pb", &with_admin(bootstrap).encode_to_vec())
+    }
+
+    /// As [`Envoy::start`] with a bootstrap in YAML, which must have an admin endpoint on loopback.
+    ///
+    /// # Errors
+    /// As [`Envoy::start`].
+    pub fn start_yaml(launch: Launch<'_>, bootstrap: &str) -> anyhow::Result<Self> {
+        Self::start_with(launch, "yaml", bootstrap.as_bytes())
+    }
+
+    fn start_with(launch: Launch<'_>, suffix: &str, bootstrap: &[u8]) -> anyhow::Result<Self> {
         let Launch {
             mut command,
             name,
@@ -63,14 +75,14 @@ impl Envoy {
         } = launch;
         let directory = directory.canonicalize()?;
         let file = |suffix: &str| directory.join(format!("{name}.{suffix}"));
-        fs::write(file("pb"), with_admin(bootstrap).encode_to_vec())?;
+        fs::write(file(suffix), bootstrap)?;
         let admin = file("admin");
         command
             .args(["--concurrency", "1", "--disable-hot-restart"])
             .args(["--log-level", log_level, "--admin-address-path"])
             .arg(&admin)
             .arg("-c")
-            .arg(file("pb"));
+            .arg(file(suffix));
         let mut process = Process::start(name, command, &directory)?;
         process.wait_until(|| admin_port(&admin).is_some_and(|port| Admin { port }.answers()))?;
         let port = admin_port(&admin).context("the admin endpoint has an address")?;

@@ -14,6 +14,8 @@ pub enum Program {
     Haproxy,
     /// Conformance tests of HTTP/2.
     H2spec,
+    /// A folder: gRPC's library for `python3`.
+    Grpc,
 }
 
 impl Program {
@@ -23,6 +25,7 @@ impl Program {
             Self::Nginx => "nginx",
             Self::Haproxy => "haproxy",
             Self::H2spec => "h2spec",
+            Self::Grpc => "grpc",
         }
     }
 }

@@ -5,38 +5,26 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, anyhow, bail};
+use anyhow::Context;
 use ironsail_controlplane::ca::authority::Authority;
 use ironsail_controlplane::ca::root;
 use ironsail_controlplane::generate::Cache;
 use ironsail_controlplane::model::change::ChangeSet;
-use ironsail_controlplane::model::object::{Change, Object, ObjectKind};
-use ironsail_controlplane::model::snapshot::{Options, Snapshot, SnapshotBuilder};
-use ironsail_mesh::mesh_config::MeshConfig;
+use ironsail_controlplane::model::snapshot::Snapshot;
 use ironsail_proxy::stats::Filter;
 use ironsail_proxy::xds::Protocol;
 use ironsail_runtime::tls;
-use serde_json::Value;
 use time::OffsetDateTime;
 
 use crate::access_log::AccessLog;
 use crate::app::{Reply, Served};
 use crate::call::{Answer, Call, Outcome};
 use crate::client;
-use crate::cluster::{self, Cluster};
+use crate::cluster;
+use crate::installation::Installation;
 use crate::kubelet;
 use crate::network::{Network, Origin};
-use crate::object::{documents, model, title};
 use crate::pod::{ControlPlane, Pod};
-
-/// Kinds from which nothing else in the cluster follows.
-const CONFIGURATION: [ObjectKind; 5] = [
-    ObjectKind::VirtualService,
-    ObjectKind::DestinationRule,
-    ObjectKind::Gateway,
-    ObjectKind::PeerAuthentication,
-    ObjectKind::Secret,
-];
 
 /// Time for proxies to close the books of a call.
 const AFTERMATH: Duration = Duration::from_millis(100);
@@ -44,14 +32,12 @@ const AFTERMATH: Duration = Duration::from_millis(100);
 /// An installed mesh. Everything happens inside of a `LocalSet`.
 pub struct Mesh {
     protocol: Protocol,
-    pub(crate) cluster: Cluster,
-    pub(crate) builder: SnapshotBuilder,
+    pub(crate) installation: Installation,
     pub(crate) snapshot: Arc<Snapshot>,
     cache: Arc<Cache>,
     authority: Authority,
     pub(crate) network: Rc<Network>,
     access_log: AccessLog,
-    mesh_config: MeshConfig,
 }
 
 impl Mesh {
@@ -72,41 +58,19 @@ impl Mesh {
         let access_log = AccessLog::new()?;
         let now = OffsetDateTime::now_utc();
         let root = root::create("cluster.local", root::LIFETIME, now)?;
-        let mut builder = SnapshotBuilder::new(Options::default());
-        let (snapshot, _) = builder.snapshot();
+        let mut installation = Installation::new(operator, access_log.settings())?;
+        let (snapshot, _) = installation.snapshot();
         let mut mesh = Self {
             protocol,
-            cluster: Cluster::default(),
-            builder,
+            installation,
             snapshot,
             cache: Arc::default(),
             authority: Authority::new(&root, now)?,
             network: Rc::default(),
             access_log,
-            mesh_config: MeshConfig::default(),
         };
-        let operator = mesh.with_access_log(operator)?;
-        let rendered = ironsail_operator::render_object(&operator, &Default::default());
-        let rendered = rendered.map_err(|findings| anyhow!("{findings:#?}"))?;
-        for object in &rendered.objects {
-            if !object.is_definition() {
-                mesh.take(&rendered.istio_namespace, object.body().into_owned())?;
-            }
-        }
         mesh.settle()?;
         Ok(mesh)
-    }
-
-    /// The one IstioOperator of a text, with the access log that outcomes are read from.
-    fn with_access_log(&self, text: &str) -> anyhow::Result<Value> {
-        let mut documents = documents(text)?;
-        let (Some(mut operator), true) = (documents.pop(), documents.is_empty()) else {
-            bail!("one IstioOperator is expected");
-        };
-        for (key, value) in self.access_log.settings() {
-            operator["spec"]["meshConfig"][key] = value;
-        }
-        Ok(operator)
     }
 
     /// Applies all objects of a YAML text, those without a namespace to `namespace`.
@@ -114,9 +78,7 @@ impl Mesh {
     /// # Errors
     /// An object is malformed or of a kind that is not simulated, or a proxy rejects a resource.
     pub fn apply(&mut self, namespace: &str, text: &str) -> anyhow::Result<()> {
-        for document in documents(text)? {
-            self.take(namespace, document)?;
-        }
+        self.installation.apply(namespace, text)?;
         self.settle()
     }
 
@@ -125,14 +87,7 @@ impl Mesh {
     /// # Errors
     /// Objects of the kind cannot be deleted here, or a proxy rejects a resource.
     pub fn delete(&mut self, kind: &str, namespace: &str, name: &str) -> anyhow::Result<()> {
-        let kind = CONFIGURATION
-            .into_iter()
-            .find(|known| known.as_str() == kind);
-        self.builder.apply(Change::Delete {
-            kind: kind.context("objects of the kind cannot be deleted here")?,
-            namespace: namespace.to_owned(),
-            name: name.to_owned(),
-        });
+        self.installation.delete(kind, namespace, name)?;
         self.settle()
     }
 
@@ -211,20 +166,11 @@ impl Mesh {
         let address = match host.parse::<IpAddr>() {
             Ok(address) => address,
             Err(_) => {
-                let found = self.cluster.resolve(host, namespace);
+                let found = self.installation.cluster.resolve(host, namespace);
                 found.with_context(|| format!("{host} has no address"))?
             }
         };
         Ok(SocketAddr::new(address, port.parse()?))
-    }
-
-    pub(crate) fn take(&mut self, namespace: &str, document: Value) -> anyhow::Result<()> {
-        let title = title(&document);
-        let objects = self.cluster.apply(namespace, document);
-        for object in objects.with_context(|| title)? {
-            self.builder.apply(Change::Upsert(model(object)?));
-        }
-        Ok(())
     }
 
     /// Publishes what changed, starts new pods, tells all proxies.
@@ -239,22 +185,17 @@ impl Mesh {
 
     /// Makes the next snapshot; returns how it differs.
     pub(crate) fn publish(&mut self) -> ChangeSet {
-        if self.mesh_config != *self.cluster.mesh() {
-            self.mesh_config = self.cluster.mesh().clone();
-            let config = Box::new(self.mesh_config.clone());
-            self.builder
-                .apply(Change::Upsert(Object::MeshConfig(config)));
-        }
-        let (snapshot, changes) = self.builder.snapshot();
+        let (snapshot, changes) = self.installation.snapshot();
         self.snapshot = snapshot;
-        self.network.set_services(self.cluster.virtual_addresses());
+        self.network
+            .set_services(self.installation.cluster.virtual_addresses());
         changes
     }
 
     pub(crate) fn start_pods(&mut self) -> anyhow::Result<()> {
         let pods = self.network.pods();
         let known: Vec<IpAddr> = pods.iter().map(|pod| pod.address).collect();
-        for object in self.cluster.pods() {
+        for object in self.installation.cluster.pods() {
             if cluster::address(object).is_some_and(|address| !known.contains(&address)) {
                 self.network.add(self.start(object)?);
             }
@@ -267,7 +208,7 @@ impl Mesh {
         let bootstrap = match kubelet::proxy_container(object) {
             None => None,
             Some(container) => {
-                let mesh = serde_json::to_string(self.cluster.mesh())?;
+                let mesh = serde_json::to_string(self.installation.cluster.mesh())?;
                 let bootstrap = kubelet::bootstrap(object, container, &mesh, files.path());
                 let name = object.metadata.name.clone().unwrap_or_default();
                 Some(bootstrap.with_context(|| name)?)

@@ -2,12 +2,10 @@
 
 use std::time::Duration;
 
-use ironsail_controlplane::model::object::{Change, Object, ObjectKind};
-use serde_json::Value;
+use ironsail_controlplane::model::object::ObjectKind;
 
 use crate::cluster::Condition;
 use crate::mesh::Mesh;
-use crate::object::{documents, model};
 
 /// Between two messages of a stream; longer than a proxy needs to take one over.
 const PAUSE: Duration = Duration::from_millis(2);
@@ -18,15 +16,13 @@ impl Mesh {
     /// # Errors
     /// As [`Mesh::apply`].
     pub async fn apply_live(&mut self, namespace: &str, text: &str) -> anyhow::Result<()> {
-        for document in documents(text)? {
-            self.take(namespace, document)?;
-        }
+        self.installation.apply(namespace, text)?;
         self.spread().await
     }
 
     /// Names of the pods of a deployment, the oldest first.
     pub fn pods_of(&self, namespace: &str, deployment: &str) -> Vec<String> {
-        self.cluster.pods_of(namespace, deployment)
+        self.installation.cluster.pods_of(namespace, deployment)
     }
 
     /// Starts one more pod of a deployment, which is not ready yet; returns its name.
@@ -34,8 +30,8 @@ impl Mesh {
     /// # Errors
     /// There is no such deployment, or a proxy rejects a resource.
     pub async fn add_pod(&mut self, namespace: &str, deployment: &str) -> anyhow::Result<String> {
-        let (name, objects) = self.cluster.add_pod(namespace, deployment)?;
-        self.see(objects)?;
+        let (name, objects) = self.installation.cluster.add_pod(namespace, deployment)?;
+        self.installation.see(objects)?;
         self.spread().await?;
         self.start_pods()?;
         Ok(name)
@@ -51,8 +47,11 @@ impl Mesh {
         pod: &str,
         condition: Condition,
     ) -> anyhow::Result<()> {
-        let objects = self.cluster.set_condition(namespace, pod, condition);
-        self.see(objects)?;
+        let objects = self
+            .installation
+            .cluster
+            .set_condition(namespace, pod, condition);
+        self.installation.see(objects)?;
         self.spread().await
     }
 
@@ -73,22 +72,10 @@ impl Mesh {
     /// A proxy rejects a resource.
     pub async fn remove_pod(&mut self, namespace: &str, pod: &str) -> anyhow::Result<()> {
         self.network.remove(namespace, pod);
-        let objects = self.cluster.remove_pod(namespace, pod);
-        self.builder.apply(Change::Delete {
-            kind: ObjectKind::Pod,
-            namespace: namespace.to_owned(),
-            name: pod.to_owned(),
-        });
-        self.see(objects)?;
+        let objects = self.installation.cluster.remove_pod(namespace, pod);
+        self.installation.forget(ObjectKind::Pod, namespace, pod);
+        self.installation.see(objects)?;
         self.spread().await
-    }
-
-    fn see(&mut self, objects: Vec<Value>) -> anyhow::Result<()> {
-        for object in objects {
-            let object: Object = model(object)?;
-            self.builder.apply(Change::Upsert(object));
-        }
-        Ok(())
     }
 
     async fn spread(&mut self) -> anyhow::Result<()> {

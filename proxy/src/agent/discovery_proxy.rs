@@ -3,8 +3,11 @@
 //! Streams are passed on as they are over the agent's own connection, which is authenticated as the workload. A client
 //! has one connection upstream, on which all of its streams run.
 
+mod authority;
+
 use std::convert::Infallible;
-use std::path::Path;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,12 +23,12 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use ironsail_runtime::net::{Connector, Resolver, TlsConnector};
 use ironsail_runtime::signal::Shutdown;
 use rustls::pki_types::ServerName;
-use tokio::net::UnixStream;
 use tokio::sync::Mutex;
 use tonic::Status;
 use tower::Service;
 use tracing::{debug, warn};
 
+use self::authority::Readable;
 use super::socket::{self, SocketError};
 use crate::xds::Credentials;
 
@@ -71,6 +74,7 @@ pub fn serve(
     shutdown: Shutdown,
 ) -> Result<(), SocketError> {
     let listener = socket::bind(path)?;
+    let path: Arc<Path> = absolute(path).into();
     tokio::spawn(async move {
         while let Some(accepted) = shutdown.guard(listener.accept()).await {
             match accepted {
@@ -79,6 +83,7 @@ pub fn serve(
                         control_plane: control_plane.clone(),
                         upstream: Arc::default(),
                     };
+                    let stream = Readable::new(stream, &path);
                     let shutdown = shutdown.clone();
                     tokio::spawn(async move { shutdown.guard(client.serve(stream)).await });
                 }
@@ -92,6 +97,12 @@ pub fn serve(
     Ok(())
 }
 
+/// As clients know the path; one that cannot be completed is taken as it is.
+fn absolute(path: &Path) -> PathBuf {
+    let completed: io::Result<PathBuf> = std::path::absolute(path);
+    completed.unwrap_or_else(|_| path.to_owned())
+}
+
 /// A program of this pod.
 #[derive(Clone)]
 struct Client {
@@ -100,7 +111,7 @@ struct Client {
 }
 
 impl Client {
-    async fn serve(self, stream: UnixStream) {
+    async fn serve(self, stream: Readable) {
         let service = service_fn(move |request| {
             let client = self.clone();
             async move { Ok::<_, Infallible>(client.answer(request).await) }

@@ -88,7 +88,8 @@ fn server(proxy: &Proxy, name: &str, address: &str) -> Option<Listener> {
     let manager = HttpConnectionManager {
         stat_prefix: inbound.clone(),
         route_specifier: Some(RouteSpecifier::RouteConfig(accept_all(&inbound))),
-        http_filters: vec![fault(), router()],
+        // Faults are not for servers.
+        http_filters: vec![router()],
         ..Default::default()
     };
     let socket = expects_tls(proxy, port).then(|| {

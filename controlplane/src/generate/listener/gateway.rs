@@ -27,7 +27,6 @@ use crate::generate::transport_socket::{
     self, Inside, combined_validation, discovery_secret, file_secret, strings,
 };
 use crate::generate::{Cache, Resource, message, route};
-use crate::model::mesh::Mesh;
 use crate::model::proxy::Proxy;
 use crate::model::snapshot::Snapshot;
 
@@ -170,9 +169,30 @@ impl Builder<'_> {
         condition.server_names = server.server_names();
         Some(FilterChain {
             filter_chain_match: (condition != FilterChainMatch::default()).then_some(condition),
-            transport_socket: Some(socket(tls, inside, &self.snapshot.mesh)?),
+            transport_socket: Some(self.socket(tls, inside)?),
             ..chain
         })
+    }
+
+    /// TLS of a server; `None` when it has no certificate, because plaintext is no substitute.
+    fn socket(&self, tls: &ServerTlsSettings, inside: Inside) -> Option<TransportSocket> {
+        match tls.mode {
+            ServerTlsMode::IstioMutual => Some(self.mutual_socket(tls, inside)),
+            _ => own_socket(tls, inside),
+        }
+    }
+
+    /// Mutual TLS of the mesh.
+    fn mutual_socket(&self, tls: &ServerTlsSettings, inside: Inside) -> TransportSocket {
+        let domains = self.snapshot.mesh.trust_domains();
+        let can_exchange = self.class.has_istio_filters;
+        let mut context = transport_socket::mutual_downstream(domains, inside, can_exchange);
+        if let Some(common) = &mut context.common_tls_context
+            && let Some(own) = parameters(tls)
+        {
+            common.tls_params = Some(own);
+        }
+        transport_socket::downstream(&context)
     }
 
     /// Chains of the TCP or TLS rules bound to a server.
@@ -228,17 +248,8 @@ impl Builder<'_> {
     }
 }
 
-/// TLS of a server; `None` when it has no certificate, because plaintext is no substitute.
-fn socket(tls: &ServerTlsSettings, inside: Inside, mesh: &Mesh) -> Option<TransportSocket> {
-    if tls.mode == ServerTlsMode::IstioMutual {
-        let mut context = transport_socket::mutual_downstream(mesh.trust_domains(), inside);
-        if let Some(common) = &mut context.common_tls_context
-            && let Some(own) = parameters(tls)
-        {
-            common.tls_params = Some(own);
-        }
-        return Some(transport_socket::downstream(&context));
-    }
+/// TLS with a certificate of the server's own.
+fn own_socket(tls: &ServerTlsSettings, inside: Inside) -> Option<TransportSocket> {
     let is_mutual = matches!(
         tls.mode,
         ServerTlsMode::Mutual | ServerTlsMode::OptionalMutual

@@ -326,8 +326,11 @@ impl Builder<'_> {
             Inside::Tcp => &destination.tcp_name,
         };
         let socket = kind.ends_tls.then(|| {
-            let context =
-                transport_socket::mutual_downstream(self.mesh.trust_domains(), kind.inside);
+            let context = transport_socket::mutual_downstream(
+                self.mesh.trust_domains(),
+                kind.inside,
+                self.class.has_istio_filters,
+            );
             transport_socket::downstream(&context)
         });
         FilterChain {

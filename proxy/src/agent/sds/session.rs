@@ -121,6 +121,8 @@ impl Session {
                 known,
             } => {
                 self.is_delta = true;
+                // Whoever asks again has lost it.
+                self.sent.retain(|name, _| !added.contains(name));
                 self.sent.extend(known);
                 for name in removed {
                     self.names.remove(&name);
