@@ -6,6 +6,8 @@ SHELL := bash
 
 CACHE ?= $(HOME)/.cache/ironsail
 export CARGO_TARGET_DIR ?= $(CACHE)/target
+# Golden files are those of this checkout, whichever one compiled the tests.
+export INSTA_WORKSPACE_ROOT := $(CURDIR)
 export HUB ?=
 export TAG ?= $(shell sed -n 's/^pub const VERSION: &str = "\(.*\)";/\1/p' lib/mesh/src/lib.rs)
 

@@ -1,17 +1,19 @@
 //! Seeds, small changes of them, and what was found before.
 
-use std::path::Path;
+use std::path::PathBuf;
 
 use ironsail_fuzz::{TARGETS, Target};
 
 /// Changed seeds for each target.
 const CHANGES: usize = 300;
 
-fn regressions(target: &Target) -> Vec<Vec<u8>> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
+fn all_regressions() -> PathBuf {
+    PathBuf::from(std::env::var_os("CARGO_MANIFEST_DIR").expect("cargo names the crate"))
         .join("regressions")
-        .join(target.name);
-    let Ok(entries) = std::fs::read_dir(folder) else {
+}
+
+fn regressions(target: &Target) -> Vec<Vec<u8>> {
+    let Ok(entries) = std::fs::read_dir(all_regressions().join(target.name)) else {
         return Vec::new();
     };
     entries
@@ -56,8 +58,8 @@ fn all_targets() {
 
 #[test]
 fn regressions_are_of_targets() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("regressions");
-    for entry in std::fs::read_dir(folder).into_iter().flatten() {
+    let entries = std::fs::read_dir(all_regressions());
+    for entry in entries.into_iter().flatten() {
         let name = entry.expect("readable").file_name();
         let known = TARGETS.iter().any(|target| name == target.name);
         assert!(known, "{name:?} is no target");

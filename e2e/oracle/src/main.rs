@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::process::ExitCode;
 
+use anyhow::Context;
 use ironsail_oracle::compare::{Verdict, difference, side_by_side};
 use ironsail_oracle::run::{Judged, run};
 use ironsail_oracle::topic::{Topic, files};
@@ -23,7 +24,8 @@ async fn work() -> anyhow::Result<ExitCode> {
     let writes = arguments.iter().any(|argument| argument == "--write");
     arguments.retain(|argument| argument != "--write");
     let mut wrong = 0;
-    for path in files(&Path::new(env!("CARGO_MANIFEST_DIR")).join("calls"))? {
+    let here = std::env::var_os("CARGO_MANIFEST_DIR").context("run it with cargo")?;
+    for path in files(&Path::new(&here).join("calls"))? {
         let topic = Topic::read(&path)?;
         if !arguments.is_empty() && !arguments.contains(&topic.name) {
             continue;

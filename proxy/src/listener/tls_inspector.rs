@@ -60,10 +60,11 @@ fn need_more(bytes: &[u8], max: usize) -> Inspected {
     }
 }
 
-/// The handshake bytes of the records so far; an error for what is no TLS handshake.
+/// The handshake bytes of the records so far, up to the end of the first message: what follows it may be records of
+/// other types. An error for what is no TLS handshake.
 fn handshake_bytes(mut bytes: &[u8]) -> Result<Cow<'_, [u8]>, ()> {
     let mut joined: Option<Cow<'_, [u8]>> = None;
-    while !bytes.is_empty() {
+    while !bytes.is_empty() && !joined.as_deref().is_some_and(has_message) {
         let plausible = bytes.first() == Some(&CONTENT_HANDSHAKE)
             && bytes.get(1).is_none_or(|major| *major == 3)
             && bytes.get(2).is_none_or(|minor| *minor <= 4);
@@ -90,6 +91,13 @@ fn handshake_bytes(mut bytes: &[u8]) -> Result<Cow<'_, [u8]>, ()> {
         bytes = rest;
     }
     Ok(joined.unwrap_or_default())
+}
+
+/// Whether a handshake message is there to its end.
+fn has_message(handshake: &[u8]) -> bool {
+    let mut reader = Reader(handshake);
+    let length = reader.u8().and_then(|_| reader.u24());
+    length.is_some_and(|length| reader.take(length).is_some())
 }
 
 fn client_hello(body: &[u8]) -> Option<ClientHello> {
@@ -203,6 +211,16 @@ mod tests {
             application_protocols: vec![b"istio-peer-exchange".to_vec(), b"istio".to_vec()],
         };
         assert_eq!(inspect(&bytes, 65_535), Inspected::Hello(expected));
+    }
+
+    #[test]
+    fn what_follows_the_hello_does_not_matter() {
+        // A client with early data says ChangeCipherSpec next.
+        let mut bytes = hello("a.example.com", &["h2"]);
+        let alone = inspect(&bytes, 65_535);
+        assert!(matches!(alone, Inspected::Hello(_)));
+        bytes.extend([20, 3, 3, 0, 1, 1]);
+        assert_eq!(inspect(&bytes, 65_535), alone);
     }
 
     #[test]

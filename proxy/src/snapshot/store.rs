@@ -178,11 +178,7 @@ impl Store {
             schedule.follow(self.dns_clusters());
             let deadline = self.lock().next_deadline();
             tokio::select! {
-                changed = workload.changed() => match changed {
-                    Ok(()) => self.set_workload(workload.borrow_and_update().clone()),
-                    // The agent is going away; what is known stays.
-                    Err(_) => std::future::pending().await,
-                },
+                () = changed(&mut workload) => self.set_workload(workload.borrow_and_update().clone()),
                 () = self.shared.changed.notified() => {}
                 () = schedule.next(self) => {}
                 () = sleep_until_some(deadline) => self.update(|_| ()),
@@ -228,6 +224,13 @@ impl Store {
         drop(state);
         self.shared.changed.notify_one();
         result
+    }
+}
+
+/// Waits for another certificate; for ever when the agent is going away: what is known stays.
+async fn changed(workload: &mut watch::Receiver<Option<WorkloadCertificate>>) {
+    if workload.changed().await.is_err() {
+        std::future::pending().await
     }
 }
 

@@ -9,7 +9,8 @@ use ironsail_peer::{Envoy, Launch};
 use crate::bootstrap::{Api, envoy};
 
 fn samples() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy/samples")
+    PathBuf::from(std::env::var_os("CARGO_MANIFEST_DIR").expect("cargo names the crate"))
+        .join("../../deploy/samples")
 }
 
 fn sample(name: &str) -> String {

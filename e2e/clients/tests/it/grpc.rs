@@ -107,7 +107,8 @@ impl Mesh {
 
 /// A program of ours in gRPC's library, in a pod.
 fn python(pod: &Pod, program: &str) -> anyhow::Result<Command> {
-    let programs = Path::new(env!("CARGO_MANIFEST_DIR")).join("python");
+    let here = std::env::var_os("CARGO_MANIFEST_DIR").expect("cargo names the crate");
+    let programs = Path::new(&here).join("python");
     let mut command = pod.network.command("timeout");
     command
         .args(["120", "python3"])

@@ -11,8 +11,8 @@ use ironsail_oracle::topic::{Topic, decisions, files};
 /// Fewer are not worth the name.
 const LEAST_CALLS: usize = 400;
 
-fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
+fn root() -> PathBuf {
+    PathBuf::from(std::env::var_os("CARGO_MANIFEST_DIR").expect("cargo names the crate"))
 }
 
 fn topics() -> Vec<Topic> {

@@ -61,12 +61,15 @@ fn servers_are_told_the_client_where_a_rule_says_so() {
             &mut mesh,
             "shop",
             "
-{kind: Service, metadata: {name: bare}, spec: {selector: {app: bare}, ports: [{name: tcp, port: 9000}]}}
+{kind: Deployment, metadata: {name: mail}, spec: {template: {metadata: {labels: {app: mail, sidecar.istio.io/inject: 'false'}}, spec: {containers: [{name: mail, image: mail, ports: [{containerPort: 9000}]}]}}}}
 ---
-{kind: DestinationRule, metadata: {name: bare}, spec: {host: bare, trafficPolicy: {proxyProtocol: {version: V1}}}}
+{kind: Service, metadata: {name: mail}, spec: {selector: {app: mail}, ports: [{name: tcp, port: 9000}]}}
+---
+{kind: DestinationRule, metadata: {name: mail}, spec: {host: mail, trafficPolicy: {proxyProtocol: {version: V1}}}}
 ",
         );
-        let outcome = call(&mesh, Call::tcp("bare:9000", "hello\n").from("client")).await;
+        let outcome = call(&mesh, Call::tcp("mail:9000", "hello\n").from("client")).await;
+        assert_eq!(outcome.served.len(), 1, "{outcome}");
         let body = &outcome.served[0].body;
         assert!(body.starts_with("PROXY TCP4 "), "{body}");
         assert!(

@@ -1,6 +1,6 @@
 //! Samples of the project, meshes with them, and small services of tests.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use ironsail_sim::{Call, Mesh, Outcome};
 
@@ -16,7 +16,8 @@ pub fn run(simulation: impl Future<Output = ()>) {
 
 /// Folder of the samples.
 pub fn samples() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy/samples")
+    PathBuf::from(std::env::var_os("CARGO_MANIFEST_DIR").expect("cargo names the crate"))
+        .join("../../deploy/samples")
 }
 
 /// Text of a sample.
