@@ -12,5 +12,5 @@ mod secrets;
 
 pub use control_plane::ControlPlane;
 pub use namespace::{Namespace, Network, is_permitted};
-pub use pod::{Address, Pod};
+pub use pod::{Address, Interception, Pod};
 pub use secrets::Secrets;

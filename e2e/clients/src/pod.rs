@@ -59,6 +59,15 @@ impl Address {
     }
 }
 
+/// Where connections of a pod go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Interception {
+    /// To its proxy. The rules are there before the agent, as in a cluster: afterwards they would break connections.
+    Redirect,
+    /// Where they are meant to go.
+    None,
+}
+
 /// A pod that runs.
 pub struct Pod {
     pub network: Namespace,
@@ -68,7 +77,7 @@ pub struct Pod {
 }
 
 impl Pod {
-    /// Starts the agent with the proxy of ours, and captures the pod's connections unless it is a gateway.
+    /// Starts the agent with the proxy of ours, which takes the pod's connections.
     ///
     /// # Errors
     /// The proxy is not ready in time.
@@ -77,9 +86,7 @@ impl Pod {
         control_plane: &ControlPlane,
         address: Address,
     ) -> anyhow::Result<Self> {
-        let pod = Self::start(network, control_plane, address, &[])?;
-        pod.capture()?;
-        Ok(pod)
+        Self::start(network, control_plane, address, Interception::Redirect, &[])
     }
 
     /// Starts the agent alone, with more variables.
@@ -90,22 +97,28 @@ impl Pod {
         network: &Network,
         control_plane: &ControlPlane,
         address: Address,
+        interception: Interception,
         variables: &[(&str, &str)],
     ) -> anyhow::Result<Self> {
         let variables = [&[("DISABLE_ENVOY", "true")], variables].concat();
-        Self::start(network, control_plane, address, &variables)
+        Self::start(network, control_plane, address, interception, &variables)
     }
 
     fn start(
         network: &Network,
         control_plane: &ControlPlane,
         address: Address,
+        interception: Interception,
         variables: &[(&str, &str)],
     ) -> anyhow::Result<Self> {
         tls::install_provider();
         let home = tempfile::tempdir()?;
         write_files(home.path(), &control_plane.root, &address)?;
         let namespace = network.add(address.ip)?;
+        if interception == Interception::Redirect {
+            let options = Options::parse(CAPTURE.split(' ').map(str::to_owned))?;
+            namespace.enter(move || capture::run(&options))?;
+        }
         let control_plane = control_plane.address.to_string();
         let config = json!({"discoveryAddress": control_plane});
         let mut command = namespace.command(agent()?);
@@ -133,16 +146,6 @@ impl Pod {
             home,
             agent,
         })
-    }
-
-    /// Redirects the pod's connections to its proxy.
-    ///
-    /// # Errors
-    /// The kernel refuses the rules.
-    pub fn capture(&self) -> anyhow::Result<()> {
-        let options = Options::parse(CAPTURE.split(' ').map(str::to_owned))?;
-        self.network.enter(move || capture::run(&options))?;
-        Ok(())
     }
 
     /// Starts a stock Envoy beside the agent, with a bootstrap in YAML.

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use http::Version;
 use ironsail_clients::app::{App, Protocol};
-use ironsail_clients::{Address, ControlPlane, Network, Pod, call, is_permitted};
+use ironsail_clients::{Address, ControlPlane, Interception, Network, Pod, call, is_permitted};
 use ironsail_peer::Envoy;
 
 use crate::bootstrap::{Api, envoy};
@@ -56,10 +56,12 @@ impl Mesh {
         control_plane.apply("shop", OBJECTS)?;
         let address = |namespace: &str, name| Address::find(&control_plane, namespace, name);
         let ours = Pod::with_proxy(&network, &control_plane, address("shop", "ours")?)?;
-        let stock = Pod::with_agent(&network, &control_plane, address("shop", "stock")?, &[])?;
-        stock.capture()?;
+        let agent = |address, interception| {
+            Pod::with_agent(&network, &control_plane, address, interception, &[])
+        };
+        let stock = agent(address("shop", "stock")?, Interception::Redirect)?;
         let gateway = address("istio-system", "istio-ingressgateway")?;
-        let gateway = Pod::with_agent(&network, &control_plane, gateway, &[])?;
+        let gateway = agent(gateway, Interception::None)?;
         let apps = [
             App::start(&ours.network, "ours", &PORTS)?,
             App::start(&stock.network, "stock", &PORTS)?,
