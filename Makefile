@@ -88,7 +88,7 @@ deploy-tools:
 	fi
 
 .PHONY: soak
-soak: tools peer-tools ## a minute each of endpoint churn and configuration changes under load; h2spec against Envoy
+soak: tools peer-tools ## a minute each of restarts, churn and changes under load; h2spec against Envoy
 	SOAK_SECONDS=60 cargo test -p ironsail-sim no_lost_request
 	CACHE=$(CACHE) cargo test -p ironsail-wire -- --ignored --nocapture
 

@@ -10,6 +10,12 @@ use tokio::time::{Instant, sleep};
 use crate::support::{SHOP, apply, demo, injected, run};
 
 const PER_SECOND: u32 = 200;
+/// From the signal to a pod until proxies are told that it ends: watch, snapshot, push.
+const DELAY: Duration = Duration::from_millis(100);
+/// An application that ends before clients know of it refuses requests that are on their way to it, so it sleeps.
+const PRE_STOP: Duration = Duration::from_secs(1);
+/// A proxy's time to drain, `terminationDrainDuration`.
+const DRAIN: Duration = Duration::from_secs(5);
 
 fn end() -> Instant {
     let seconds = std::env::var("SOAK_SECONDS")
@@ -46,6 +52,53 @@ async fn live(mesh: &mut Mesh, text: &str) {
     if let Err(error) = mesh.apply_live("shop", text).await {
         panic!("{error:?}");
     }
+}
+
+/// Replaces a pod as a Deployment does.
+async fn replace(mesh: &mut Mesh, deployment: &str, old: &str) {
+    let new = mesh.add_pod("shop", deployment).await.expect("starts");
+    sleep(Duration::from_millis(300)).await;
+    mesh.set_condition("shop", &new, Condition::Ready)
+        .await
+        .expect("accepted");
+    mesh.terminate("shop", old, PRE_STOP);
+    sleep(DELAY).await;
+    mesh.set_condition("shop", old, Condition::Terminating)
+        .await
+        .expect("accepted");
+}
+
+#[test]
+fn rolling_restarts() {
+    run(async {
+        let mut mesh = shop();
+        let load = calls(&mesh);
+        let end = end();
+        let mut ending: Vec<(Instant, String)> = Vec::new();
+        let mut turn = 0;
+        while Instant::now() < end {
+            let deployment = ["web-v1", "web-v2"][turn % 2];
+            turn += 1;
+            let pods = mesh.pods_of("shop", deployment);
+            let is_ending = |pod: &&String| ending.iter().any(|(_, name)| name == *pod);
+            let old = pods
+                .iter()
+                .find(|pod| !is_ending(pod))
+                .expect("a pod")
+                .clone();
+            replace(&mut mesh, deployment, &old).await;
+            ending.push((Instant::now() + DRAIN, old));
+            while let Some((at, pod)) = ending.first().cloned() {
+                if Instant::now() < at {
+                    break;
+                }
+                mesh.remove_pod("shop", &pod).await.expect("accepted");
+                ending.remove(0);
+            }
+        }
+        assert!(turn > 10, "{turn}");
+        none_is_lost(load).await;
+    });
 }
 
 #[test]
@@ -99,6 +152,36 @@ fn configuration_that_changes_ten_times_a_second() {
             sleep(Duration::from_millis(100)).await;
         }
         assert!(number > 50, "{number}");
+        none_is_lost(load).await;
+    });
+}
+
+/// Subsets get other names while the Service selects other pods, and routes follow, all in one change.
+#[test]
+fn subsets_and_selector_flip_together() {
+    run(async {
+        let mut mesh = shop();
+        let state = |version: &str, generation: u32| {
+            let subset = format!("{version}-{generation}");
+            format!(
+                "{{kind: Service, metadata: {{name: web}}, spec: {{selector: {{app: web, version: {version}}}, ports: [{{name: http, port: 80, targetPort: 8080}}]}}}}
+---
+{{kind: DestinationRule, metadata: {{name: web}}, spec: {{host: web, subsets: [{{name: {subset}, labels: {{version: {version}}}}}]}}}}
+---
+{{kind: VirtualService, metadata: {{name: web}}, spec: {{hosts: [web], http: [{{route: [{{destination: {{host: web, subset: {subset}}}}}]}}]}}}}"
+            )
+        };
+        apply(&mut mesh, "shop", &state("v1", 0));
+        let load = calls(&mesh);
+        let end = end();
+        let mut generation = 0;
+        while Instant::now() < end {
+            generation += 1;
+            let version = ["v1", "v2"][(generation % 2) as usize];
+            live(&mut mesh, &state(version, generation)).await;
+            sleep(Duration::from_millis(300)).await;
+        }
+        assert!(generation > 10, "{generation}");
         none_is_lost(load).await;
     });
 }
