@@ -1,7 +1,7 @@
 //! All topics through both proxies, and the page that is written from them.
 
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use ironsail_oracle::compare::{Verdict, side_by_side};
 use ironsail_oracle::document;
