@@ -72,13 +72,7 @@ impl<'a> Scope<'a> {
         cluster: ClusterName,
     ) -> Option<Self> {
         let port = service.port(cluster.port)?;
-        let subset = match cluster.subset.as_str() {
-            "" => None,
-            name => Some(rule?.subset(name)?),
-        };
-        let policy = rule
-            .map(|rule| rule.port_policy(cluster.port, subset))
-            .unwrap_or_default();
+        let (subset, policy) = MergedRule::of_cluster(rule, &cluster)?;
         let is_local = policy.outlier_detection.is_some() && is_locality_enabled(snapshot, &policy);
         let standpoint = Standpoint {
             node: service

@@ -9,6 +9,7 @@ use ironsail_crds::networking::destination_rule::{
     ClientTlsSettings, ConnectionPoolSettings, LoadBalancerSettings, OutlierDetection,
     PortTrafficPolicy, ProxyProtocol, RetryBudget, Subset, TrafficPolicy,
 };
+use ironsail_mesh::xds_name::ClusterName;
 
 use crate::model::authentication::is_selected;
 use crate::model::change::ConfigKey;
@@ -71,6 +72,20 @@ impl MergedRule {
 
     pub fn subset(&self, name: &str) -> Option<&Subset> {
         self.subsets.iter().find(|subset| subset.name == name)
+    }
+
+    /// The subset of a cluster and what holds for its port, by the cluster's name and the rule of its service. `None`
+    /// when the name has a subset that no rule defines.
+    pub fn of_cluster<'a>(
+        rule: Option<&'a Self>,
+        name: &ClusterName,
+    ) -> Option<(Option<&'a Subset>, PortPolicy<'a>)> {
+        let subset = match name.subset.as_str() {
+            "" => None,
+            subset => Some(rule?.subset(subset)?),
+        };
+        let policy = rule.map(|rule| rule.port_policy(name.port, subset));
+        Some((subset, policy.unwrap_or_default()))
     }
 
     /// What holds for a port and a subset.

@@ -14,7 +14,7 @@ use ironsail_xds::ext::transport_sockets::tls::v3::UpstreamTlsContext;
 use crate::generate::{
     Cache, Resource, cluster as of_proxies, message, rule_of, traffic_policy, transport_socket,
 };
-use crate::model::destination_rule::PortPolicy;
+use crate::model::destination_rule::{MergedRule, PortPolicy};
 use crate::model::proxy::Proxy;
 use crate::model::service::Service;
 use crate::model::snapshot::Snapshot;
@@ -30,13 +30,7 @@ pub fn generate(snapshot: &Snapshot, proxy: &Proxy, cache: &Cache, name: &str) -
     }
     service.port(cluster.port)?;
     let rule = rule_of(snapshot, proxy, service);
-    let subset = match cluster.subset.as_str() {
-        "" => None,
-        name => Some(rule?.subset(name)?),
-    };
-    let policy = rule
-        .map(|rule| rule.port_policy(cluster.port, subset))
-        .unwrap_or_default();
+    let (_, policy) = MergedRule::of_cluster(rule.map(|rule| &**rule), &cluster)?;
     let endpoints = snapshot.endpoints_of(service);
     let inputs = (
         service.generation,
