@@ -13,6 +13,7 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use hyper_util::server::conn::auto;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, DuplexStream};
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
@@ -147,20 +148,10 @@ pub(crate) async fn serve(
         .next()
         .is_some_and(|line| line.ends_with(" HTTP/1.1"));
     // How connections end is the client's to judge.
-    if is_http2 {
+    if is_http2 || is_http1 {
         let service = service_fn(|request| answer(request, place.clone(), Rc::clone(&apps)));
-        let connection = hyper::server::conn::http2::Builder::new(LocalExecutor)
-            .serve_connection(TokioIo::new(stream), service);
-        let mut connection = pin!(connection);
-        tokio::select! {
-            _ = connection.as_mut() => return,
-            () = ended(ending) => connection.as_mut().graceful_shutdown(),
-        }
-        let _ = connection.await;
-    } else if is_http1 {
-        let service = service_fn(|request| answer(request, place.clone(), Rc::clone(&apps)));
-        let connection = hyper::server::conn::http1::Builder::new()
-            .serve_connection(TokioIo::new(stream), service);
+        let builder = auto::Builder::new(LocalExecutor);
+        let connection = builder.serve_connection(TokioIo::new(stream), service);
         let mut connection = pin!(connection);
         tokio::select! {
             _ = connection.as_mut() => return,
