@@ -10,6 +10,7 @@ pub mod destination_rule;
 pub mod endpoint;
 pub mod export;
 pub mod gateway;
+pub mod link;
 pub mod mesh;
 pub mod namespaced;
 pub mod object;

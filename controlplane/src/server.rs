@@ -33,6 +33,9 @@ const MAX_STREAMS: u32 = 1024;
 /// Time for a TLS handshake.
 const HANDSHAKE: Duration = Duration::from_secs(10);
 
+/// Bytes of a stream that wait in its connection; what is behind them waits as resources that are shared.
+const SEND_BUFFER: usize = 64 * 1024;
+
 /// As the peer: a ping after 30 s, 10 s for its answer.
 const KEEPALIVE: Duration = Duration::from_secs(30);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -89,7 +92,7 @@ impl<C: CertificateService> GrpcServer<C> {
             };
             return self.requests(stream, peer).await;
         };
-        let handshake = TlsAcceptor::from(config).accept(stream);
+        let handshake = Box::pin(TlsAcceptor::from(config).accept(stream));
         match tokio::time::timeout(HANDSHAKE, handshake).await {
             Ok(Ok(stream)) => {
                 let (_, session) = stream.get_ref();
@@ -126,11 +129,12 @@ impl<C: CertificateService> GrpcServer<C> {
         let served = http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
             .max_concurrent_streams(MAX_STREAMS)
+            .max_send_buf_size(SEND_BUFFER)
             .keep_alive_interval(KEEPALIVE)
             .keep_alive_timeout(KEEPALIVE_TIMEOUT)
-            .serve_connection(TokioIo::new(stream), service)
-            .await;
-        if let Err(error) = served {
+            .serve_connection(TokioIo::new(stream), service);
+        // A box of its own: within the futures around it the space for it would be there several times.
+        if let Err(error) = Box::pin(served).await {
             debug!(peer = %address, error = %chain(&error), "Connection ended with an error");
         }
     }

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::hash::{Hash, Hasher};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError, Weak};
 
 use xxhash_rust::xxh3::Xxh3;
 
@@ -52,6 +52,12 @@ impl<T: ?Sized> Interner<T> {
         let known = self.get(digest(&*value), || Arc::clone(&value));
         if *known == *value { known } else { value }
     }
+}
+
+/// A text that many objects hold, such as the name of a namespace or a node.
+pub fn shared_text(text: &str) -> Arc<str> {
+    static TEXTS: LazyLock<Interner<str>> = LazyLock::new(Interner::default);
+    TEXTS.share(text.into())
 }
 
 /// 128 bits that tell contents apart.

@@ -101,7 +101,7 @@ impl<'a> Scope<'a> {
             .map_or(&[][..], |set| set.port(&self.port_name));
         for endpoint in endpoints.iter().filter(|endpoint| self.is_wanted(endpoint)) {
             let entry = self.lb_endpoint(endpoint);
-            groups.entry(&endpoint.locality).or_default().push(entry);
+            groups.entry(&*endpoint.locality).or_default().push(entry);
         }
         let priorities = self.priorities(groups.keys().copied());
         let endpoints = groups

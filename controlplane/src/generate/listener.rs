@@ -31,7 +31,7 @@ pub fn generate(snapshot: &Snapshot, proxy: &Proxy, cache: &Cache) -> Vec<Resour
         return gateway::generate(snapshot, proxy, cache);
     }
     let mut listeners = outbound::generate(snapshot, proxy, cache);
-    listeners.extend_from_slice(&inbound::generate(snapshot, proxy, cache));
+    listeners.push(inbound::generate(snapshot, proxy));
     listeners
 }
 

@@ -3,8 +3,9 @@
 //! Each object is decoded by itself, so that one that cannot be read never stops a watch; its last readable version stays
 //! in use. After a gap the list is compared with what was known, and what is gone is reported as deleted.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::fmt::Debug;
+use std::sync::Arc;
 
 use futures::{StreamExt, TryStreamExt};
 use ironsail_runtime::log::chain;
@@ -18,6 +19,7 @@ use tokio::sync::mpsc;
 use tracing::{debug, warn};
 
 use crate::model::object::{Change, Object, ObjectKind};
+use crate::shared::shared_text;
 
 /// Events that wait for the model; the watches wait when it is full. Objects are large before they are converted.
 const QUEUE: usize = 64;
@@ -87,8 +89,8 @@ impl Watches<'_> {
         let watch = Watch {
             kind,
             wrap,
-            known: BTreeSet::new(),
-            listed: BTreeSet::new(),
+            known: BTreeMap::new(),
+            lists: 0,
             events: self.events.clone(),
         };
         let api = Api::all(self.client.clone());
@@ -99,14 +101,16 @@ impl Watches<'_> {
     }
 }
 
-type Key = (String, String);
+/// Namespace and name.
+type Key = (Arc<str>, Box<str>);
 
 struct Watch<K> {
     kind: ObjectKind,
     wrap: fn(Box<K>) -> Object,
-    known: BTreeSet<Key>,
-    /// Seen since the list began.
-    listed: BTreeSet<Key>,
+    /// What is there, each with the number of the list since whose beginning it was last seen.
+    known: BTreeMap<Key, u64>,
+    /// Lists that began.
+    lists: u64,
     events: mpsc::Sender<Event>,
 }
 
@@ -135,19 +139,22 @@ where
     async fn handle(&mut self, event: watcher::Event<DeserializeGuard<K>>) -> Sent {
         match event {
             watcher::Event::Init => {
-                self.listed.clear();
+                self.lists += 1;
                 Ok(())
             }
             watcher::Event::InitApply(object) => {
-                self.listed.insert(key(&object));
+                // One that cannot be read is there all the same.
+                if let Some(seen) = self.known.get_mut(&key(&object)) {
+                    *seen = self.lists;
+                }
                 self.upsert(object).await
             }
             watcher::Event::InitDone => {
-                let gone: Vec<Key> = self.known.difference(&self.listed).cloned().collect();
+                let old = self.known.iter().filter(|(_, seen)| **seen < self.lists);
+                let gone: Vec<Key> = old.map(|(key, _)| key.clone()).collect();
                 for key in gone {
                     self.delete(key).await?;
                 }
-                self.listed.clear();
                 self.events
                     .send(Event::Synced(self.kind))
                     .await
@@ -163,7 +170,7 @@ where
         match guarded.0 {
             Ok(mut object) => {
                 object.managed_fields_mut().clear();
-                self.known.insert(key);
+                self.known.insert(key, self.lists);
                 let object = (self.wrap)(Box::new(object));
                 self.send(Change::Upsert(object)).await
             }
@@ -177,7 +184,7 @@ where
 
     async fn delete(&mut self, key: Key) -> Sent {
         self.known.remove(&key);
-        let (namespace, name) = key;
+        let (namespace, name) = (key.0.to_string(), key.1.into_string());
         self.send(Change::Delete {
             kind: self.kind,
             namespace,
@@ -211,8 +218,8 @@ type Sent = Result<(), ()>;
 fn key<K: Resource>(object: &K) -> Key {
     let metadata = object.meta();
     (
-        metadata.namespace.clone().unwrap_or_default(),
-        metadata.name.clone().unwrap_or_default(),
+        shared_text(metadata.namespace.as_deref().unwrap_or_default()),
+        metadata.name.as_deref().unwrap_or_default().into(),
     )
 }
 

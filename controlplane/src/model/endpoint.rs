@@ -11,7 +11,7 @@ use ironsail_mesh::locality::Locality;
 pub struct Workload {
     pub name: Arc<str>,
     pub namespace: Arc<str>,
-    pub addresses: Vec<IpAddr>,
+    pub addresses: Box<[IpAddr]>,
     /// Shared with the other pods of its kind.
     pub labels: Arc<BTreeMap<String, String>>,
     pub service_account: Arc<str>,
@@ -21,10 +21,10 @@ pub struct Workload {
     /// Container ports by name.
     pub named_ports: Arc<BTreeMap<String, u16>>,
     /// `hostname.subdomain` gives the pod a name of its own below a headless service.
-    pub hostname: Option<String>,
-    pub subdomain: Option<String>,
+    pub hostname: Option<Box<str>>,
+    pub subdomain: Option<Box<str>>,
     /// Region and zone of a label on the pod, which wins over the node's.
-    pub locality: Option<Locality>,
+    pub locality: Option<Box<Locality>>,
 }
 
 impl Workload {
@@ -50,7 +50,8 @@ pub struct Endpoint {
     pub address: IpAddr,
     pub port: u16,
     pub is_ready: bool,
-    pub locality: Locality,
+    /// Shared with the other endpoints there.
+    pub locality: Arc<Locality>,
     pub node: Option<Arc<str>>,
     /// Absent for addresses that are no pod of this cluster.
     pub workload: Option<Arc<Workload>>,

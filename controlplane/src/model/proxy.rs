@@ -292,7 +292,7 @@ fn locality(
     if !node.locality.is_empty() {
         return node.locality.clone();
     }
-    if let Some(locality) = workload.and_then(|workload| workload.locality.as_ref()) {
+    if let Some(locality) = workload.and_then(|workload| workload.locality.as_deref()) {
         return locality.clone();
     }
     let name = workload.and_then(|workload| workload.node.as_deref());
@@ -305,7 +305,7 @@ fn locality(
             .endpoints_of(&target.service)?
             .iter()
             .find(|endpoint| endpoint.address == node.id.ip)
-            .map(|endpoint| endpoint.locality.clone())
+            .map(|endpoint| (*endpoint.locality).clone())
     });
     of_endpoint.unwrap_or_default()
 }

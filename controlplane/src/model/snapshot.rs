@@ -16,6 +16,7 @@ use crate::model::destination_rule::{DestinationRule, DestinationRuleIndex};
 use crate::model::endpoint::{EndpointSet, Workload};
 use crate::model::export::ExportTo;
 use crate::model::gateway::{Gateway, GatewayIndex};
+use crate::model::link::Links;
 use crate::model::mesh::Mesh;
 use crate::model::namespaced::Namespaced;
 use crate::model::object::{Change, Object, ObjectKind};
@@ -107,9 +108,9 @@ pub struct SnapshotBuilder {
     endpoints: Namespaced<Arc<EndpointSet>>,
     findings: Findings,
     /// Slices of each service.
-    service_slices: Namespaced<BTreeSet<Arc<str>>>,
+    service_slices: Links,
     /// Services whose slices name a pod.
-    pod_services: Namespaced<BTreeSet<Arc<str>>>,
+    pod_services: Links,
     /// Services, as namespace and name, whose endpoints have to be collected again.
     dirty: BTreeSet<(Arc<str>, Arc<str>)>,
     stale: Stale,
@@ -152,8 +153,8 @@ impl SnapshotBuilder {
             secrets: Namespaced::default(),
             endpoints: Namespaced::default(),
             findings: Findings::new(),
-            service_slices: Namespaced::default(),
-            pod_services: Namespaced::default(),
+            service_slices: Links::default(),
+            pod_services: Links::default(),
             dirty: BTreeSet::new(),
             stale: Stale::default(),
             // The first snapshot is news to everybody.
@@ -280,31 +281,17 @@ impl SnapshotBuilder {
             return;
         }
         if let Some(slice) = &new {
-            edit(
-                &mut self.service_slices,
-                namespace,
-                &slice.service,
-                |slices| {
-                    slices.insert(name.into());
-                },
-            );
+            self.service_slices
+                .insert(namespace, &slice.service, name.into());
             for pod in slice.pods() {
-                edit(&mut self.pod_services, namespace, pod, |services| {
-                    services.insert(slice.service.clone());
-                });
+                self.pod_services
+                    .insert(namespace, pod, slice.service.clone());
             }
             self.dirty.insert((namespace.into(), slice.service.clone()));
         }
         if let Some(slice) = &old {
             if new.as_ref().is_none_or(|new| new.service != slice.service) {
-                edit(
-                    &mut self.service_slices,
-                    namespace,
-                    &slice.service,
-                    |slices| {
-                        slices.remove(name);
-                    },
-                );
+                self.service_slices.remove(namespace, &slice.service, name);
             }
             self.forget_pods(namespace, slice);
             self.dirty.insert((namespace.into(), slice.service.clone()));
@@ -316,8 +303,7 @@ impl SnapshotBuilder {
         let rest: BTreeSet<&Arc<str>> = self
             .service_slices
             .get(namespace, &old.service)
-            .into_iter()
-            .flatten()
+            .iter()
             .filter_map(|name| self.slices.get(namespace, name))
             .flat_map(|slice| slice.pods())
             .collect();
@@ -327,9 +313,7 @@ impl SnapshotBuilder {
             .cloned()
             .collect();
         for pod in gone {
-            edit(&mut self.pod_services, namespace, &pod, |services| {
-                services.remove(&old.service);
-            });
+            self.pod_services.remove(namespace, &pod, &old.service);
         }
     }
 
@@ -345,13 +329,9 @@ impl SnapshotBuilder {
         self.changes
             .workloads
             .insert((namespace.into(), name.into()));
-        if let Some(services) = self.pod_services.get(namespace, name) {
-            self.dirty.extend(
-                services
-                    .iter()
-                    .map(|service| (namespace.into(), service.clone())),
-            );
-        }
+        let services = self.pod_services.get(namespace, name).iter();
+        self.dirty
+            .extend(services.map(|service| (namespace.into(), service.clone())));
     }
 
     fn set_node(&mut self, name: &str, locality: Option<Locality>) {
@@ -390,20 +370,6 @@ impl SnapshotBuilder {
 /// Namespace and name, when the object has both.
 fn names(metadata: &ObjectMeta) -> Option<(&str, &str)> {
     Some((metadata.namespace.as_deref()?, metadata.name.as_deref()?))
-}
-
-/// Changes the set of a name; empty sets are dropped.
-fn edit(
-    map: &mut Namespaced<BTreeSet<Arc<str>>>,
-    namespace: &str,
-    name: &str,
-    change: impl FnOnce(&mut BTreeSet<Arc<str>>),
-) {
-    let mut set = map.remove(namespace, name).unwrap_or_default();
-    change(&mut set);
-    if !set.is_empty() {
-        map.insert(namespace, name, set);
-    }
 }
 
 /// Configuration of users.
@@ -625,8 +591,7 @@ impl SnapshotBuilder {
             let slices = self
                 .service_slices
                 .get(&namespace, &name)
-                .into_iter()
-                .flatten()
+                .iter()
                 .filter_map(|slice| self.slices.get(&namespace, slice))
                 .map(|slice| &**slice);
             let registry = Registry {

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use ironsail_mesh::locality::Locality;
 use k8s_openapi::api::discovery::v1::{Endpoint as KubeEndpoint, EndpointSlice};
@@ -10,8 +10,11 @@ use k8s_openapi::api::discovery::v1::{Endpoint as KubeEndpoint, EndpointSlice};
 use crate::model::endpoint::{Endpoint, EndpointSet, Workload};
 use crate::model::namespaced::Namespaced;
 use crate::model::service::Service;
+use crate::shared::{Interner, shared_text};
 
 const SERVICE_NAME: &str = "kubernetes.io/service-name";
+
+static LOCALITIES: LazyLock<Interner<Locality>> = LazyLock::new(Interner::default);
 
 /// An EndpointSlice, as far as the mesh cares.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,13 +22,13 @@ pub struct Slice {
     pub service: Arc<str>,
     pub is_ipv6: bool,
     /// Name and number.
-    ports: Vec<(Arc<str>, u16)>,
+    ports: Box<[(Arc<str>, u16)]>,
     entries: Vec<SliceEntry>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct SliceEntry {
-    addresses: Vec<IpAddr>,
+    addresses: Box<[IpAddr]>,
     is_ready: bool,
     pod: Option<Arc<str>>,
     node: Option<Arc<str>>,
@@ -42,7 +45,10 @@ impl Slice {
         };
         let ports = object.ports.iter().flatten().filter_map(|port| {
             let number = u16::try_from(port.port?).ok()?;
-            Some((port.name.as_deref().unwrap_or_default().into(), number))
+            Some((
+                shared_text(port.name.as_deref().unwrap_or_default()),
+                number,
+            ))
         });
         Some(Self {
             service: service.as_str().into(),
@@ -83,7 +89,7 @@ impl SliceEntry {
                 .and_then(|conditions| conditions.ready)
                 .unwrap_or(true),
             pod: pod.map(Arc::from),
-            node: endpoint.node_name.as_deref().map(Arc::from),
+            node: endpoint.node_name.as_deref().map(shared_text),
         }
     }
 }
@@ -122,8 +128,8 @@ pub fn collect<'a>(
                     .insert((workload.namespace.clone(), workload.service_account.clone()));
             }
             let locality = locality(entry, workload, registry);
-            for (port_name, port) in &slice.ports {
-                for address in &entry.addresses {
+            for (port_name, port) in &*slice.ports {
+                for address in &*entry.addresses {
                     if !seen.insert((port_name.clone(), *address, *port)) {
                         continue;
                     }
@@ -142,6 +148,7 @@ pub fn collect<'a>(
             }
         }
     }
+    set.ports.values_mut().for_each(Vec::shrink_to_fit);
     set
 }
 
@@ -150,10 +157,9 @@ fn locality(
     entry: &SliceEntry,
     workload: Option<&Arc<Workload>>,
     registry: &Registry<'_>,
-) -> Locality {
-    workload
-        .and_then(|workload| workload.locality.as_ref())
-        .or_else(|| registry.nodes.get(entry.node.as_ref()?))
-        .cloned()
-        .unwrap_or_default()
+) -> Arc<Locality> {
+    let found = workload
+        .and_then(|workload| workload.locality.as_deref())
+        .or_else(|| registry.nodes.get(entry.node.as_ref()?));
+    LOCALITIES.share(Arc::new(found.cloned().unwrap_or_default()))
 }

@@ -9,7 +9,7 @@ use k8s_openapi::api::core::v1::{Node, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use crate::model::endpoint::Workload;
-use crate::shared::Interner;
+use crate::shared::{Interner, shared_text};
 
 const REGION: &str = "topology.kubernetes.io/region";
 const ZONE: &str = "topology.kubernetes.io/zone";
@@ -23,7 +23,6 @@ const POD_TEMPLATE_HASH: &str = "pod-template-hash";
 /// What pods of one kind have in common, and there are many of them.
 static LABELS: LazyLock<Interner<BTreeMap<String, String>>> = LazyLock::new(Interner::default);
 static PORTS: LazyLock<Interner<BTreeMap<String, u16>>> = LazyLock::new(Interner::default);
-static TEXTS: LazyLock<Interner<str>> = LazyLock::new(Interner::default);
 
 /// Creation time in seconds since 1970; 0 when the object says none.
 pub fn created_seconds(metadata: &ObjectMeta) -> i64 {
@@ -52,32 +51,34 @@ pub fn convert(pod: &Pod) -> Option<Workload> {
         .unwrap_or("default");
     Some(Workload {
         name: name.into(),
-        namespace: TEXTS.share(namespace.into()),
+        namespace: shared_text(namespace),
         addresses: addresses(pod),
-        workload_name: TEXTS.share(workload_name(&pod.metadata, &labels).into()),
-        service_account: TEXTS.share(account.into()),
+        workload_name: shared_text(&workload_name(&pod.metadata, &labels)),
+        service_account: shared_text(account),
         node: spec
             .and_then(|spec| spec.node_name.as_deref())
-            .map(|node| TEXTS.share(node.into())),
+            .map(shared_text),
         named_ports: PORTS.share(Arc::new(named_ports(pod))),
         hostname: spec
-            .and_then(|spec| spec.hostname.clone())
-            .filter(|name| !name.is_empty()),
+            .and_then(|spec| spec.hostname.as_deref())
+            .filter(|name| !name.is_empty())
+            .map(Box::from),
         subdomain: spec
-            .and_then(|spec| spec.subdomain.clone())
-            .filter(|name| !name.is_empty()),
+            .and_then(|spec| spec.subdomain.as_deref())
+            .filter(|name| !name.is_empty())
+            .map(Box::from),
         locality: labels
             .get(POD_LOCALITY)
-            .map(|text| Locality::parse(&text.replace('.', "/"))),
+            .map(|text| Box::new(Locality::parse(&text.replace('.', "/")))),
         labels: LABELS.share(Arc::new(labels)),
     })
 }
 
-fn addresses(pod: &Pod) -> Vec<std::net::IpAddr> {
+fn addresses(pod: &Pod) -> Box<[std::net::IpAddr]> {
     let Some(status) = &pod.status else {
-        return Vec::new();
+        return Box::default();
     };
-    let listed: Vec<_> = status
+    let listed: Box<[_]> = status
         .pod_ips
         .iter()
         .flatten()

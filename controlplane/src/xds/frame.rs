@@ -174,9 +174,10 @@ impl Chunks {
                 .map(|resource| resource.body.len())
                 .sum::<usize>()
                 >= SHARED_FROM
-                && run
-                    .iter()
-                    .all(|resource| resource.body.len() < COPIED_BELOW);
+                && run.iter().all(|resource| {
+                    // What nobody else holds is sent to nobody else.
+                    resource.body.len() < COPIED_BELOW && !resource.body.is_unique()
+                });
             if !is_shared {
                 run.iter().for_each(|resource| write(self, resource));
                 continue;
@@ -296,6 +297,9 @@ mod tests {
                 .collect(),
             ..response()
         };
+        let own = delta(&many);
+        assert_eq!(own.len(), 1, "what only this response holds is one chunk");
+        let _kept = many.resources.clone();
         let (one, other) = (delta(&many), delta(&many));
         let shared = one
             .iter()

@@ -1,9 +1,11 @@
 //! Names and versions that a client has, held in pieces that clients with the same content share.
 //!
 //! Clients of one mesh have nearly the same thousands of resources, so what is remembered of each must not grow with them. An
-//! inventory is split by the hash of names; pieces of equal content are one piece in memory, whoever holds them.
+//! inventory is split by the hash of names; pieces of equal content are one piece in memory, whoever holds them, and so are
+//! inventories of the same pieces.
 
 use std::collections::BTreeMap;
+use std::hash::{Hash, Hasher};
 use std::sync::{Arc, LazyLock};
 
 use xxhash_rust::xxh3::xxh3_64;
@@ -19,12 +21,17 @@ type Entry = (Arc<str>, ContentHash);
 /// Versions by name. Cloning is cheap, and so is comparing equals.
 #[derive(Clone, Debug, Default)]
 pub struct Inventory {
-    pieces: [Option<Arc<Piece>>; PIECES],
+    /// None when it is empty.
+    pieces: Option<Arc<Pieces>>,
 }
 
 /// Names, shared as inventories are.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Names(Inventory);
+
+/// By the hash of names. Equal pieces are nearly always one, so their addresses stand for their content.
+#[derive(Clone, Debug, Default)]
+struct Pieces([Option<Arc<Piece>>; PIECES]);
 
 /// Entries in the order of their names; never empty.
 #[derive(Debug, Hash, PartialEq)]
@@ -32,26 +39,27 @@ struct Piece(Box<[Entry]>);
 
 impl Inventory {
     pub fn get(&self, name: &str) -> Option<ContentHash> {
-        let entries = self.pieces[piece_of(name)].as_ref()?;
+        let entries = self.pieces.as_ref()?.0[piece_of(name)].as_ref()?;
         let at = entries.0.binary_search_by(|(own, _)| (**own).cmp(name));
         Some(entries.0[at.ok()?].1)
     }
 
     /// All entries, in an order that depends on nothing but the names.
     pub fn iter(&self) -> impl Iterator<Item = &Entry> {
-        self.pieces.iter().flatten().flat_map(|piece| &piece.0)
+        self.pieces().flat_map(|piece| &piece.0)
     }
 
     pub fn len(&self) -> usize {
-        self.pieces
-            .iter()
-            .flatten()
-            .map(|piece| piece.0.len())
-            .sum()
+        self.pieces().map(|piece| piece.0.len()).sum()
     }
 
     pub fn is_empty(&self) -> bool {
-        self.pieces.iter().all(Option::is_none)
+        self.pieces.is_none()
+    }
+
+    fn pieces(&self) -> impl Iterator<Item = &Arc<Piece>> {
+        let pieces = self.pieces.iter();
+        pieces.flat_map(|pieces| pieces.0.iter().flatten())
     }
 
     /// Sets versions by name; `None` removes. The last word on a name counts.
@@ -60,11 +68,14 @@ impl Inventory {
         for (name, version) in changes {
             by_piece[piece_of(&name)].push((name, version));
         }
-        for (slot, changes) in self.pieces.iter_mut().zip(by_piece) {
+        let mut pieces = self.pieces.as_deref().cloned().unwrap_or_default();
+        for (slot, changes) in pieces.0.iter_mut().zip(by_piece) {
             if !changes.is_empty() {
                 *slot = changed(slot.as_deref(), changes);
             }
         }
+        let is_empty = pieces.0.iter().all(Option::is_none);
+        self.pieces = (!is_empty).then(|| WHOLE.share(Arc::new(pieces)));
     }
 
     /// Removes what `keep` does not want.
@@ -78,13 +89,32 @@ impl Inventory {
     }
 }
 
+impl Pieces {
+    fn addresses(&self) -> [Option<*const Piece>; PIECES] {
+        self.0
+            .each_ref()
+            .map(|piece| piece.as_ref().map(Arc::as_ptr))
+    }
+}
+
+impl Hash for Pieces {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.addresses().hash(state);
+    }
+}
+
+impl PartialEq for Pieces {
+    fn eq(&self, other: &Self) -> bool {
+        self.addresses() == other.addresses()
+    }
+}
+
 impl PartialEq for Inventory {
     fn eq(&self, other: &Self) -> bool {
-        let mut pairs = self.pieces.iter().zip(&other.pieces);
-        pairs.all(|(own, other)| match (own, other) {
-            (Some(own), Some(other)) => Arc::ptr_eq(own, other) || own == other,
+        match (&self.pieces, &other.pieces) {
+            (Some(own), Some(other)) => Arc::ptr_eq(own, other) || own.0 == other.0,
             (own, other) => own.is_none() && other.is_none(),
-        })
+        }
     }
 }
 
@@ -162,6 +192,7 @@ fn changed(
 }
 
 static KNOWN: LazyLock<Interner<Piece>> = LazyLock::new(Interner::default);
+static WHOLE: LazyLock<Interner<Pieces>> = LazyLock::new(Interner::default);
 
 #[cfg(test)]
 mod tests {
@@ -179,14 +210,13 @@ mod tests {
         assert_eq!(one, other);
         one.apply([(Arc::from("own"), Some(ContentHash(1)))]);
         assert_ne!(one, other);
-        let pairs = one.pieces.iter().zip(&other.pieces);
-        let own = pairs.filter(|(one, other)| match (one, other) {
-            (Some(one), Some(other)) => !Arc::ptr_eq(one, other),
-            _ => true,
-        });
+        let pairs = one.pieces().zip(other.pieces());
+        let own = pairs.filter(|(one, other)| !Arc::ptr_eq(one, other));
         assert_eq!(own.count(), 1, "a change copies one piece");
         one.apply([(Arc::from("own"), None)]);
         assert_eq!(one, other);
+        let whole = |inventory: &Inventory| inventory.pieces.as_ref().map(Arc::as_ptr);
+        assert_eq!(whole(&one), whole(&other), "and equals are one as a whole");
     }
 
     #[test]

@@ -1,6 +1,5 @@
 //! The gRPC side of a stream: authentication, messages in and out, the end.
 
-use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -41,7 +40,7 @@ const GRPC_MESSAGE: &str = "grpc-message";
 /// Body of a response: messages as shared chunks, trailers at the end.
 pub struct GrpcBody {
     messages: mpsc::Receiver<Result<Vec<Bytes>, Status>>,
-    chunks: VecDeque<Bytes>,
+    chunks: std::vec::IntoIter<Bytes>,
     is_done: bool,
 }
 
@@ -54,16 +53,18 @@ impl Body for GrpcBody {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         loop {
-            if let Some(chunk) = self.chunks.pop_front() {
+            if let Some(chunk) = self.chunks.next() {
                 return Poll::Ready(Some(Ok(Frame::data(chunk))));
             }
+            // The list itself is not kept while there is nothing to send.
+            self.chunks = Vec::new().into_iter();
             if self.is_done {
                 return Poll::Ready(None);
             }
             let trailers = match self.messages.poll_recv(context) {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Some(Ok(chunks))) => {
-                    self.chunks.extend(chunks);
+                    self.chunks = chunks.into_iter();
                     continue;
                 }
                 Poll::Ready(Some(Err(status))) => trailers(&status),
@@ -140,7 +141,7 @@ impl Discovery {
         tokio::spawn(task.instrument(span));
         let mut response = HttpResponse::new(GrpcBody {
             messages,
-            chunks: VecDeque::new(),
+            chunks: Vec::new().into_iter(),
             is_done: false,
         });
         response
@@ -301,6 +302,8 @@ impl Stream {
                 false => frame::state_of_the_world(&response),
             };
             self.discovery.metrics.sent(&response);
+            // A client that takes its time must not hold what is framed already.
+            drop(response);
             if self.sender.send(Ok(chunks)).await.is_err() {
                 return Err(Status::cancelled("the client is gone"));
             }

@@ -2,7 +2,6 @@
 //! by what its policy accepts.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 use std::time::Duration;
 
 use ironsail_mesh::port::Protocol;
@@ -32,7 +31,7 @@ use crate::generate::listener::{http_inspector, listener_filter, plain_http, tls
 use crate::generate::route::matcher;
 use crate::generate::tcp::{Target, TcpFilters};
 use crate::generate::transport_socket::{self, Inside, PEER_EXCHANGE, strings};
-use crate::generate::{Cache, Resource, access_log, message};
+use crate::generate::{Resource, access_log, message};
 use crate::model::authentication::MtlsMode;
 use crate::model::mesh::Mesh;
 use crate::model::proxy::{Proxy, ServiceTarget};
@@ -55,43 +54,18 @@ const MESH_ANY: [&str; 5] = [
 /// Protocols of plaintext that the HTTP inspector recognizes.
 const PLAIN_HTTP: [&str; 3] = ["http/1.0", "http/1.1", "h2c"];
 
-/// The inbound listener, as a list of one.
-pub fn generate(snapshot: &Snapshot, proxy: &Proxy, cache: &Cache) -> Arc<[Resource]> {
+/// The inbound listener. It is its workload's own and made anew each time: kept for every workload, listeners would be most
+/// of what a control plane holds.
+pub fn generate(snapshot: &Snapshot, proxy: &Proxy) -> Resource {
     let class = ManagerClass::new(proxy, snapshot, Side::SidecarInbound);
+    let builder = Builder {
+        mesh: &snapshot.mesh,
+        class: &class,
+        template: ManagerTemplate::new(&class, &snapshot.mesh.config),
+        is_ipv6: proxy.is_ipv6(),
+    };
     let ports = ports(&proxy.targets);
-    let inputs: Vec<_> = ports
-        .iter()
-        .map(|(port, target)| {
-            (
-                port,
-                &target.service.host,
-                target.port.port,
-                target.port.protocol,
-            )
-        })
-        .collect();
-    // Pods of one workload are alike; the slot is made of everything that counts.
-    let slot = (
-        "listener_inbound",
-        &class,
-        &inputs,
-        &proxy.mtls,
-        proxy.is_ipv6(),
-        is_tproxy(proxy),
-        snapshot.mesh.generation,
-    );
-    cache.get(slot, (), || {
-        let builder = Builder {
-            mesh: &snapshot.mesh,
-            class: &class,
-            template: ManagerTemplate::new(&class, &snapshot.mesh.config),
-            is_ipv6: proxy.is_ipv6(),
-        };
-        vec![Resource::encode(
-            VIRTUAL_INBOUND,
-            &builder.listener(proxy, &ports),
-        )]
-    })
+    Resource::encode(VIRTUAL_INBOUND, &builder.listener(proxy, &ports))
 }
 
 /// Ports of the pod and the oldest service that leads to each.

@@ -28,38 +28,21 @@ use crate::model::virtual_service::{MESH_GATEWAY, VirtualService};
 /// Port that captured outbound connections are redirected to.
 const OUTBOUND_PORT: u16 = 15001;
 
-/// Listeners of the outbound side, by name, the one for captured connections last.
+/// Listeners of the outbound side, by name, the one for captured connections last. Those for HTTP name their workload in
+/// traces, so they are its own, and made anew each time as the inbound one is.
 pub fn generate(snapshot: &Snapshot, proxy: &Proxy, cache: &Cache) -> Vec<Resource> {
     let class = ManagerClass::new(proxy, snapshot, Side::SidecarOutbound);
     let client = route::client(snapshot, proxy);
-    let is_transparent = is_tproxy(proxy);
-    let slot = (
-        "listeners_outbound",
-        &class,
-        &client,
-        proxy.is_ipv6(),
-        is_transparent,
-    );
-    let inputs = (
-        snapshot.services.generation,
-        snapshot.headless_generation,
-        snapshot.virtual_services.generation,
-        snapshot.destination_rules.generation,
-        snapshot.mesh.generation,
-    );
-    let all = cache.get(slot, inputs, || {
-        let builder = Builder {
-            snapshot,
-            class: &class,
-            client: &client,
-            template: ManagerTemplate::new(&class, &snapshot.mesh.config),
-            is_ipv6: proxy.is_ipv6(),
-            rules: opaque_rules(snapshot, &client),
-        };
-        let mut listeners = builder.services(cache);
-        listeners.push(builder.captured(is_transparent));
-        listeners
-    });
+    let builder = Builder {
+        snapshot,
+        class: &class,
+        client: &client,
+        template: ManagerTemplate::new(&class, &snapshot.mesh.config),
+        is_ipv6: proxy.is_ipv6(),
+        rules: opaque_rules(snapshot, &client),
+    };
+    let mut listeners = builder.services(cache);
+    listeners.push(builder.captured(is_tproxy(proxy)));
     // A pod of a headless service does not call itself through its own proxy.
     let own = |name: &str| {
         let mut addresses = proxy
@@ -71,10 +54,8 @@ pub fn generate(snapshot: &Snapshot, proxy: &Proxy, cache: &Cache) -> Vec<Resour
             rest.is_some_and(|rest| rest.starts_with('_'))
         })
     };
-    all.iter()
-        .filter(|listener| !own(&listener.name))
-        .cloned()
-        .collect()
+    listeners.retain(|listener| !own(&listener.name));
+    listeners
 }
 
 /// Whether captured connections keep their addresses.
@@ -114,33 +95,36 @@ impl<'a> Builder<'a> {
     fn services(&self, cache: &Cache) -> Vec<Resource> {
         let mut listeners = Vec::new();
         for ((ip, port), wanted) in self.wanted() {
-            let slot = ("listener_outbound", ip, port, self.class, self.client);
-            let made = cache.get(slot, self.inputs(&wanted), || {
-                let name = name(ip, port);
-                vec![Resource::encode(name, &self.listener(ip, port, &wanted))]
-            });
-            listeners.extend_from_slice(&made);
+            let make = || Resource::encode(name(ip, port), &self.listener(ip, port, &wanted));
+            match &wanted {
+                Wanted::Opaque(service, _) => {
+                    let class = (self.class.has_istio_filters, self.client);
+                    let slot = ("listener_opaque", ip, port, class);
+                    let made = cache.get(slot, self.inputs(service, port), || vec![make()]);
+                    listeners.extend_from_slice(&made);
+                }
+                Wanted::Http { .. } | Wanted::Sniffed(..) => listeners.push(make()),
+            }
         }
         listeners.sort_by(|a, b| a.name.cmp(&b.name));
         listeners
     }
 
-    /// Everything that one listener depends on besides its class and address.
-    fn inputs(&self, wanted: &Wanted<'_>) -> impl std::hash::Hash {
+    /// Everything that the listener of a service depends on besides address and class, when it has no HTTP.
+    fn inputs(&self, service: &Service, port: u16) -> impl std::hash::Hash {
         let snapshot = self.snapshot;
-        let mesh = snapshot.mesh.generation;
-        match wanted {
-            Wanted::Http { is_grpc_web } => (mesh, u64::from(*is_grpc_web), None, 0, 0),
-            Wanted::Opaque(service, port) | Wanted::Sniffed(service, port) => {
-                let rules = match self.rules.is_empty() {
-                    true => 0,
-                    false => snapshot.virtual_services.generation,
-                };
-                let generation = snapshot.destination_rules.generation;
-                let host = Some((service.host.clone(), service.generation, port.port));
-                (mesh, 2, host, rules, generation)
-            }
-        }
+        let rules = match self.rules.is_empty() {
+            true => 0,
+            false => snapshot.virtual_services.generation,
+        };
+        (
+            service.host.clone(),
+            service.generation,
+            port,
+            rules,
+            snapshot.destination_rules.generation,
+            snapshot.mesh.generation,
+        )
     }
 
     /// Who gets which address and port: the older service where two want the same.
