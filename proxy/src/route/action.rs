@@ -512,29 +512,32 @@ impl HashPolicy {
                 let value = matcher::query_parameter(head.query(), name)?;
                 Some(xxh64(value.as_bytes(), 0))
             }
-            HashKind::Header { name, rewrite } => {
-                let mut values: Vec<&[u8]> = head.headers.get_all_named(name).collect();
-                // Their order says nothing.
-                values.sort_unstable();
-                let value = match head.pseudo(name) {
-                    Some(value) => std::borrow::Cow::Borrowed(value.as_bytes()),
-                    None if values.is_empty() => return None,
-                    None => values.join(&b","[..]).into(),
-                };
-                match rewrite {
-                    Some(rewrite) => {
-                        let text = std::str::from_utf8(&value).ok()?;
-                        Some(xxh64(rewrite.apply(text).as_bytes(), 0))
-                    }
-                    None => Some(xxh64(&value, 0)),
-                }
-            }
+            HashKind::Header { name, rewrite } => header_hash(head, name, rewrite.as_ref()),
             HashKind::Cookie(cookie) => match matcher::cookie(head, &cookie.name) {
                 Some(value) => Some(xxh64(value.as_bytes(), 0)),
                 None => cookie.generate(set_cookie),
             },
         }
     }
+}
+
+/// The hash of all values of a header, whose order says nothing: that of each is the seed for the next.
+fn header_hash(head: &RequestHead, name: &[u8], rewrite: Option<&Substitution>) -> Option<u64> {
+    let mut values: Vec<Cow<'_, [u8]>> = match head.pseudo(name) {
+        Some(value) => vec![value.as_bytes().into()],
+        None => head.headers.get_all_named(name).map(Cow::from).collect(),
+    };
+    if values.is_empty() {
+        return None;
+    }
+    if let Some(rewrite) = rewrite {
+        for value in &mut values {
+            let rewritten = rewrite.apply(std::str::from_utf8(value).ok()?).into_owned();
+            *value = rewritten.into_bytes().into();
+        }
+    }
+    values.sort_unstable();
+    Some(values.iter().fold(0, |seed, value| xxh64(value, seed)))
 }
 
 impl HashCookie {
