@@ -69,7 +69,7 @@ pub struct StreamLimit {
 }
 
 /// How the client's `grpc-timeout` becomes a limit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 pub struct GrpcTimeout {
     /// `None`: whatever the client says.
     pub max: Option<Duration>,

@@ -95,7 +95,6 @@ impl<'a, 'r> Attempt<'a, 'r> {
         };
         let connection = &exchange.context.connection;
         let options = options.of_client(connection, &self.forwarding.cluster);
-        self.forwarding.deadlines.begin_attempt();
         self.forwarding.body.rewind();
         let Some(pools) = self.host.pools::<Pools>() else {
             return Ended::Refused(LocalReply::new(500, "", "internal_error"));

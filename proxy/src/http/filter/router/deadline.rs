@@ -82,8 +82,8 @@ impl Deadlines {
         }
     }
 
-    /// A new attempt begins. Its own limits do not count yet: there is no connection.
-    pub fn begin_attempt(&mut self) {
+    /// An attempt is over, and its own limits with it. Those of the next one count once it has a connection.
+    pub fn end_attempt(&mut self) {
         self.per_try = None;
         self.per_try_idle = None;
         self.upstream_stream = None;
@@ -225,7 +225,7 @@ mod tests {
         for _ in 0..2 {
             deadlines.request_sent();
             assert_eq!(poll_fn(|cx| deadlines.poll(cx)).await, Expired::PerTry);
-            deadlines.begin_attempt();
+            deadlines.end_attempt();
         }
         assert_eq!(deadlines.left(), Some(Duration::from_secs(1)));
         // While it connects only the time for the response runs.

@@ -215,6 +215,7 @@ impl Forwarding<'_> {
             }
             drop(active);
             self.request_permit = None;
+            self.deadlines.end_attempt();
             self.tried.push(host);
             if let Some(wait) = self.pause()
                 && let Some(outcome) = self.sleep(downstream, wait).await
@@ -339,7 +340,6 @@ impl Forwarding<'_> {
     async fn sleep(&mut self, downstream: &mut Downstream, wait: Duration) -> Option<Outcome> {
         let mut sleep = std::pin::pin!(tokio::time::sleep(wait));
         let deadlines = &mut self.deadlines;
-        deadlines.begin_attempt();
         std::future::poll_fn(|cx| {
             use std::task::Poll;
             if std::future::Future::poll(sleep.as_mut(), cx).is_ready() {
