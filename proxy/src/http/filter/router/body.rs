@@ -69,6 +69,11 @@ impl RequestBody {
         !self.lost && !self.tunnel
     }
 
+    /// Whether the request has no more to come, as far as it is one and not a tunnel.
+    pub fn is_received(&self) -> bool {
+        self.read && !self.upgrade
+    }
+
     pub fn is_sent(&self) -> bool {
         self.sent
     }
@@ -228,8 +233,12 @@ fn step(
     deadlines.poll(cx).map(|expired| {
         let (flag, details) = match expired {
             Expired::Whole | Expired::PerTry => (Flag::UpstreamRequestTimeout, "response_timeout"),
+            Expired::PerTryIdle => (
+                Flag::UpstreamRequestTimeout,
+                "upstream_per_try_idle_timeout",
+            ),
             Expired::Idle => (Flag::StreamIdleTimeout, "stream_idle_timeout"),
-            Expired::Stream => (
+            Expired::Stream | Expired::UpstreamStream => (
                 Flag::UpstreamMaxStreamDurationReached,
                 "upstream_max_stream_duration_reached",
             ),
