@@ -107,7 +107,7 @@ type Key = (Arc<str>, Box<str>);
 struct Watch<K> {
     kind: ObjectKind,
     wrap: fn(Box<K>) -> Object,
-    /// What is there, each with the number of the list since whose beginning it was last seen.
+    /// What is there, each with the number of the last list that had begun when it was seen.
     known: BTreeMap<Key, u64>,
     /// Lists that began.
     lists: u64,

@@ -31,6 +31,9 @@ const SERVICE: &str = "/envoy.service.discovery.v3.AggregatedDiscoveryService/";
 /// Longest request that is read.
 const MAX_REQUEST_BYTES: usize = 4 * 1024 * 1024;
 
+/// Space that is made at once for a request that was announced: enough for the names of a large mesh.
+const READ_AHEAD: usize = 64 * 1024;
+
 /// Responses on their way to a client; when they are not taken, the stream waits, and changes merge meanwhile.
 const QUEUE: usize = 4;
 
@@ -427,7 +430,9 @@ where
                 "a request of {length} bytes is longer than {MAX_REQUEST_BYTES}"
             )));
         }
-        if rest.len() < length.saturating_add(4) {
+        let missing = length.saturating_add(4).saturating_sub(rest.len());
+        if missing > 0 {
+            self.buffer.reserve(missing.min(READ_AHEAD));
             return Ok(None);
         }
         self.buffer.advance(5);
