@@ -10,6 +10,7 @@ use crate::cluster::{ConnectOptions, PickContext};
 use crate::http::codec::h1::HeadLimits;
 use crate::http::codec::{BodyEvent, Piece};
 use crate::http::connection_manager::exchange::Exchange;
+use crate::http::header_name::Known;
 use crate::http::message::{BodyLength, RequestHead, ResponseHead};
 use crate::http::pool::Pools;
 use crate::http::stream::Upstream;
@@ -52,6 +53,8 @@ pub(super) fn send(exchange: &Exchange, forwarding: &Forwarding<'_>) {
 fn shadow(request: &RequestHead, mirror: &Mirror, length: usize) -> RequestHead {
     let mut head = request.clone();
     head.upgrade = None;
+    head.headers.remove(Known::Connection);
+    head.headers.remove(Known::Upgrade);
     head.body = match length {
         0 => BodyLength::Empty,
         length => BodyLength::Exactly(length as u64),

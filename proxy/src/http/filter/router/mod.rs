@@ -20,6 +20,7 @@ use crate::http::connection_manager::exchange::{Chosen, Exchange};
 use crate::http::connection_manager::local_reply::LocalReply;
 use crate::http::grpc;
 use crate::http::header_name::Known;
+use crate::http::message::{BodyLength, RequestHead};
 use crate::http::stream::{Downstream, Upstream};
 use crate::resource::CompileError;
 use crate::resource::cluster::Permit;
@@ -109,11 +110,12 @@ pub async fn forward(
         .stats
         .cluster(&cluster.config.stat_name);
     let timeouts = request::timeouts(exchange, forward);
+    let asked = RetryPolicy::asked_for(forward.retry.as_ref(), &exchange.request.headers);
     let config = exchange.context.hcm.filters.router;
     let hash = request::prepare(exchange, chosen, forward, &timeouts, &config);
-    let retry = forward
-        .retry
+    let retry = asked
         .as_ref()
+        .or(forward.retry.as_ref())
         .filter(|retry| retry.applies_to(&exchange.request));
     let keep_body = retry.is_some() || !forward.mirrors.is_empty();
     let limit = chosen
@@ -121,16 +123,13 @@ pub async fn forward(
         .route
         .buffer_limit
         .unwrap_or(exchange.context.connection.listener.buffer_limit);
-    let retries_left = retry.map_or(0, |retry| {
-        request::max_retries(exchange).unwrap_or(retry.retries)
-    });
     let mut forwarding = Forwarding {
         chosen,
         forward,
         stats: Rc::clone(&stats),
         cluster: Rc::clone(&cluster),
         retry,
-        retries_left,
+        retries_left: retry.map_or(0, |retry| retry.retries),
         retries: 0,
         stale: 0,
         hash,
@@ -282,6 +281,11 @@ impl Forwarding<'_> {
         }
     }
 
+    /// Whether the request is a CONNECT that ends here, whose bytes go to the host as they are.
+    fn terminates(&self, request: &RequestHead) -> bool {
+        self.forward.terminates_connect && request.is_plain_connect()
+    }
+
     /// Takes one of the requests that the cluster allows at a time.
     fn take_request(&mut self) -> bool {
         let thresholds = self.cluster.config.breakers.of(self.forward.priority);
@@ -410,11 +414,15 @@ impl Forwarding<'_> {
         mut upstream: Upstream,
         host: &Rc<Host>,
     ) -> Outcome {
+        let accepted = exchange.request.becomes_tunnel(exchange.response.status);
+        if accepted {
+            exchange.response.body = BodyLength::Unknown;
+        }
         self.finish_response_head(exchange, downstream);
         if downstream.send_head(&exchange.response).is_err() {
             return Outcome::ClientGone;
         }
-        if exchange.response.status == 101 {
+        if accepted {
             self.body.become_tunnel();
         }
         let passed = body::pass(
@@ -457,17 +465,14 @@ impl Forwarding<'_> {
         let arrived = info.elapsed();
         info.timing.upstream_first_received = Some(arrived);
         info.details.get_or_insert("via_upstream".into());
-        if !self.suppress_envoy_headers {
+        // After an early answer it would tell nothing about the service.
+        if !self.suppress_envoy_headers && self.body.is_complete(downstream) {
             let sent = info.timing.upstream_last_sent.unwrap_or_default();
             let millis = arrived.saturating_sub(sent).as_millis();
             let mut text = SmallVec::<[u8; 20]>::new();
             write_millis(u64::try_from(millis).unwrap_or(u64::MAX), &mut text);
             let headers = &mut exchange.response.headers;
             headers.set(Known::EnvoyUpstreamServiceTime, &text);
-            if self.chosen.found.host.include_attempt_count_in_response {
-                let count = info.attempts.to_string();
-                headers.set(Known::EnvoyAttemptCount, count.as_bytes());
-            }
         }
         if let Some(cookie) = exchange.set_cookie.take() {
             exchange
@@ -475,6 +480,8 @@ impl Forwarding<'_> {
                 .headers
                 .append(Known::SetCookie, cookie.as_bytes());
         }
+        // What the route adds may name it.
+        exchange.info.response_code = exchange.response.status;
         exchange.mutate_response(self.chosen);
         exchange.set_response_decorator(&self.chosen.found);
         exchange.finish_head(downstream);
