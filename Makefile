@@ -170,7 +170,7 @@ e2e: images deploy-tools $(if $(KUBECONFIG),,node) ## tests on a real Kubernetes
 	. e2e/cluster.sh
 	start_cluster
 	use_cluster
-	export PATH="$(RELEASE):$(CACHE)/bin:$$PATH"
+	export PATH="$(RELEASE):$(CACHE)/bin:$$PATH" RUST_LIB_BACKTRACE=0
 	cargo test --workspace --test e2e -- --test-threads=1 --nocapture
 
 .PHONY: test

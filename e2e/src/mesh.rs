@@ -17,6 +17,9 @@ pub const SYSTEM: &str = "istio-system";
 /// Namespace of the operator.
 pub const OPERATOR: &str = "istio-operator";
 
+/// Lines of each look at what went wrong.
+const SCENE_LINES: usize = 25;
+
 /// Reference of one of our images, under `$HUB` where that is set.
 pub fn image(name: &str) -> String {
     format!("{}/{name}:{}", hub(), ironsail_mesh::VERSION)
@@ -107,6 +110,35 @@ pub fn healthy(name: &str, limit: Duration) -> anyhow::Result<()> {
         );
         Ok(())
     })
+    .with_context(scene)
+}
+
+/// What a person would look at next: pods, warnings and the last words of the operator.
+fn scene() -> String {
+    let looks: [&[&str]; 3] = [
+        &["get", "pods", "--all-namespaces", "--output=wide"],
+        &[
+            "get",
+            "events",
+            "--all-namespaces",
+            "--field-selector=type=Warning",
+            "--sort-by=.lastTimestamp",
+        ],
+        &[
+            "--namespace",
+            OPERATOR,
+            "logs",
+            "deployment/istio-operator",
+            "--all-pods",
+            "--tail=20",
+        ],
+    ];
+    let seen = looks.map(|look| {
+        let text = kubectl::run(look).unwrap_or_else(|error| format!("{error:#}"));
+        let lines: Vec<&str> = text.lines().collect();
+        lines[lines.len().saturating_sub(SCENE_LINES)..].join("\n")
+    });
+    seen.join("\n\n")
 }
 
 /// The demo is away while this lives; the operator and the demo are back afterwards.

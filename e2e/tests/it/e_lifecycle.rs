@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use anyhow::ensure;
+use anyhow::{bail, ensure};
 use ironsail_e2e::namespace::Namespace;
 use ironsail_e2e::{kubectl, mesh, wait};
 use serde_json::Value;
@@ -167,6 +167,17 @@ fn killing_the_operator_at_twenty_points_changes_nothing_in_the_end() -> anyhow:
     Ok(())
 }
 
+/// Whether both namespaces are gone; the error says what the rest waits for.
+fn namespaces_gone() -> anyhow::Result<()> {
+    for name in [mesh::SYSTEM, mesh::OPERATOR] {
+        if kubectl::exists("default", "namespace", name)? {
+            let rest = kubectl::get("default", &["namespace", name])?;
+            bail!("{name} is there: {:#}", rest["status"]);
+        }
+    }
+    Ok(())
+}
+
 #[test]
 fn namespace_and_operator_deleted_together_are_gone() -> anyhow::Result<()> {
     mesh::installed();
@@ -178,15 +189,7 @@ fn namespace_and_operator_deleted_together_are_gone() -> anyhow::Result<()> {
         mesh::OPERATOR,
         "--wait=false",
     ])?;
-    wait::until("both namespaces are gone", REMOVAL, || {
-        for name in [mesh::SYSTEM, mesh::OPERATOR] {
-            ensure!(
-                !kubectl::exists("default", "namespace", name)?,
-                "{name} is there"
-            );
-        }
-        Ok(())
-    })?;
+    wait::until("both namespaces are gone", REMOVAL, namespaces_gone)?;
     println!("gone after {:?}", start.elapsed());
     // The next run, and whoever looks at the cluster, finds it installed.
     mesh::apply_operator()?;
@@ -204,12 +207,7 @@ fn deleting_the_operators_manifest_with_a_mesh_there_leaves_nothing() -> anyhow:
         "nothing is left",
         REMOVAL.saturating_sub(start.elapsed()),
         || {
-            for name in [mesh::SYSTEM, mesh::OPERATOR] {
-                ensure!(
-                    !kubectl::exists("default", "namespace", name)?,
-                    "namespace {name} is there"
-                );
-            }
+            namespaces_gone()?;
             let left = kubectl::get("default", &[CLUSTER, "-l", OWNED])?;
             ensure!(left["items"].as_array().is_none_or(Vec::is_empty), "{left}");
             let roles = kubectl::run(&["get", "clusterrole,clusterrolebinding", "-o", "name"])?;
