@@ -231,12 +231,9 @@ impl RequestHead {
         self.upgrade.is_some() || self.method == Method::Connect
     }
 
-    /// Whether an answer with this status grants that. Over HTTP/2 too an upgrade is granted with 101 here.
+    /// Whether an answer with this status grants that.
     pub fn becomes_tunnel(&self, status: u16) -> bool {
-        match self.upgrade {
-            Some(_) => status == 101,
-            None => self.method == Method::Connect && (200..300).contains(&status),
-        }
+        ResponseTo::of(self).becomes_tunnel(status)
     }
 
     /// `application/grpc`, alone or with a suffix.
@@ -261,6 +258,38 @@ impl RequestHead {
             b":authority" => Some(self.authority()),
             _ if name.eq_ignore_ascii_case(b"host") => Some(self.authority()),
             _ => None,
+        }
+    }
+}
+
+/// What was asked for, as far as it tells how long the response is and what follows it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ResponseTo {
+    #[default]
+    Other,
+    Head,
+    /// A request that asked for an upgrade.
+    Upgrade,
+    Connect,
+}
+
+impl ResponseTo {
+    pub fn of(head: &RequestHead) -> Self {
+        match head.method {
+            Method::Head => ResponseTo::Head,
+            _ if head.upgrade.is_some() => ResponseTo::Upgrade,
+            Method::Connect => ResponseTo::Connect,
+            _ => ResponseTo::Other,
+        }
+    }
+
+    /// Whether a response with this status makes a tunnel of the connection or stream. Over HTTP/2 too an upgrade is
+    /// granted with 101 here.
+    pub fn becomes_tunnel(self, status: u16) -> bool {
+        match self {
+            ResponseTo::Upgrade => status == 101,
+            ResponseTo::Connect => (200..300).contains(&status),
+            ResponseTo::Other | ResponseTo::Head => false,
         }
     }
 }

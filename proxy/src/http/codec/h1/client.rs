@@ -8,12 +8,12 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::body::{BodyDecoder, BodyEncoder};
 use super::error::{ProtocolError, StreamError};
-use super::head::{self, H1Settings, ResponseTo};
+use super::head::{self, H1Settings};
 use super::wire::Wire;
 use crate::http::codec::BodyEvent;
 use crate::http::header_block::{HeaderBlock, has_token};
 use crate::http::header_name::Known;
-use crate::http::message::{BodyLength, RequestHead, ResponseHead, Version};
+use crate::http::message::{BodyLength, RequestHead, ResponseHead, ResponseTo, Version};
 
 /// One connection to a server, request after request.
 #[derive(Debug)]

@@ -9,7 +9,7 @@ use super::error::ProtocolError;
 use crate::http::header_block::{HeaderBlock, Span, has_token, tokens};
 use crate::http::header_name::Known;
 use crate::http::message::{
-    BodyLength, Method, RequestHead, ResponseHead, Scheme, Version, reason_phrase,
+    BodyLength, Method, RequestHead, ResponseHead, ResponseTo, Scheme, Version, reason_phrase,
 };
 
 /// Header fields that fit on the stack while parsing; larger limits are clamped to it.
@@ -383,7 +383,10 @@ fn set_intents(head: &mut RequestHead, settings: &H1Settings) {
         .headers
         .get(Known::Expect)
         .is_some_and(|value| value.eq_ignore_ascii_case(b"100-continue"));
-    if !head.headers.contains(Known::Upgrade) || head.version == Version::Http10 {
+    // Answers to HEAD have no body that could tell an upgrade from a length, and CONNECT is an upgrade of its own.
+    let upgradable = !matches!(head.method, Method::Head | Method::Connect);
+    let old = head.version == Version::Http10;
+    if !upgradable || old || !head.headers.contains(Known::Upgrade) {
         return;
     }
     let asked = head
@@ -397,37 +400,6 @@ fn set_intents(head: &mut RequestHead, settings: &H1Settings) {
     });
     if asked && !ignored && !protocol.is_empty() {
         head.upgrade = Some(protocol.to_ascii_lowercase().into());
-    }
-}
-
-/// What the framing of a response depends on.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum ResponseTo {
-    #[default]
-    Other,
-    Head,
-    /// A request that asked for an upgrade.
-    Upgrade,
-    Connect,
-}
-
-impl ResponseTo {
-    pub fn of(head: &RequestHead) -> Self {
-        match head.method {
-            _ if head.upgrade.is_some() => ResponseTo::Upgrade,
-            Method::Head => ResponseTo::Head,
-            Method::Connect => ResponseTo::Connect,
-            _ => ResponseTo::Other,
-        }
-    }
-
-    /// Whether a response with this status makes a tunnel of the connection.
-    pub fn becomes_tunnel(self, status: u16) -> bool {
-        match self {
-            ResponseTo::Upgrade => status == 101,
-            ResponseTo::Connect => (200..300).contains(&status),
-            ResponseTo::Other | ResponseTo::Head => false,
-        }
     }
 }
 

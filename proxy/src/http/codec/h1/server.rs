@@ -10,12 +10,12 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::body::{BodyDecoder, BodyEncoder};
 use super::error::{ProtocolError, StreamError};
-use super::head::{self, H1Settings, ResponseFraming, ResponseTo};
+use super::head::{self, H1Settings, ResponseFraming};
 use super::wire::Wire;
 use crate::http::codec::{BodyEvent, PREFACE};
 use crate::http::header_block::{HeaderBlock, has_token};
 use crate::http::header_name::Known;
-use crate::http::message::{BodyLength, Method, RequestHead, ResponseHead, Version};
+use crate::http::message::{BodyLength, Method, RequestHead, ResponseHead, ResponseTo, Version};
 
 /// Bytes that are read and dropped while a refused client is told why.
 const LINGER_BYTES: usize = 256 * 1024;

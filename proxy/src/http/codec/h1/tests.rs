@@ -683,6 +683,17 @@ async fn idle_connections_that_the_server_closed_are_noticed() {
 }
 
 #[tokio::test]
+async fn head_and_connect_ask_for_no_other_protocol() {
+    for first in ["HEAD / HTTP/1.1", "CONNECT a:1 HTTP/1.1"] {
+        let fields = "Host: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n";
+        let input = format!("{first}\r\n{fields}\r\n");
+        let (mut server, _client) = server(input.as_bytes(), settings(|_| {})).await;
+        let head = next_head(&mut server).await.expect("valid").expect("one");
+        assert_eq!(head.upgrade, None, "{first}");
+    }
+}
+
+#[tokio::test]
 async fn an_accepted_upgrade_becomes_a_tunnel() {
     let input = get("Connection: Upgrade\r\nUpgrade: WebSocket\r\n") + "early";
     let (mut server, mut client) = server(input.as_bytes(), settings(|_| {})).await;

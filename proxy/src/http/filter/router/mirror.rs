@@ -11,7 +11,7 @@ use crate::http::codec::h1::HeadLimits;
 use crate::http::codec::{BodyEvent, Piece};
 use crate::http::connection_manager::exchange::Exchange;
 use crate::http::header_name::Known;
-use crate::http::message::{BodyLength, RequestHead, ResponseHead};
+use crate::http::message::{BodyLength, Method, RequestHead, ResponseHead};
 use crate::http::pool::Pools;
 use crate::http::stream::Upstream;
 use crate::route::{Mirror, split_port};
@@ -22,7 +22,8 @@ const MAX_TIME: Duration = Duration::from_secs(60);
 
 /// Sends the copies that the route asks for. A body that was too large to keep is not mirrored.
 pub(super) fn send(exchange: &Exchange, forwarding: &Forwarding<'_>) {
-    if forwarding.forward.mirrors.is_empty() {
+    let is_tunnel = exchange.request.method == Method::Connect;
+    if forwarding.forward.mirrors.is_empty() || is_tunnel {
         return;
     }
     let Some(body) = forwarding.body.complete() else {
