@@ -158,6 +158,8 @@ impl Proxy {
             ironsail_mesh::VERSION,
             stats::DEFAULT_BOUNDS,
         );
+        let watched = store.clone();
+        registry.compute(move || clusters::breaker_gauges(&watched.snapshot()));
         let shards = Arc::clone(&registry);
         let pool = WorkerPool::start(
             &PoolOptions {

@@ -27,6 +27,8 @@ pub use h2::map as h2_headers;
 pub struct Kind {
     /// Nobody listens: connections are refused.
     pub refuses: bool,
+    /// Connections come about, but nothing is ever said on them.
+    pub silent: bool,
     /// Not HTTP: what comes is noted and sent back.
     pub tcp: bool,
     /// Speaks TLS with the certificate of this name.
@@ -43,6 +45,8 @@ pub struct Servers {
     ports: BTreeMap<String, u16>,
     /// Ports that nobody may take.
     _reserved: Vec<Socket>,
+    /// Whose connections nobody takes.
+    _silent: Vec<TcpListener>,
 }
 
 impl Servers {
@@ -65,6 +69,10 @@ impl Servers {
             servers
                 .ports
                 .insert(name.clone(), listener.local_addr()?.port());
+            if kind.silent {
+                servers._silent.push(listener);
+                continue;
+            }
             let tls = match &kind.tls {
                 Some(_) => Some(TlsAcceptor::from(Arc::new(
                     certificates.server_config(&kind)?,

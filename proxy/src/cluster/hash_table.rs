@@ -13,7 +13,7 @@ pub(super) enum HashTable {
     Maglev(Vec<usize>),
 }
 
-/// A host's key, `10.0.0.1:80`, and its weight.
+/// A host's key, `10.0.0.1:80` if it has no other, and its weight.
 pub(super) type Weighted = (String, u32);
 
 impl HashTable {

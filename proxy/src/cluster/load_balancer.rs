@@ -315,7 +315,7 @@ impl Group {
         let table = self.table.get_or_init(|| {
             let hosts = self.hosts.iter();
             let hosts: Vec<_> = hosts
-                .map(|host| (host.address().to_string(), host.endpoint.weight))
+                .map(|host| (hash_key(host), host.endpoint.weight))
                 .collect();
             build(&hosts)
         });
@@ -394,6 +394,13 @@ impl Group {
             }
         }
         taken.into_iter()
+    }
+}
+
+fn hash_key(host: &Host) -> String {
+    match &*host.endpoint.hash_key {
+        "" => host.address().to_string(),
+        key => key.to_owned(),
     }
 }
 

@@ -353,6 +353,7 @@ fn original_dst_host(address: SocketAddr) -> Host {
             health: HealthStatus::Healthy,
             weight: 1,
             canary: false,
+            hash_key: "".into(),
             transport_match: Box::default(),
             workload: None,
         }),

@@ -28,6 +28,7 @@ fn endpoint(last: u8, weight: u32, health: HealthStatus) -> Endpoint {
         health,
         weight,
         canary: false,
+        hash_key: "".into(),
         transport_match: Box::default(),
         workload: None,
     }

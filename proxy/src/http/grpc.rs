@@ -52,6 +52,19 @@ pub fn parse_timeout(value: &[u8]) -> Option<Duration> {
     })
 }
 
+/// Writes `grpc-timeout`, in the finest unit from milliseconds up that eight digits allow.
+pub fn format_timeout(timeout: Duration) -> String {
+    const MOST: u128 = 99_999_999;
+    let mut amount = timeout.as_nanos().div_ceil(1_000_000);
+    for (unit, of_next) in [('m', 1000), ('S', 60), ('M', 60)] {
+        if amount <= MOST {
+            return format!("{amount}{unit}");
+        }
+        amount /= of_next;
+    }
+    format!("{}H", amount.min(MOST))
+}
+
 /// Percent-encodes a `grpc-message`.
 pub fn encode_message(message: &str) -> String {
     let mut out = String::with_capacity(message.len());
@@ -131,6 +144,17 @@ mod tests {
         for bad in [&b""[..], b"1", b"m", b"123456789S", b"-1S", b"1x"] {
             assert_eq!(parse_timeout(bad), None);
         }
+    }
+
+    #[test]
+    fn timeouts_are_written_in_eight_digits() {
+        let of = |seconds| format_timeout(Duration::from_secs(seconds));
+        assert_eq!(format_timeout(Duration::from_micros(1500)), "2m");
+        assert_eq!(format_timeout(Duration::ZERO), "0m");
+        assert_eq!(of(99_999), "99999000m");
+        assert_eq!(of(100_000), "100000S");
+        assert_eq!(of(100_000_000), "1666666M");
+        assert_eq!(of(u64::MAX), "99999999H");
     }
 
     #[test]

@@ -65,6 +65,7 @@ known_names! {
     EnvoyUpstreamTimeoutMs = "x-envoy-upstream-rq-timeout-ms",
     EnvoyPerTryTimeoutMs = "x-envoy-upstream-rq-per-try-timeout-ms",
     EnvoyExpectedTimeoutMs = "x-envoy-expected-rq-timeout-ms",
+    EnvoyStreamDurationMs = "x-envoy-upstream-stream-duration-ms",
     EnvoyUpstreamServiceTime = "x-envoy-upstream-service-time",
     EnvoyRetriableStatusCodes = "x-envoy-retriable-status-codes",
     AllowOrigin = "access-control-allow-origin",

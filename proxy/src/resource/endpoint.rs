@@ -48,6 +48,8 @@ pub struct Endpoint {
     pub weight: u32,
     /// From metadata `envoy.lb`.
     pub canary: bool,
+    /// What consistent hashing knows it by, from metadata `envoy.lb`; empty: its address.
+    pub hash_key: Box<str>,
     /// Metadata `envoy.transport_socket_match`, sorted: `tlsMode=istio`.
     pub transport_match: Box<[(Arc<str>, Arc<str>)]>,
     /// From metadata `istio.workload`.
@@ -214,6 +216,7 @@ pub(crate) fn template(
         health: health(endpoint.health_status),
         weight: weight.max(1),
         canary: is_canary(metadata),
+        hash_key: hash_key(metadata),
         transport_match: transport_match(endpoint),
         workload: workload.and_then(PeerMetadata::from_endpoint).map(Arc::new),
     };
@@ -227,6 +230,12 @@ fn is_canary(metadata: Option<&ironsail_xds::core::Metadata>) -> bool {
         canary.and_then(|value| value.kind.as_ref()),
         Some(Kind::BoolValue(true))
     )
+}
+
+fn hash_key(metadata: Option<&ironsail_xds::core::Metadata>) -> Box<str> {
+    let fields = parse::filter_metadata(metadata, "envoy.lb");
+    let key = fields.and_then(|fields| parse::string_field(fields, "hash_key"));
+    key.unwrap_or_default().into()
 }
 
 fn additional(endpoint: &proto::Endpoint) -> Result<Box<[SocketAddr]>, CompileError> {

@@ -41,12 +41,13 @@ pub struct Forward {
     pub cluster: ClusterChoice,
     /// Status when the cluster does not exist; default 503.
     pub cluster_not_found: u16,
-    /// `None`: no limit.
+    /// From the end of the request to the end of the response; `None`: no limit, also where `stream_limit` is set.
     pub timeout: Option<Duration>,
     /// Time without progress; the outer `None` leaves it to the connection manager, the inner is no limit.
     pub idle_timeout: Option<Option<Duration>>,
-    /// Time for the whole stream, both messages; the outer `None` leaves it to the connection manager.
-    pub max_stream_duration: Option<Option<Duration>>,
+    /// `None` leaves it to the connection manager.
+    pub stream_limit: Option<StreamLimit>,
+    /// What the timeout of gRPC requests is; only without `stream_limit`.
     pub grpc_timeout: Option<GrpcTimeout>,
     pub retry: Option<RetryPolicy>,
     pub path_rewrite: Option<PathRewrite>,
@@ -61,7 +62,16 @@ pub struct Forward {
     pub priority: RoutingPriority,
 }
 
-/// How the client's `grpc-timeout` becomes the request's timeout.
+/// `MaxStreamDuration`: time for the whole stream, both messages.
+#[derive(Clone, Copy, Debug)]
+pub struct StreamLimit {
+    /// The outer `None` leaves it to the connection manager, the inner is no limit.
+    pub max: Option<Option<Duration>>,
+    /// The limit of requests that bring a `grpc-timeout`.
+    pub grpc: Option<GrpcTimeout>,
+}
+
+/// How the client's `grpc-timeout` becomes a limit.
 #[derive(Clone, Copy, Debug)]
 pub struct GrpcTimeout {
     /// `None`: whatever the client says.
@@ -232,15 +242,20 @@ impl Forward {
                 proto::route_action::ClusterNotFoundResponseCode::NotFound => 404,
                 proto::route_action::ClusterNotFoundResponseCode::InternalServerError => 500,
             },
-            timeout: match &action.timeout {
-                None => Some(DEFAULT_TIMEOUT),
-                Some(timeout) => limit(timeout),
+            timeout: match (&action.timeout, stream) {
+                (_, Some(_)) => None,
+                (None, None) => Some(DEFAULT_TIMEOUT),
+                (Some(timeout), None) => limit(timeout),
             },
             idle_timeout: action.idle_timeout.as_ref().map(limit),
-            max_stream_duration: stream
-                .and_then(|stream| stream.max_stream_duration.as_ref())
-                .map(limit),
-            grpc_timeout: grpc_timeout(action),
+            stream_limit: stream.map(|stream| StreamLimit {
+                max: stream.max_stream_duration.as_ref().map(limit),
+                grpc: GrpcTimeout::compile(
+                    stream.grpc_timeout_header_max.as_ref(),
+                    stream.grpc_timeout_header_offset.as_ref(),
+                ),
+            }),
+            grpc_timeout: grpc_timeout(action).filter(|_| stream.is_none()),
             retry,
             path_rewrite: path_rewrite(action)?,
             host_rewrite: host_rewrite(action)?,
@@ -284,25 +299,43 @@ impl Forward {
     }
 }
 
+#[allow(deprecated)]
 fn grpc_timeout(action: &proto::RouteAction) -> Option<GrpcTimeout> {
-    let stream = action.max_stream_duration.as_ref();
-    let from_stream = stream.and_then(|stream| {
-        Some((
-            stream.grpc_timeout_header_max.as_ref()?,
-            stream.grpc_timeout_header_offset.as_ref(),
-        ))
-    });
-    #[allow(deprecated)]
-    let (max, offset) = from_stream.or_else(|| {
-        Some((
-            action.max_grpc_timeout.as_ref()?,
-            action.grpc_timeout_offset.as_ref(),
-        ))
-    })?;
-    Some(GrpcTimeout {
-        max: Some(to_std(max)).filter(|max| !max.is_zero()),
-        offset: offset.map(to_std).unwrap_or_default(),
-    })
+    GrpcTimeout::compile(
+        action.max_grpc_timeout.as_ref(),
+        action.grpc_timeout_offset.as_ref(),
+    )
+}
+
+impl GrpcTimeout {
+    fn compile(
+        max: Option<&ironsail_xds::protobuf::Duration>,
+        offset: Option<&ironsail_xds::protobuf::Duration>,
+    ) -> Option<Self> {
+        Some(Self {
+            max: Some(to_std(max?)).filter(|max| !max.is_zero()),
+            offset: offset.map(to_std).unwrap_or_default(),
+        })
+    }
+
+    /// The timeout of a response, as Envoy reads it: 0 is no limit, and an offset that leaves nothing is left out.
+    pub fn of_response(self, asked: Option<Duration>) -> Option<Duration> {
+        let asked = asked.filter(|asked| !asked.is_zero());
+        let asked = asked.map(|asked| match asked.saturating_sub(self.offset) {
+            Duration::ZERO => asked,
+            less => less,
+        });
+        match (asked, self.max) {
+            (Some(asked), Some(max)) => Some(asked.min(max)),
+            (asked, max) => asked.or(max),
+        }
+    }
+
+    /// The limit of a stream, as Envoy reads it: 0 is no time at all.
+    pub fn of_stream(self, asked: Duration) -> Duration {
+        let limit = self.max.map_or(asked, |max| asked.min(max));
+        limit.saturating_sub(self.offset)
+    }
 }
 
 fn path_rewrite(action: &proto::RouteAction) -> Result<Option<PathRewrite>, CompileError> {
@@ -509,29 +542,32 @@ impl HashPolicy {
                 let value = matcher::query_parameter(head.query(), name)?;
                 Some(xxh64(value.as_bytes(), 0))
             }
-            HashKind::Header { name, rewrite } => {
-                let mut values: Vec<&[u8]> = head.headers.get_all_named(name).collect();
-                // Their order says nothing.
-                values.sort_unstable();
-                let value = match head.pseudo(name) {
-                    Some(value) => std::borrow::Cow::Borrowed(value.as_bytes()),
-                    None if values.is_empty() => return None,
-                    None => values.join(&b","[..]).into(),
-                };
-                match rewrite {
-                    Some(rewrite) => {
-                        let text = std::str::from_utf8(&value).ok()?;
-                        Some(xxh64(rewrite.apply(text).as_bytes(), 0))
-                    }
-                    None => Some(xxh64(&value, 0)),
-                }
-            }
+            HashKind::Header { name, rewrite } => header_hash(head, name, rewrite.as_ref()),
             HashKind::Cookie(cookie) => match matcher::cookie(head, &cookie.name) {
                 Some(value) => Some(xxh64(value.as_bytes(), 0)),
                 None => cookie.generate(set_cookie),
             },
         }
     }
+}
+
+/// The hash of all values of a header, whose order says nothing: that of each is the seed for the next.
+fn header_hash(head: &RequestHead, name: &[u8], rewrite: Option<&Substitution>) -> Option<u64> {
+    let mut values: Vec<Cow<'_, [u8]>> = match head.pseudo(name) {
+        Some(value) => vec![value.as_bytes().into()],
+        None => head.headers.get_all_named(name).map(Cow::from).collect(),
+    };
+    if values.is_empty() {
+        return None;
+    }
+    if let Some(rewrite) = rewrite {
+        for value in &mut values {
+            let rewritten = rewrite.apply(std::str::from_utf8(value).ok()?).into_owned();
+            *value = rewritten.into_bytes().into();
+        }
+    }
+    values.sort_unstable();
+    Some(values.iter().fold(0, |seed, value| xxh64(value, seed)))
 }
 
 impl HashCookie {
@@ -733,5 +769,31 @@ impl DirectResponse {
             .at("body"));
         }
         Ok(Self { status, body })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_timeout_of_0_is_none_for_responses_and_no_time_for_streams() {
+        let millis = Duration::from_millis;
+        let rule = GrpcTimeout {
+            max: Some(millis(1000)),
+            offset: millis(100),
+        };
+        let unlimited = GrpcTimeout { max: None, ..rule };
+        for (asked, response, stream) in [(500, 400, 400), (5000, 1000, 900), (100, 100, 0)] {
+            assert_eq!(
+                rule.of_response(Some(millis(asked))),
+                Some(millis(response))
+            );
+            assert_eq!(rule.of_stream(millis(asked)), millis(stream));
+        }
+        assert_eq!(rule.of_response(Some(Duration::ZERO)), rule.max);
+        assert_eq!(unlimited.of_response(Some(Duration::ZERO)), None);
+        assert_eq!(unlimited.of_response(None), None);
+        assert_eq!(unlimited.of_stream(millis(5000)), millis(4900));
     }
 }

@@ -4,6 +4,7 @@
 //! <https://www.envoyproxy.io/docs/envoy/latest/api-v3/config/route/v3/route.proto>.
 
 mod action;
+mod back_off;
 mod filter_config;
 mod header_mutation;
 pub mod matcher;
@@ -20,7 +21,7 @@ use ironsail_xds::route as proto;
 
 pub use action::{
     Action, ClusterChoice, DirectResponse, Forward, GrpcTimeout, HostRewrite, Mirror, PathRewrite,
-    Redirect, RequestHash, WeightedCluster, split_port,
+    Redirect, RequestHash, StreamLimit, WeightedCluster, split_port,
 };
 pub use filter_config::{RouteFilters, Setting};
 pub use header_mutation::{Evaluated, HeaderMutations};

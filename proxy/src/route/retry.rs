@@ -1,11 +1,12 @@
 //! Retry policies: which failures, how often, after what wait.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use ironsail_xds::ext::retry::priority::previous_priorities::v3::PreviousPrioritiesConfig;
 use ironsail_xds::route as proto;
 use ironsail_xds::{is_type, unpack};
 
+use super::back_off::{AskedBackOff, BackOff};
 use super::matcher::HeaderMatcher;
 use crate::http::header_block::HeaderBlock;
 use crate::http::header_name::Known;
@@ -14,7 +15,6 @@ use crate::resource::{At, CompileError};
 const PREVIOUS_HOSTS: &str = "envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate";
 const OMIT_CANARY_HOSTS: &str =
     "envoy.extensions.retry.host.omit_canary_hosts.v3.OmitCanaryHostsPredicate";
-const DEFAULT_BASE: Duration = Duration::from_millis(25);
 
 /// A set of conditions of `retry_on`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -110,8 +110,8 @@ pub struct RetryPolicy {
     pub omit_canary_hosts: bool,
     /// After how many attempts their priorities are left for others; at least 1.
     pub priority_update_frequency: Option<usize>,
-    base: Duration,
-    max: Duration,
+    back_off: BackOff,
+    asked: Option<AskedBackOff>,
 }
 
 impl Default for RetryPolicy {
@@ -128,8 +128,8 @@ impl Default for RetryPolicy {
             avoid_previous_hosts: false,
             omit_canary_hosts: false,
             priority_update_frequency: None,
-            base: DEFAULT_BASE,
-            max: DEFAULT_BASE * 10,
+            back_off: BackOff::default(),
+            asked: None,
         }
     }
 }
@@ -169,7 +169,7 @@ impl RetryPolicy {
                 .map(ironsail_xds::to_std)
                 .filter(|value| !value.is_zero())
         };
-        let (base, max) = back_off(policy.retry_back_off.as_ref()).at("retry_back_off")?;
+        let asked = policy.rate_limited_retry_back_off.as_ref();
         let headers = |matchers: &[proto::HeaderMatcher], field: &str| {
             let compile = |(index, matcher)| {
                 HeaderMatcher::compile(matcher).at(format_args!("{field}[{index}]"))
@@ -203,8 +203,11 @@ impl RetryPolicy {
                 .map(priority_update_frequency)
                 .transpose()
                 .at("retry_priority")?,
-            base,
-            max,
+            back_off: BackOff::compile(policy.retry_back_off.as_ref()).at("retry_back_off")?,
+            asked: asked
+                .map(AskedBackOff::compile)
+                .transpose()
+                .at("rate_limited_retry_back_off")?,
         })
     }
 
@@ -237,10 +240,9 @@ impl RetryPolicy {
         Some(policy)
     }
 
-    /// Whether requests with this head may be retried at all.
+    /// Whether requests with this head may be retried at all, if there are any retries.
     pub fn applies_to(&self, head: &crate::http::message::RequestHead) -> bool {
-        self.retries > 0
-            && !self.conditions.is_empty()
+        !self.conditions.is_empty()
             && (self.request_headers.is_empty()
                 || self
                     .request_headers
@@ -313,14 +315,14 @@ impl RetryPolicy {
         })
     }
 
-    /// The wait before the attempt after `retries` retries: random, below a bound that doubles.
+    /// The wait before the attempt after `retries` retries.
     pub fn wait(&self, retries: u32) -> Duration {
-        let factor = 1u32
-            .checked_shl(retries.saturating_add(1))
-            .map_or(u32::MAX, |f| f - 1);
-        let bound = self.base.saturating_mul(factor.max(1)).min(self.max);
-        let micros = u64::try_from(bound.as_micros()).unwrap_or(u64::MAX).max(1);
-        Duration::from_micros(fastrand::u64(..micros))
+        self.back_off.wait(retries)
+    }
+
+    /// The wait that a response asks for, where the policy listens to that.
+    pub fn asked_wait(&self, head: &crate::http::message::ResponseHead) -> Option<Duration> {
+        self.asked.as_ref()?.wait(head, SystemTime::now())
     }
 }
 
@@ -377,28 +379,6 @@ fn priority_update_frequency(
         Ok(frequency) if frequency > 0 => Ok(frequency),
         _ => Err(CompileError::new("is not above 0").at("update_frequency")),
     }
-}
-
-fn back_off(
-    config: Option<&proto::retry_policy::RetryBackOff>,
-) -> Result<(Duration, Duration), CompileError> {
-    let Some(config) = config else {
-        return Ok((DEFAULT_BASE, DEFAULT_BASE * 10));
-    };
-    let base = config
-        .base_interval
-        .as_ref()
-        .map_or(DEFAULT_BASE, ironsail_xds::to_std);
-    let max = config
-        .max_interval
-        .as_ref()
-        .map_or(base * 10, ironsail_xds::to_std);
-    if base.is_zero() || max < base {
-        return Err(CompileError::new(
-            "max_interval is below base_interval, or that is zero",
-        ));
-    }
-    Ok((base, max))
 }
 
 #[cfg(test)]
@@ -492,14 +472,5 @@ mod tests {
         assert!(compile(canaries, 1).expect("valid").omit_canary_hosts);
         assert!(compile(canaries, 0).is_err());
         assert!(compile("envoy.retry_host_predicates.nonsense", 1).is_err());
-    }
-
-    #[test]
-    fn waits_grow_to_the_maximum() {
-        let policy = policy("5xx");
-        for retries in 0..40 {
-            assert!(policy.wait(retries) < Duration::from_millis(250));
-        }
-        assert!(policy.wait(0) < Duration::from_millis(25));
     }
 }

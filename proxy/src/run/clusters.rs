@@ -9,6 +9,7 @@ use crate::admin::{ClusterStatus, HostStatus, Limits};
 use crate::cluster::{Cluster, Host};
 use crate::resource::cluster::{RoutingPriority, Thresholds};
 use crate::resource::endpoint::Endpoints;
+use crate::snapshot::Snapshot;
 use crate::worker::Worker;
 
 /// Clusters of one worker.
@@ -94,6 +95,20 @@ fn limits(thresholds: &Thresholds) -> Limits {
     }
 }
 
+/// Gauges of the circuit breakers of all clusters.
+pub(super) fn breaker_gauges(snapshot: &Snapshot) -> Vec<(String, u64)> {
+    let clusters = snapshot.clusters.values();
+    clusters
+        .flat_map(|cluster| {
+            let (name, breakers) = (&cluster.config.stat_name, &cluster.config.breakers);
+            breakers.open().map(move |(priority, leaf, open)| {
+                let name = format!("cluster.{name};.circuit_breakers.{priority}.{leaf}");
+                (name, u64::from(open))
+            })
+        })
+        .collect()
+}
+
 fn host_status(host: &Host, locality: &Locality) -> HostStatus {
     let stats = &host.stats;
     HostStatus {
@@ -116,14 +131,19 @@ fn host_status(host: &Host, locality: &Locality) -> HostStatus {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use ironsail_xds::cluster::CircuitBreakers;
     use ironsail_xds::cluster::circuit_breakers::Thresholds;
     use ironsail_xds::core::{self, HealthStatus as Health};
     use ironsail_xds::endpoint::LocalityLbEndpoints;
     use ironsail_xds::protobuf::UInt32Value;
 
+    use regex::Regex;
+
     use super::*;
     use crate::resource::endpoint::HealthStatus;
+    use crate::stats::Filter;
     use crate::testing::memory::Proxy;
     use crate::testing::{assignment, static_cluster, update};
     use crate::worker::LocalNode;
@@ -150,6 +170,10 @@ mod tests {
 
     /// A cluster with limits and hosts of all kinds, as one worker sees it.
     fn seen() -> ClusterStatus {
+        of_worker(&proxy().worker).remove(0)
+    }
+
+    fn proxy() -> Proxy {
         let refuse = |_| Err(std::io::ErrorKind::ConnectionRefused.into());
         let mut proxy = Proxy::new(LocalNode::default(), refuse);
         let mut cluster = static_cluster("web", &[]);
@@ -176,7 +200,28 @@ mod tests {
             .worker
             .clusters
             .apply(proxy.store.snapshot().clusters.values());
-        of_worker(&proxy.worker).remove(0)
+        proxy
+    }
+
+    #[test]
+    fn limits_have_gauges() {
+        let proxy = proxy();
+        let snapshot = proxy.store.snapshot();
+        let watched = Arc::clone(&snapshot);
+        proxy.registry.compute(move || breaker_gauges(&watched));
+        let breakers = &snapshot.clusters["web"].config.breakers;
+        let requests = &breakers.of(RoutingPriority::Default).requests;
+        let _permits: Vec<_> = (0..8).map(|_| requests.acquire()).collect();
+        let filter = Filter {
+            name: Some(Regex::new("circuit_breakers.*rq_open").expect("valid")),
+            used_only: false,
+        };
+        let text = proxy.registry.prometheus(&filter);
+        let line = |priority: &str, value| {
+            let name = format!("envoy_cluster_circuit_breakers_{priority}_rq_open");
+            format!("# TYPE {name} gauge\n{name}{{cluster_name=\"web\"}} {value}\n")
+        };
+        assert_eq!(text, line("default", 1) + &line("high", 0));
     }
 
     #[test]

@@ -46,6 +46,16 @@ pub struct Registry {
     bounds: Arc<Bounds>,
     shards: Mutex<Vec<Arc<ShardStore>>>,
     shared: Mutex<BTreeMap<String, Arc<AtomicU64>>>,
+    computed: Mutex<Vec<Computed>>,
+}
+
+/// Gauges that are found out when somebody asks.
+struct Computed(Box<dyn Fn() -> Vec<(String, u64)> + Send + Sync>);
+
+impl std::fmt::Debug for Computed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Computed").finish_non_exhaustive()
+    }
 }
 
 /// The published part of a shard.
@@ -68,6 +78,7 @@ impl Registry {
             bounds: Bounds::new(bounds),
             shards: Mutex::default(),
             shared: Mutex::default(),
+            computed: Mutex::default(),
         })
     }
 
@@ -101,6 +112,11 @@ impl Registry {
         Shared::new(Arc::clone(cell))
     }
 
+    /// Adds gauges of the whole process, by Envoy's dotted names, that are computed for each reader.
+    pub fn compute(&self, gauges: impl Fn() -> Vec<(String, u64)> + Send + Sync + 'static) {
+        lock(&self.computed).push(Computed(Box::new(gauges)));
+    }
+
     /// Sum over all workers of the counters and gauges whose name `wanted` picks, saturating at zero.
     pub fn sum(&self, wanted: impl Fn(&str) -> bool) -> u64 {
         self.counters()
@@ -121,6 +137,9 @@ impl Registry {
         for (name, cell) in lock(&self.shared).iter() {
             let sum = all.entry(name.clone()).or_default();
             *sum = sum.wrapping_add(cell.load(Ordering::Relaxed));
+        }
+        for Computed(gauges) in lock(&self.computed).iter() {
+            all.extend(gauges());
         }
         all
     }

@@ -323,6 +323,7 @@ fn is_gauge(family: &str) -> bool {
         "_workers_started",
         "_days_until_first_cert_expiring",
         "_connected_state",
+        "_open",
     ];
     GAUGES.iter().any(|ending| family.ends_with(ending))
 }

@@ -118,6 +118,16 @@ fn keep_heads(mut request: RequestHead, mut response: ResponseHead) {
     HEADS.set(kept);
 }
 
+/// Why a head goes no further.
+#[derive(Clone, Copy, Debug)]
+pub enum Refusal {
+    Protocol(ProtocolError),
+    /// The head has not arrived in the time for heads.
+    LateHead,
+    /// Nor has it in the time for whole requests.
+    LateRequest,
+}
+
 /// Serves one request whose head was read, or refused with `refused`.
 ///
 /// The response is queued and flushed when this completes; a client that went away is noticed in `downstream`.
@@ -126,11 +136,11 @@ pub async fn serve(
     context: Rc<Context>,
     downstream: &mut Downstream,
     heads: (RequestHead, ResponseHead),
-    refused: Option<ProtocolError>,
+    refused: Option<Refusal>,
 ) -> bool {
     let mut exchange = Exchange::new(context, downstream, heads);
     let reply = match refused {
-        Some(error) => Some(exchange.refuse(error)),
+        Some(refusal) => Some(exchange.refuse(refusal)),
         None => exchange.run(downstream).await,
     };
     if let Some(reply) = reply {
@@ -182,9 +192,15 @@ impl Exchange {
         }
     }
 
-    fn refuse(&mut self, error: ProtocolError) -> LocalReply {
-        self.context.stats.downstream_cx_protocol_error.inc();
-        LocalReply::protocol_error(error.status, error.details)
+    fn refuse(&mut self, refusal: Refusal) -> LocalReply {
+        match refusal {
+            Refusal::Protocol(error) => {
+                self.context.stats.downstream_cx_protocol_error.inc();
+                LocalReply::protocol_error(error.status, error.details)
+            }
+            Refusal::LateHead => LocalReply::late_head(),
+            Refusal::LateRequest => LocalReply::late_request(),
+        }
     }
 
     /// Routes the request and lets it be answered; returns an answer that is still to be given.

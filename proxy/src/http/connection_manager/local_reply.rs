@@ -57,6 +57,22 @@ impl LocalReply {
         }
     }
 
+    /// A request that has not arrived completely in time.
+    pub fn late_request() -> Self {
+        Self {
+            close: true,
+            ..Self::new(408, "request timeout", "request_overall_timeout")
+        }
+    }
+
+    /// A request whose head has not arrived in time.
+    pub fn late_head() -> Self {
+        Self {
+            close: true,
+            ..Self::new(408, "request header timeout", "request_header_timeout")
+        }
+    }
+
     pub fn no_route() -> Self {
         Self::new(404, "", "route_not_found").flag(Flag::NoRouteFound)
     }

@@ -27,7 +27,7 @@ use tokio::time::{Instant, Sleep};
 
 pub use config::{Codec, EscapedSlashes, HttpConnectionManager, PathPolicy, Routes};
 
-use super::codec::h1::{ProtocolError, ServerConnection, StreamError};
+use super::codec::h1::{ServerConnection, StreamError};
 use super::codec::h2::{ServerStream, read_request};
 use super::message::{Method, RequestHead};
 use super::pool::keep_alive;
@@ -35,7 +35,7 @@ use super::rewind::Rewind;
 use super::stream::Downstream;
 use crate::conn::{Connection, Io};
 use crate::worker::Worker;
-use exchange::{Context, fresh_heads};
+use exchange::{Context, Refusal, fresh_heads};
 use streams::{StreamGuard, Streams};
 
 /// ALPN protocols of connections that carry HTTP/2; `istio-h2` is how proxies of the mesh say so.
@@ -159,41 +159,45 @@ async fn wait_for_input(
 /// Reads a request and serves it; `false` when the client left in the middle of the head.
 async fn serve_request(downstream: &mut Downstream, context: &Rc<Context>) -> bool {
     let mut heads = fresh_heads();
-    let refused = match read_head(downstream, &mut heads.0, context).await {
-        Ok(()) => None,
-        Err(StreamError::Protocol(error)) => Some(error),
-        Err(_) => return false,
+    let Some(read) = read_head(downstream, &mut heads.0, context).await else {
+        return false;
     };
-    exchange::serve(Rc::clone(context), downstream, heads, refused).await;
+    exchange::serve(Rc::clone(context), downstream, heads, read.err()).await;
     true
 }
 
+/// Reads a request's head; `None` when the client is gone.
 async fn read_head(
     downstream: &mut Downstream,
     head: &mut RequestHead,
     context: &Context,
-) -> Result<(), StreamError> {
+) -> Option<Result<(), Refusal>> {
     let Downstream::H1(server) = downstream else {
-        return Err(StreamError::Closed);
+        return None;
     };
+    let timeouts = &context.hcm.timeouts;
+    let limits = [
+        timeouts
+            .request_headers
+            .map(|limit| (limit, Refusal::LateHead)),
+        timeouts.request.map(|limit| (limit, Refusal::LateRequest)),
+    ];
+    let limit = limits.into_iter().flatten().min_by_key(|(limit, _)| *limit);
     let mut timer: Option<Pin<Box<Sleep>>> = None;
     poll_fn(|cx| {
         match server.poll_head(cx, head) {
-            Poll::Ready(Ok(true)) => return Poll::Ready(Ok(())),
-            Poll::Ready(Ok(false)) => return Poll::Ready(Err(StreamError::Closed)),
-            Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+            Poll::Ready(Ok(true)) => return Poll::Ready(Some(Ok(()))),
+            Poll::Ready(Err(StreamError::Protocol(error))) => {
+                return Poll::Ready(Some(Err(Refusal::Protocol(error))));
+            }
+            Poll::Ready(_) => return Poll::Ready(None),
             Poll::Pending => {}
         }
-        let Some(limit) = context.hcm.timeouts.request_headers else {
+        let Some((limit, late)) = limit else {
             return Poll::Pending;
         };
         let timer = timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
-        // Envoy's answer to heads that take too long.
-        let late = ProtocolError {
-            status: 408,
-            details: "request_header_timeout",
-        };
-        timer.as_mut().poll(cx).map(|()| Err(late.into()))
+        timer.as_mut().poll(cx).map(|()| Some(Err(late)))
     })
     .await
 }
@@ -342,13 +346,14 @@ fn accept_stream(
         &context.hcm.h2_rules,
         &mut heads.0,
     );
+    let refused = refused.err().map(Refusal::Protocol);
     let to_head = heads.0.method == Method::Head;
     let max_fields = context.hcm.h2_rules.limits.max_headers;
     let stream = ServerStream::new(body, respond, to_head, max_fields);
     let context = Rc::clone(context);
     tokio::task::spawn_local(async move {
         let mut downstream = Downstream::H2(Box::new(stream));
-        let stayed = exchange::serve(context, &mut downstream, heads, refused.err()).await;
+        let stayed = exchange::serve(context, &mut downstream, heads, refused).await;
         guard.end(stayed);
     });
 }

@@ -22,6 +22,7 @@ const INTERNAL_ONLY: &[Known] = &[
     Known::EnvoyUpstreamTimeoutMs,
     Known::EnvoyPerTryTimeoutMs,
     Known::EnvoyExpectedTimeoutMs,
+    Known::EnvoyStreamDurationMs,
     Known::EnvoyForceTrace,
     Known::EnvoyRetriableStatusCodes,
 ];

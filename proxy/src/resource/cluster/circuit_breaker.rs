@@ -35,6 +35,8 @@ pub struct Thresholds {
     pub requests: Breaker,
     retries: Breaker,
     budget: Option<RetryBudget>,
+    /// The configuration speaks of this priority.
+    configured: bool,
 }
 
 /// Retries in proportion to the requests in progress, in place of a fixed number.
@@ -75,12 +77,23 @@ impl CircuitBreakers {
             RoutingPriority::High => &self.high,
         }
     }
+
+    /// Whether each limit is reached: priority, name of the gauge. Limits that nobody set are left out.
+    pub fn open(&self) -> impl Iterator<Item = (&'static str, &'static str, bool)> {
+        [("default", &self.default), ("high", &self.high)]
+            .into_iter()
+            .flat_map(|(priority, thresholds)| {
+                let open = thresholds.open();
+                open.map(move |(name, open)| (priority, name, open))
+            })
+    }
 }
 
 impl Thresholds {
     fn compile(config: Option<&BreakersProto>, priority: PriorityProto) -> Self {
         let mut all = config.iter().flat_map(|config| &config.thresholds);
         let found = all.find(|thresholds| thresholds.priority == priority as i32);
+        let configured = found.is_some();
         let found = found.cloned().unwrap_or_default();
         let budget = found.retry_budget.as_ref().map(RetryBudget::compile);
         let breaker = |max: Option<_>, default, counted| {
@@ -95,7 +108,26 @@ impl Thresholds {
             requests: breaker(found.max_requests.as_ref(), DEFAULT_MAX, counted),
             retries: breaker(found.max_retries.as_ref(), DEFAULT_MAX_RETRIES, counted),
             budget,
+            configured,
         }
+    }
+
+    /// Whether each limit is reached, by the name of its gauge in Envoy; only of limits that are set.
+    fn open(&self) -> impl Iterator<Item = (&'static str, bool)> {
+        let limits = [
+            ("cx_open", &self.connections, self.connections.max),
+            (
+                "rq_pending_open",
+                &self.pending_requests,
+                self.pending_requests.max,
+            ),
+            ("rq_open", &self.requests, self.requests.max),
+            ("rq_retry_open", &self.retries, self.max_retries()),
+        ];
+        let limits = limits.into_iter().filter(|_| self.configured);
+        limits
+            .filter(|(_, _, max)| *max != u32::MAX)
+            .map(|(name, breaker, max)| (name, breaker.used() >= max))
     }
 
     /// # Errors
@@ -244,6 +276,29 @@ mod tests {
         assert!(breaker.acquire().is_err());
         drop(second);
         assert!(breaker.acquire().is_ok());
+    }
+
+    #[test]
+    fn limits_that_are_set_show_whether_they_are_reached() {
+        let breakers = compile(proto::Thresholds {
+            max_requests: number(1),
+            max_connections: number(0),
+            max_pending_requests: number(u32::MAX),
+            max_retries: number(u32::MAX),
+            ..Default::default()
+        });
+        let open = || breakers.open().collect::<Vec<_>>();
+        let expected = |requests| {
+            [
+                ("default", "cx_open", true),
+                ("default", "rq_open", requests),
+            ]
+        };
+        assert_eq!(open(), expected(false));
+        let permit = breakers.of(RoutingPriority::Default).requests.acquire();
+        assert_eq!(open(), expected(true));
+        drop(permit);
+        assert_eq!(open(), expected(false));
     }
 
     #[test]

@@ -546,6 +546,7 @@ fn http_options(cluster: &proto::Cluster) -> Result<HttpOptions, CompileError> {
             common.max_connection_duration.as_ref(),
             Duration::ZERO,
         ),
+        max_stream_duration: timeout_or(common.max_stream_duration.as_ref(), Duration::ZERO),
         http2: http2.map(http2_options).unwrap_or_default(),
         preserve_header_case: http1.is_some_and(|http1| preserves_case(&http1)),
         auto_sni: upstream.auto_sni,

@@ -166,6 +166,8 @@ pub struct HttpOptions {
     /// `None`: no limit.
     pub max_requests_per_connection: Option<u32>,
     pub max_connection_duration: Option<Duration>,
+    /// Of a stream to a host, both messages; `None`: no limit.
+    pub max_stream_duration: Option<Duration>,
     pub http2: Http2Options,
     /// Keep the case of header names on HTTP/1.
     pub preserve_header_case: bool,

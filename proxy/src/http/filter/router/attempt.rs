@@ -96,7 +96,6 @@ impl<'a, 'r> Attempt<'a, 'r> {
         };
         let connection = &exchange.context.connection;
         let options = options.of_client(connection, &self.forwarding.cluster);
-        self.forwarding.deadlines.begin_attempt();
         self.forwarding.body.rewind();
         let Some(pools) = self.host.pools::<Pools>() else {
             return Ended::Refused(LocalReply::new(500, "", "internal_error"));
@@ -119,6 +118,7 @@ impl<'a, 'r> Attempt<'a, 'r> {
             pools.return_unused(channel, &self.forwarding.cluster.config.http);
             return Ended::Refused(super::overflow());
         }
+        self.forwarding.deadlines.begin_stream();
         self.note_channel(exchange, &channel);
         let channel = match channel {
             Channel::H1(pooled) if raw => {
@@ -250,13 +250,15 @@ impl<'a, 'r> Attempt<'a, 'r> {
                 self.forwarding.stats.upstream_rq_tx_reset.inc();
                 Ended::Refused(LocalReply::protocol_error(error.status, error.details))
             }
-            Err(Stop::Expired(Expired::PerTry)) => {
-                self.forwarding.stats.upstream_rq_per_try_timeout.inc();
-                let reply =
-                    LocalReply::new(504, "upstream request timeout", "upstream_per_try_timeout");
+            Err(Stop::Expired(
+                expired @ (Expired::PerTry | Expired::PerTryIdle | Expired::UpstreamStream),
+            )) => {
+                if expired == Expired::PerTry {
+                    self.forwarding.stats.upstream_rq_per_try_timeout.inc();
+                }
                 Ended::Failed {
                     failure: Failure::PerTryTimeout,
-                    reply: reply.flag(Flag::UpstreamRequestTimeout),
+                    reply: late_reply(expired, downstream),
                 }
             }
             Err(Stop::Expired(expired)) => timed_out(expired, downstream),
@@ -413,33 +415,52 @@ fn pass_informational(exchange: &mut Exchange, downstream: &mut Downstream) {
     exchange.response.reset();
 }
 
-/// The answer when time is up: it is the server that is late once the whole request is there.
 fn timed_out(expired: Expired, downstream: &Downstream) -> Ended {
+    let reply = late_reply(expired, downstream);
+    match expired {
+        Expired::Stream | Expired::Idle | Expired::Request => Ended::Refused(reply),
+        _ => Ended::TimedOut(reply),
+    }
+}
+
+/// The answer when time is up: it is the server that is late once the whole request is there.
+pub(super) fn late_reply(expired: Expired, downstream: &Downstream) -> LocalReply {
     let complete = downstream.is_request_done();
     let late = if complete { 504 } else { 408 };
-    let reply = match expired {
-        Expired::Whole | Expired::PerTry => {
-            let details = "response_timeout";
-            let reply = LocalReply::new(504, "upstream request timeout", details);
-            return Ended::TimedOut(reply.flag(Flag::UpstreamRequestTimeout));
-        }
-        Expired::Idle => LocalReply::new(late, "stream timeout", "stream_idle_timeout")
-            .flag(Flag::StreamIdleTimeout),
+    let upstream_late = |details: &'static str| {
+        LocalReply::new(504, "upstream request timeout", details).flag(Flag::UpstreamRequestTimeout)
+    };
+    match expired {
+        Expired::Whole => upstream_late("response_timeout"),
+        Expired::PerTry => upstream_late("upstream_per_try_timeout"),
+        Expired::PerTryIdle => upstream_late("upstream_per_try_idle_timeout"),
+        Expired::UpstreamStream => LocalReply::new(
+            late,
+            "upstream max stream duration reached",
+            "upstream_max_stream_duration_reached",
+        )
+        .flag(Flag::UpstreamMaxStreamDurationReached),
         Expired::Stream => LocalReply {
             grpc_status: Some(4),
             ..LocalReply::new(late, "downstream duration timeout", "max_duration_timeout")
         },
-        Expired::Request => LocalReply::new(408, "request timeout", "request_overall_timeout"),
-    };
-    Ended::Refused(LocalReply {
-        close: !complete && matches!(expired, Expired::Idle | Expired::Request),
-        ..reply
-    })
+        Expired::Idle => LocalReply {
+            close: !complete,
+            ..LocalReply::new(late, "stream timeout", "stream_idle_timeout")
+                .flag(Flag::StreamIdleTimeout)
+        },
+        Expired::Request => LocalReply {
+            close: !complete,
+            ..LocalReply::late_request()
+        },
+    }
 }
 
 fn connect_failed(exchange: &mut Exchange, failure: ConnectFailure) -> Ended {
     let ConnectFailure { kind, reason } = failure;
     if kind == ConnectFailureKind::Overflow {
+        // Not even tried.
+        exchange.info.upstream.remote = None;
         return Ended::Refused(super::overflow());
     }
     let text = match kind {

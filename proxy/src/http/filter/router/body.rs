@@ -72,9 +72,14 @@ impl RequestBody {
     /// Whether the client has said everything. What may become a tunnel has no end in HTTP/1.
     pub fn is_complete(&self, downstream: &Downstream) -> bool {
         match downstream {
-            Downstream::H1(_) => self.read && !self.upgrade,
+            Downstream::H1(_) => self.is_received(),
             Downstream::H2(stream) => stream.is_request_done(),
         }
+    }
+
+    /// Whether the request has no more to come, as far as it is one and not a tunnel.
+    pub fn is_received(&self) -> bool {
+        self.read && !self.upgrade
     }
 
     pub fn is_sent(&self) -> bool {
@@ -237,8 +242,12 @@ fn step(
     deadlines.poll(cx).map(|expired| {
         let (flag, details) = match expired {
             Expired::Whole | Expired::PerTry => (Flag::UpstreamRequestTimeout, "response_timeout"),
+            Expired::PerTryIdle => (
+                Flag::UpstreamRequestTimeout,
+                "upstream_per_try_idle_timeout",
+            ),
             Expired::Idle => (Flag::StreamIdleTimeout, "stream_idle_timeout"),
-            Expired::Stream => (
+            Expired::Stream | Expired::UpstreamStream => (
                 Flag::UpstreamMaxStreamDurationReached,
                 "upstream_max_stream_duration_reached",
             ),

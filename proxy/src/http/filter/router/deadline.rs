@@ -17,6 +17,10 @@ pub enum Expired {
     /// The route's timeout.
     Whole,
     PerTry,
+    /// Nothing of the response moved for too long.
+    PerTryIdle,
+    /// The stream to the server is open for too long.
+    UpstreamStream,
     /// Nothing moved for too long.
     Idle,
     /// The stream is open for too long.
@@ -30,9 +34,13 @@ pub enum Expired {
 pub struct Deadlines {
     whole_limit: Option<Duration>,
     per_try_limit: Option<Duration>,
+    per_try_idle_limit: Option<Duration>,
+    upstream_stream_limit: Option<Duration>,
     idle_limit: Option<Duration>,
     whole: Option<Instant>,
     per_try: Option<Instant>,
+    per_try_idle: Option<Instant>,
+    upstream_stream: Option<Instant>,
     stream: Option<Instant>,
     request: Option<Instant>,
     progress: Option<Instant>,
@@ -43,63 +51,90 @@ impl Deadlines {
     pub(super) fn new(exchange: &Exchange, forward: &Forward, timeouts: &RequestTimeouts) -> Self {
         let general = &exchange.context.hcm.timeouts;
         let idle = forward.idle_timeout.unwrap_or(general.stream_idle);
-        let stream = forward.max_stream_duration.unwrap_or(general.max_stream);
         let any = [
             idle,
-            stream,
             general.request,
             timeouts.whole,
             timeouts.per_try,
-        ]
-        .iter()
-        .any(Option::is_some);
-        if !any && timeouts.per_try_idle.is_none() {
+            timeouts.per_try_idle,
+            timeouts.stream,
+            timeouts.upstream_stream,
+        ];
+        if any.iter().all(Option::is_none) {
             return Self::default();
         }
         let now = Instant::now();
+        let used = exchange.info.elapsed();
         Self {
             whole_limit: timeouts.whole,
             per_try_limit: timeouts.per_try,
-            idle_limit: match (idle, timeouts.per_try_idle) {
-                (Some(a), Some(b)) => Some(a.min(b)),
-                (a, b) => a.or(b),
-            },
-            stream: stream.map(|limit| now + limit),
-            request: general.request.map(|limit| now + limit),
+            per_try_idle_limit: timeouts.per_try_idle,
+            upstream_stream_limit: timeouts.upstream_stream,
+            idle_limit: idle,
+            stream: timeouts
+                .stream
+                .map(|limit| now + limit.saturating_sub(used)),
+            request: general
+                .request
+                .map(|limit| now + limit.saturating_sub(used)),
             progress: Some(now),
             ..Self::default()
         }
     }
 
-    /// A new attempt begins.
-    pub fn begin_attempt(&mut self) {
+    /// An attempt is over, and its own limits with it. Those of the next one count once it has a connection.
+    pub fn end_attempt(&mut self) {
         self.per_try = None;
-        if self.whole.is_some() {
-            self.request_sent();
+        self.per_try_idle = None;
+        self.upstream_stream = None;
+    }
+
+    /// The request goes out on a connection.
+    pub fn begin_stream(&mut self) {
+        self.upstream_stream = self.upstream_stream_limit.map(from_now);
+    }
+
+    /// The whole request has arrived: the time for the response runs.
+    pub fn request_received(&mut self) {
+        self.request = None;
+        if self.whole.is_none() {
+            self.whole = self.whole_limit.map(from_now);
         }
     }
 
-    /// The whole request has arrived and was sent: the time for the response runs.
+    /// The whole request has arrived and was sent: the time of this attempt runs.
     pub fn request_sent(&mut self) {
-        self.request = None;
-        if let Some(limit) = self.whole_limit {
-            self.whole.get_or_insert_with(|| Instant::now() + limit);
+        self.request_received();
+        if self.per_try.is_none() {
+            self.per_try = self.per_try_limit.map(from_now);
         }
-        if let Some(limit) = self.per_try_limit {
-            self.per_try.get_or_insert_with(|| Instant::now() + limit);
+        if self.per_try_idle.is_none() {
+            self.per_try_idle = self.per_try_idle_limit.map(from_now);
         }
+    }
+
+    /// What is left of the time for the response, once it runs.
+    pub fn left(&self) -> Option<Duration> {
+        let end = self.whole?;
+        Some(end.saturating_duration_since(Instant::now()))
     }
 
     /// The response's head has arrived: attempts no longer count.
     pub fn head_received(&mut self) {
         self.per_try = None;
         self.per_try_limit = None;
+        if self.per_try_idle.is_some() {
+            self.per_try_idle = self.per_try_idle_limit.map(from_now);
+        }
     }
 
     /// Something moved.
     pub fn touch(&mut self) {
         if self.idle_limit.is_some() {
             self.progress = Some(Instant::now());
+        }
+        if self.per_try_idle.is_some() {
+            self.per_try_idle = self.per_try_idle_limit.map(from_now);
         }
     }
 
@@ -119,6 +154,8 @@ impl Deadlines {
             let limits = [
                 (self.whole, Expired::Whole),
                 (self.per_try, Expired::PerTry),
+                (self.per_try_idle, Expired::PerTryIdle),
+                (self.upstream_stream, Expired::UpstreamStream),
                 (idle, Expired::Idle),
                 (self.stream, Expired::Stream),
                 (self.request, Expired::Request),
@@ -146,6 +183,10 @@ impl Deadlines {
             sleep.as_mut().reset(at);
         }
     }
+}
+
+fn from_now(limit: Duration) -> Instant {
+    Instant::now() + limit
 }
 
 #[cfg(test)]
@@ -181,12 +222,41 @@ mod tests {
             per_try_limit: Some(Duration::from_secs(2)),
             ..Deadlines::default()
         };
-        deadlines.request_sent();
-        assert_eq!(poll_fn(|cx| deadlines.poll(cx)).await, Expired::PerTry);
-        deadlines.begin_attempt();
-        assert_eq!(poll_fn(|cx| deadlines.poll(cx)).await, Expired::PerTry);
-        deadlines.begin_attempt();
+        for _ in 0..2 {
+            deadlines.request_sent();
+            assert_eq!(poll_fn(|cx| deadlines.poll(cx)).await, Expired::PerTry);
+            deadlines.end_attempt();
+        }
+        assert_eq!(deadlines.left(), Some(Duration::from_secs(1)));
+        // While it connects only the time for the response runs.
         assert_eq!(poll_fn(|cx| deadlines.poll(cx)).await, Expired::Whole);
         assert_eq!(start.elapsed().as_secs(), 5);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_attempt_is_idle_from_when_its_request_was_sent() {
+        let start = Instant::now();
+        let mut deadlines = Deadlines {
+            per_try_idle_limit: Some(Duration::from_secs(2)),
+            upstream_stream_limit: Some(Duration::from_secs(9)),
+            ..Deadlines::default()
+        };
+        deadlines.begin_stream();
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        deadlines.touch();
+        deadlines.request_sent();
+        assert_eq!(poll_fn(|cx| deadlines.poll(cx)).await, Expired::PerTryIdle);
+        assert_eq!(start.elapsed().as_secs(), 5);
+        deadlines.head_received();
+        assert_eq!(poll_fn(|cx| deadlines.poll(cx)).await, Expired::PerTryIdle);
+        assert_eq!(start.elapsed().as_secs(), 7);
+        deadlines.touch();
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        deadlines.touch();
+        assert_eq!(
+            poll_fn(|cx| deadlines.poll(cx)).await,
+            Expired::UpstreamStream
+        );
+        assert_eq!(start.elapsed().as_secs(), 9);
     }
 }

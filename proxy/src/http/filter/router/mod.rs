@@ -87,7 +87,10 @@ struct Forwarding<'r> {
     tried: SmallVec<[Rc<Host>; 3]>,
     body: RequestBody,
     deadlines: Deadlines,
-    suppress_envoy_headers: bool,
+    timeouts: RequestTimeouts,
+    config: RouterConfig,
+    /// What the last response asks to be waited before the next attempt.
+    asked_wait: Option<Duration>,
     /// Held from when an attempt has its connection.
     request_permit: Option<Permit>,
     /// Held while a retry is under way.
@@ -117,29 +120,35 @@ pub async fn forward(
         .as_ref()
         .or(forward.retry.as_ref())
         .filter(|retry| retry.applies_to(&exchange.request));
-    let keep_body = retry.is_some() || !forward.mirrors.is_empty();
     let limit = chosen
         .found
         .route
         .buffer_limit
         .unwrap_or(exchange.context.connection.listener.buffer_limit);
+    let retries_left = retry.map_or(0, |retry| retry.retries);
+    let keep_body = retries_left > 0 || !forward.mirrors.is_empty();
     let mut forwarding = Forwarding {
         chosen,
         forward,
         stats: Rc::clone(&stats),
         cluster: Rc::clone(&cluster),
         retry,
-        retries_left: retry.map_or(0, |retry| retry.retries),
+        retries_left,
         retries: 0,
         stale: 0,
         hash,
         tried: SmallVec::new(),
         body: RequestBody::new(&exchange.request, keep_body.then_some(limit)),
         deadlines: Deadlines::new(exchange, forward, &timeouts),
-        suppress_envoy_headers: config.suppress_envoy_headers,
+        timeouts,
+        config,
+        asked_wait: None,
         request_permit: None,
         retry_permit: None,
     };
+    if forwarding.body.is_received() {
+        forwarding.deadlines.request_received();
+    }
     stats.upstream_rq_active.inc();
     let outcome = forwarding.run(exchange, downstream).await;
     stats.upstream_rq_active.dec();
@@ -190,8 +199,8 @@ impl Forwarding<'_> {
                         .rq_error
                         .set(host.stats.rq_error.get().wrapping_add(1));
                     let stale = attempted.was_stale(failure, &exchange.request);
-                    if !self.may_repeat(failure, stale) {
-                        return Outcome::Reply(self.explain(exchange, reply));
+                    if !self.may_repeat(exchange, failure, stale) {
+                        return Outcome::Reply(self.explain(reply));
                     }
                 }
                 Ended::TimedOut(reply) => {
@@ -207,12 +216,15 @@ impl Forwarding<'_> {
             }
             drop(active);
             self.request_permit = None;
+            self.deadlines.end_attempt();
             self.tried.push(host);
             if let Some(wait) = self.pause()
-                && !self.sleep(downstream, wait).await
+                && let Some(outcome) = self.sleep(downstream, wait).await
             {
-                return Outcome::ClientGone;
+                return outcome;
             }
+            let left = self.deadlines.left();
+            request::tell_timeouts(exchange, &self.timeouts, left, &self.config);
         }
     }
 
@@ -257,7 +269,7 @@ impl Forwarding<'_> {
         upstream.tls = None;
         upstream.failure = None;
         exchange.info.upstream_peer = host.endpoint.workload.clone();
-        if self.chosen.found.host.include_attempt_count && !self.suppress_envoy_headers {
+        if self.chosen.found.host.include_attempt_count && !self.config.suppress_envoy_headers {
             let count = exchange.info.attempts.to_string();
             exchange
                 .request
@@ -267,18 +279,26 @@ impl Forwarding<'_> {
     }
 
     /// Whether a failed attempt is to be followed by another one.
-    fn may_repeat(&mut self, failure: Failure, stale: bool) -> bool {
-        if !self.body.can_repeat() {
-            return false;
-        }
-        if stale && self.stale < MAX_STALE {
+    fn may_repeat(&mut self, exchange: &mut Exchange, failure: Failure, stale: bool) -> bool {
+        if stale && self.stale < MAX_STALE && self.body.can_repeat() {
             self.stale += 1;
             return true;
         }
-        match self.retry {
-            Some(retry) if retry.covers(failure) => self.take_retry(),
-            _ => false,
+        let covered = self.retry.is_some_and(|retry| retry.covers(failure));
+        covered && self.may_retry(exchange)
+    }
+
+    /// Takes a retry if the request can be sent again, and notes why there is none left.
+    fn may_retry(&mut self, exchange: &mut Exchange) -> bool {
+        // What will not be sent again was not kept either.
+        if self.retries_left > 0 && !self.body.can_repeat() {
+            return false;
         }
+        let taken = self.take_retry();
+        if let Err(flag) = taken {
+            exchange.info.set_flag(flag);
+        }
+        taken.is_ok()
     }
 
     /// Whether the request is a CONNECT that ends here, whose bytes go to the host as they are.
@@ -297,54 +317,51 @@ impl Forwarding<'_> {
     }
 
     /// Takes one of the retries that are left, and one of those that the cluster allows at a time.
-    fn take_retry(&mut self) -> bool {
+    fn take_retry(&mut self) -> Result<(), Flag> {
         if self.retries_left == 0 {
-            if self.retries > 0 {
-                self.stats.upstream_rq_retry_limit_exceeded.inc();
-            }
-            return false;
+            self.stats.upstream_rq_retry_limit_exceeded.inc();
+            return Err(Flag::UpstreamRetryLimitExceeded);
         }
         self.retry_permit = None;
         let thresholds = self.cluster.config.breakers.of(self.forward.priority);
-        match thresholds.acquire_retry() {
-            Ok(permit) => self.retry_permit = Some(permit),
-            Err(_) => {
-                self.stats.upstream_rq_retry_overflow.inc();
-                return false;
-            }
-        }
+        let Ok(permit) = thresholds.acquire_retry() else {
+            self.stats.upstream_rq_retry_overflow.inc();
+            return Err(Flag::UpstreamOverflow);
+        };
+        self.retry_permit = Some(permit);
         self.retries_left -= 1;
         self.retries += 1;
         self.stats.upstream_rq_retry.inc();
-        true
+        Ok(())
     }
 
     /// The wait before the next attempt; none before one that the policy did not ask for.
-    fn pause(&self) -> Option<Duration> {
+    fn pause(&mut self) -> Option<Duration> {
         let retry = self.retry?;
-        (self.retries > 0).then(|| retry.wait(self.retries - 1))
+        let asked = self.asked_wait.take();
+        (self.retries > 0).then(|| asked.unwrap_or_else(|| retry.wait(self.retries - 1)))
     }
 
-    async fn sleep(&self, downstream: &mut Downstream, wait: Duration) -> bool {
+    /// Waits, unless that is in vain.
+    async fn sleep(&mut self, downstream: &mut Downstream, wait: Duration) -> Option<Outcome> {
         let mut sleep = std::pin::pin!(tokio::time::sleep(wait));
+        let deadlines = &mut self.deadlines;
         std::future::poll_fn(|cx| {
             use std::task::Poll;
             if std::future::Future::poll(sleep.as_mut(), cx).is_ready() {
-                return Poll::Ready(true);
+                return Poll::Ready(None);
             }
             if downstream.is_request_done() && downstream.poll_closed(cx).is_ready() {
-                return Poll::Ready(false);
+                return Poll::Ready(Some(Outcome::ClientGone));
             }
-            Poll::Pending
+            let expired = deadlines.poll(cx);
+            expired.map(|expired| Some(Outcome::Reply(attempt::late_reply(expired, downstream))))
         })
         .await
     }
 
     /// The last failure, with what the retries add to it.
-    fn explain(&self, exchange: &mut Exchange, reply: LocalReply) -> LocalReply {
-        if self.retries > 0 && self.retries_left == 0 {
-            exchange.info.set_flag(Flag::UpstreamRetryLimitExceeded);
-        }
+    fn explain(&self, reply: LocalReply) -> LocalReply {
         if self.retries == 0 {
             return reply;
         }
@@ -374,20 +391,17 @@ impl Forwarding<'_> {
             &host.stats.rq_success
         };
         counter.set(counter.get().wrapping_add(1));
-        let retriable = self.retry.is_some_and(|retry| {
-            self.body.can_repeat() && retry.covers_response(&exchange.response)
-        });
-        if retriable {
-            if self.take_retry() {
+        let retry = self.retry;
+        match retry.filter(|retry| retry.covers_response(&exchange.response)) {
+            Some(retry) if self.may_retry(exchange) => {
+                self.asked_wait = retry.asked_wait(&exchange.response);
                 attempt::abandon(upstream);
                 exchange.response.reset();
                 return None;
             }
-            if self.retries > 0 {
-                exchange.info.set_flag(Flag::UpstreamRetryLimitExceeded);
-            }
-        } else if self.retries > 0 {
-            self.stats.upstream_rq_retry_success.inc();
+            Some(_) => {}
+            None if self.retries > 0 => self.stats.upstream_rq_retry_success.inc(),
+            None => {}
         }
         self.retry_permit = None;
         if self.forward.mirrors.is_empty() {
@@ -466,7 +480,7 @@ impl Forwarding<'_> {
         info.timing.upstream_first_received = Some(arrived);
         info.details.get_or_insert("via_upstream".into());
         // After an early answer it would tell nothing about the service.
-        if !self.suppress_envoy_headers && self.body.is_complete(downstream) {
+        if !self.config.suppress_envoy_headers && self.body.is_complete(downstream) {
             let sent = info.timing.upstream_last_sent.unwrap_or_default();
             let millis = arrived.saturating_sub(sent).as_millis();
             let mut text = SmallVec::<[u8; 20]>::new();
@@ -521,6 +535,12 @@ pub(super) struct RequestTimeouts {
     pub(super) whole: Option<Duration>,
     pub(super) per_try: Option<Duration>,
     pub(super) per_try_idle: Option<Duration>,
+    /// Of the client's stream.
+    pub(super) stream: Option<Duration>,
+    /// Of the stream of each attempt.
+    pub(super) upstream_stream: Option<Duration>,
+    /// `grpc-timeout` tells servers of gRPC what time they have.
+    pub(super) tells_grpc: bool,
 }
 
 /// Names of failures in Envoy's words.

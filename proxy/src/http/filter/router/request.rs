@@ -11,30 +11,20 @@ use crate::route::{Forward, HostRewrite};
 
 /// Finds out how long a request may take.
 pub(super) fn timeouts(exchange: &Exchange, forward: &Forward) -> RequestTimeouts {
-    let headers = &exchange.request.headers;
     let retry = forward.retry.as_ref();
+    let grpc = forward.grpc_timeout.filter(|_| exchange.is_grpc);
+    let cluster = exchange.cluster.as_ref();
     let mut timeouts = RequestTimeouts {
-        whole: forward.timeout,
+        whole: match grpc {
+            Some(rule) => rule.of_response(grpc_timeout(exchange)),
+            None => forward.timeout,
+        },
         per_try: retry.and_then(|retry| retry.per_try_timeout),
         per_try_idle: retry.and_then(|retry| retry.per_try_idle_timeout),
+        stream: stream_limit(exchange, forward),
+        upstream_stream: cluster.and_then(|cluster| cluster.config.http.max_stream_duration),
+        tells_grpc: grpc.is_some(),
     };
-    if exchange.is_grpc
-        && let Some(rule) = forward.grpc_timeout
-    {
-        let asked = headers
-            .get(Known::GrpcTimeout)
-            .and_then(grpc::parse_timeout)
-            .filter(|asked| !asked.is_zero());
-        let asked = asked.map(|asked| match asked.checked_sub(rule.offset) {
-            Some(less) if !less.is_zero() => less,
-            _ => asked,
-        });
-        timeouts.whole = match (asked, rule.max) {
-            (Some(asked), Some(max)) => Some(asked.min(max)),
-            (None, Some(max)) => Some(max),
-            (asked, None) => asked,
-        };
-    }
     // Only trusted clients get these headers this far.
     if let Some(limit) = millis(exchange, Known::EnvoyUpstreamTimeoutMs) {
         timeouts.whole = limit;
@@ -42,12 +32,55 @@ pub(super) fn timeouts(exchange: &Exchange, forward: &Forward) -> RequestTimeout
     if let Some(limit) = millis(exchange, Known::EnvoyPerTryTimeoutMs) {
         timeouts.per_try = limit;
     }
+    if let Some(limit) = millis(exchange, Known::EnvoyStreamDurationMs) {
+        timeouts.upstream_stream = limit;
+    }
     if let (Some(whole), Some(per_try)) = (timeouts.whole, timeouts.per_try)
         && per_try >= whole
     {
         timeouts.per_try = None;
     }
     timeouts
+}
+
+fn grpc_timeout(exchange: &Exchange) -> Option<Duration> {
+    let asked = exchange.request.headers.get(Known::GrpcTimeout);
+    asked.and_then(grpc::parse_timeout)
+}
+
+fn stream_limit(exchange: &Exchange, forward: &Forward) -> Option<Duration> {
+    let general = exchange.context.hcm.timeouts.max_stream;
+    let Some(limit) = forward.stream_limit else {
+        return general;
+    };
+    match limit.grpc.zip(grpc_timeout(exchange)) {
+        Some((rule, asked)) => Some(rule.of_stream(asked)),
+        None => limit.max.unwrap_or(general),
+    }
+}
+
+/// Tells the server how long the client will wait, with what is `left` of the time for the response.
+pub(super) fn tell_timeouts(
+    exchange: &mut Exchange,
+    timeouts: &RequestTimeouts,
+    left: Option<Duration>,
+    config: &RouterConfig,
+) {
+    let Some(limit) = timeouts.per_try.or(timeouts.whole) else {
+        return;
+    };
+    // 0 would be no limit.
+    let left = left.map(|left| left.max(Duration::from_millis(1)));
+    let expected = left.map_or(limit, |left| limit.min(left));
+    let headers = &mut exchange.request.headers;
+    if !config.suppress_envoy_headers {
+        let text = expected.as_millis().to_string();
+        headers.set(Known::EnvoyExpectedTimeoutMs, text.as_bytes());
+    }
+    if timeouts.tells_grpc {
+        let text = grpc::format_timeout(expected);
+        headers.set(Known::GrpcTimeout, text.as_bytes());
+    }
 }
 
 fn number(exchange: &Exchange, name: Known) -> Option<u64> {
@@ -74,18 +107,19 @@ pub(super) fn prepare(
         .unwrap_or(exchange.context.connection.remote);
     let hash = forward.hash(&exchange.request, source.ip());
     exchange.set_cookie = hash.set_cookie;
-    if !config.suppress_envoy_headers
-        && let Some(whole) = timeouts.per_try.or(timeouts.whole)
+    tell_timeouts(exchange, timeouts, None, config);
+    if let Some(limit) = timeouts.stream
+        && exchange.is_grpc
+        && forward.stream_limit.is_some()
     {
-        let text = whole.as_millis().to_string();
-        exchange
-            .request
-            .headers
-            .set(Known::EnvoyExpectedTimeoutMs, text.as_bytes());
+        let text = grpc::format_timeout(limit);
+        let headers = &mut exchange.request.headers;
+        headers.set(Known::GrpcTimeout, text.as_bytes());
     }
     for name in [
         Known::EnvoyUpstreamTimeoutMs,
         Known::EnvoyPerTryTimeoutMs,
+        Known::EnvoyStreamDurationMs,
         Known::EnvoyMaxRetries,
         Known::EnvoyRetryOn,
         Known::EnvoyRetryGrpcOn,
