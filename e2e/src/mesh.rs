@@ -18,7 +18,7 @@ pub const SYSTEM: &str = "istio-system";
 pub const OPERATOR: &str = "istio-operator";
 
 /// Lines of each look at what went wrong.
-const SCENE_LINES: usize = 25;
+const SCENE_LINES: usize = 12;
 
 /// Reference of one of our images, under `$HUB` where that is set.
 pub fn image(name: &str) -> String {
@@ -114,7 +114,7 @@ pub fn healthy(name: &str, limit: Duration) -> anyhow::Result<()> {
 }
 
 /// What a person would look at next: pods, warnings and the last words of the operator.
-fn scene() -> String {
+pub fn scene() -> String {
     let looks: [&[&str]; 3] = [
         &["get", "pods", "--all-namespaces", "--output=wide"],
         &[

@@ -1,5 +1,7 @@
 //! The operator itself: away, back, and restarted.
 
+use anyhow::Context;
+
 use crate::{kubectl, mesh};
 
 const DEPLOYMENT: &str = "deployment/istio-operator";
@@ -32,7 +34,7 @@ impl Drop for Away {
 /// # Errors
 /// It does not in time.
 pub fn rolled_out() -> anyhow::Result<()> {
-    run(&["rollout", "status", DEPLOYMENT, "--timeout=90s"])
+    run(&["rollout", "status", DEPLOYMENT, "--timeout=90s"]).with_context(mesh::scene)
 }
 
 fn run(arguments: &[&str]) -> anyhow::Result<()> {
