@@ -431,6 +431,7 @@ impl Forwarding<'_> {
         let accepted = exchange.request.becomes_tunnel(exchange.response.status);
         if accepted {
             exchange.response.body = BodyLength::Unknown;
+            exchange.response.headers.remove(Known::ContentLength);
         }
         self.finish_response_head(exchange, downstream);
         if downstream.send_head(&exchange.response).is_err() {
