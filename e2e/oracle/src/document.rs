@@ -43,7 +43,8 @@ pub fn render(topics: &[Topic], reasons: &BTreeMap<String, String>) -> anyhow::R
         bail!("no call shows the decision {unused:?}");
     }
     let mut text = HEAD.to_owned();
-    for (title, rows) in [(DECIDED, decided), (GAPS, gaps)] {
+    let sections = [(DECIDED, decided), (GAPS, gaps)].into_iter();
+    for (title, rows) in sections.filter(|(_, rows)| !rows.is_empty()) {
         text.push_str(title);
         for (name, rows) in rows {
             let reason = reasons.get(name);

@@ -239,6 +239,13 @@ impl HeaderBlock {
             .fold(0, |mask, known| mask | known.bit());
     }
 
+    /// Where the name of the first such field stands; empty for the usual lower-case one.
+    pub(super) fn name_span_of(&self, name: Known) -> Span {
+        let mut entries = self.entries.iter();
+        let found = entries.find(|entry| entry.slot == name as u8);
+        found.map_or_else(Span::default, |entry| entry.name)
+    }
+
     /// Writes `name: value CRLF` for every field.
     pub(super) fn write_to(&self, out: &mut Vec<u8>) {
         for entry in &self.entries {

@@ -148,6 +148,8 @@ pub struct RequestHead {
     pub wire_size: usize,
     path: Span,
     authority: Span,
+    /// `Host` as the client spells it, where case is kept.
+    host_name: Span,
 }
 
 impl RequestHead {
@@ -207,6 +209,33 @@ impl RequestHead {
         self.authority = span;
     }
 
+    pub(super) fn set_host_name_span(&mut self, span: Span) {
+        self.host_name = span;
+    }
+
+    /// Name of the field that carries the authority in HTTP/1.
+    pub(super) fn host_name(&self) -> &[u8] {
+        match self.host_name.is_empty() {
+            true => b"host",
+            false => self.headers.text(self.host_name),
+        }
+    }
+
+    /// Whether this is CONNECT as RFC 9110 section 9.3.6 has it: a request without path or protocol.
+    pub fn is_plain_connect(&self) -> bool {
+        self.method == Method::Connect && self.upgrade.is_none()
+    }
+
+    /// Whether the client wants to go on in another protocol: an upgrade, or CONNECT.
+    pub fn asks_for_tunnel(&self) -> bool {
+        self.upgrade.is_some() || self.method == Method::Connect
+    }
+
+    /// Whether an answer with this status grants that.
+    pub fn becomes_tunnel(&self, status: u16) -> bool {
+        ResponseTo::of(self).becomes_tunnel(status)
+    }
+
     /// `application/grpc`, alone or with a suffix.
     pub fn is_grpc(&self) -> bool {
         is_grpc(&self.headers)
@@ -229,6 +258,38 @@ impl RequestHead {
             b":authority" => Some(self.authority()),
             _ if name.eq_ignore_ascii_case(b"host") => Some(self.authority()),
             _ => None,
+        }
+    }
+}
+
+/// What was asked for, as far as it tells how long the response is and what follows it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ResponseTo {
+    #[default]
+    Other,
+    Head,
+    /// A request that asked for an upgrade.
+    Upgrade,
+    Connect,
+}
+
+impl ResponseTo {
+    pub fn of(head: &RequestHead) -> Self {
+        match head.method {
+            Method::Head => ResponseTo::Head,
+            _ if head.upgrade.is_some() => ResponseTo::Upgrade,
+            Method::Connect => ResponseTo::Connect,
+            _ => ResponseTo::Other,
+        }
+    }
+
+    /// Whether a response with this status makes a tunnel of the connection or stream. Over HTTP/2 too an upgrade is
+    /// granted with 101 here.
+    pub fn becomes_tunnel(self, status: u16) -> bool {
+        match self {
+            ResponseTo::Upgrade => status == 101,
+            ResponseTo::Connect => (200..300).contains(&status),
+            ResponseTo::Other | ResponseTo::Head => false,
         }
     }
 }
@@ -326,5 +387,16 @@ mod tests {
         let head = RequestHead::new(Method::Get, "h", "/a?b=c?d");
         assert_eq!((head.path_only(), head.query()), ("/a", "b=c?d"));
         assert_eq!(head.lookup(b"Host").as_deref(), Some(&b"h"[..]));
+    }
+
+    #[test]
+    fn upgrades_and_connect_are_granted_differently() {
+        let connect = RequestHead::new(Method::Connect, "h:1", "");
+        assert!(connect.asks_for_tunnel() && connect.is_plain_connect());
+        assert!(connect.becomes_tunnel(204) && !connect.becomes_tunnel(101));
+        let mut upgrade = RequestHead::new(Method::Get, "h", "/");
+        assert!(!upgrade.asks_for_tunnel() && !upgrade.becomes_tunnel(200));
+        upgrade.upgrade = Some("websocket".into());
+        assert!(upgrade.becomes_tunnel(101) && !upgrade.becomes_tunnel(200));
     }
 }

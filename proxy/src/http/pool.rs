@@ -329,10 +329,40 @@ impl Pools {
         let upstream = maker.dial(permit).await?;
         let is_h2 = protocol != UpstreamProtocol::Http1 && upstream.alpn() == Some(ALPN_H2);
         if !is_h2 {
+            stats.upstream_cx_http1_total.inc();
             return Ok(Channel::H1(maker.pooled(upstream)));
         }
         let connection = maker.handshake(&self.0, upstream).await?;
         Ok(Channel::H2(self.0.add_h2(options, connection)))
+    }
+
+    /// A connection for bytes that are not HTTP, whatever the cluster speaks. It is not for anything else afterwards.
+    ///
+    /// # Errors
+    /// Why there is no connection.
+    pub async fn connect_raw(
+        &self,
+        cluster: &Cluster,
+        host: &Rc<Host>,
+        options: &ConnectOptions,
+        stats: &Rc<ClusterStats>,
+    ) -> Result<Channel, ConnectFailure> {
+        let maker = Maker {
+            cluster,
+            host,
+            options,
+            stats,
+        };
+        let _pending = maker.pending()?;
+        let permit = loop {
+            match maker.permit() {
+                Some(permit) => break permit,
+                None => self.0.wait().await,
+            }
+        };
+        let mut pooled = maker.pooled(maker.dial(permit).await?);
+        pooled.connection.become_tunnel();
+        Ok(Channel::H1(pooled))
     }
 
     /// Takes back what no request was sent on.
@@ -589,7 +619,6 @@ impl<'a> Maker<'a> {
     }
 
     fn pooled(&self, upstream: crate::cluster::Upstream) -> Box<Pooled> {
-        self.stats.upstream_cx_http1_total.inc();
         let now = Instant::now();
         let settings = client_settings(self.cluster.config.http.preserve_header_case);
         Box::new(Pooled {

@@ -6,7 +6,7 @@ use super::codec::h1::{ServerConnection, StreamError};
 use super::codec::h2::{ClientStream, ServerStream};
 use super::codec::{BodyEvent, Piece};
 use super::header_block::HeaderBlock;
-use super::message::{BodyLength, ResponseHead};
+use super::message::ResponseHead;
 use super::pool::{Lease, Pooled};
 use crate::conn::Io;
 
@@ -81,8 +81,6 @@ impl Downstream {
             Downstream::H2(stream) if head.status == 101 => {
                 let mut accepted = head.clone();
                 accepted.status = 200;
-                // The stream goes on as the tunnel; a 101 itself has no body.
-                accepted.body = BodyLength::Unknown;
                 stream.send_head(&accepted)
             }
             Downstream::H2(stream) => stream.send_head(head),
@@ -128,6 +126,14 @@ impl Downstream {
         match self {
             Downstream::H1(connection) => connection.close_after_response(),
             Downstream::H2(stream) => stream.reset(::h2::Reason::INTERNAL_ERROR),
+        }
+    }
+
+    /// Whether the client ended this request and kept its connection.
+    pub fn was_reset(&mut self) -> bool {
+        match self {
+            Downstream::H1(_) => false,
+            Downstream::H2(stream) => stream.was_reset(),
         }
     }
 

@@ -17,6 +17,7 @@ use super::header_mutation::HeaderMutations;
 use super::matcher::{self, Fraction, PathMatcher};
 use super::regex::Substitution;
 use super::retry::RetryPolicy;
+use super::upgrade;
 use crate::http::message::{RequestHead, split_query};
 use crate::resource::cluster::RoutingPriority;
 use crate::resource::{At, CompileError};
@@ -56,6 +57,8 @@ pub struct Forward {
     hash: Vec<HashPolicy>,
     /// Lower-case protocols that may, or may not, be upgraded to, over what the connection manager says.
     pub upgrades: Vec<(Box<str>, bool)>,
+    /// CONNECT ends here: what follows it goes to the cluster as bytes.
+    pub terminates_connect: bool,
     pub priority: RoutingPriority,
 }
 
@@ -259,14 +262,8 @@ impl Forward {
             append_forwarded_host: action.append_x_forwarded_host,
             mirrors: mirrors(mirror_policies)?,
             hash: hash.into_iter().flatten().collect(),
-            upgrades: action
-                .upgrade_configs
-                .iter()
-                .map(|upgrade| {
-                    let enabled = upgrade.enabled.is_none_or(|enabled| enabled.value);
-                    (upgrade.upgrade_type.to_ascii_lowercase().into(), enabled)
-                })
-                .collect(),
+            upgrades: upgrade::allowed(&action.upgrade_configs),
+            terminates_connect: upgrade::terminates_connect(&action.upgrade_configs)?,
             priority: match action.priority() {
                 core::RoutingPriority::Default => RoutingPriority::Default,
                 core::RoutingPriority::High => RoutingPriority::High,

@@ -18,6 +18,15 @@ pub(super) struct BackOff {
     max: Duration,
 }
 
+impl Default for BackOff {
+    fn default() -> Self {
+        Self {
+            base: DEFAULT_BASE,
+            max: DEFAULT_BASE * 10,
+        }
+    }
+}
+
 impl BackOff {
     pub(super) fn compile(config: Option<&proto::RetryBackOff>) -> Result<Self, CompileError> {
         let base = config.and_then(|config| config.base_interval.as_ref());

@@ -40,9 +40,12 @@ impl HeaderMutations {
         let add = add.iter().enumerate().map(|(index, option)| {
             Addition::compile(option).at(format_args!("{field}_to_add[{index}]"))
         });
+        let mut add = add.collect::<Result<Vec<_>, _>>()?;
+        // As in Envoy, what replaces comes before what is added.
+        add.sort_by_key(|addition| !addition.overwrites());
         Ok(Self {
             remove: remove.collect::<Result<_, _>>()?,
-            add: add.collect::<Result<_, _>>()?,
+            add,
         })
     }
 
@@ -87,6 +90,13 @@ impl Evaluated<'_> {
 }
 
 impl Addition {
+    fn overwrites(&self) -> bool {
+        matches!(
+            self.action,
+            HeaderAppendAction::OverwriteIfExists | HeaderAppendAction::OverwriteIfExistsOrAdd
+        )
+    }
+
     #[allow(deprecated)]
     fn compile(option: &core::HeaderValueOption) -> Result<Self, CompileError> {
         let header = option
@@ -227,9 +237,9 @@ mod tests {
             [
                 "x-append=1",
                 "x-there=1",
+                "x-over=2",
                 "x-append=2",
                 "x-absent=2",
-                "x-over=2",
                 "x-path=p=/p"
             ]
         );

@@ -12,6 +12,7 @@ mod regex;
 pub mod retry;
 #[cfg(test)]
 mod tests;
+mod upgrade;
 mod virtual_host;
 
 use std::sync::Arc;

@@ -8,6 +8,8 @@ use ironsail_xds::{is_type, unpack};
 
 use super::back_off::{AskedBackOff, BackOff};
 use super::matcher::HeaderMatcher;
+use crate::http::header_block::HeaderBlock;
+use crate::http::header_name::Known;
 use crate::resource::{At, CompileError};
 
 const PREVIOUS_HOSTS: &str = "envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate";
@@ -112,6 +114,26 @@ pub struct RetryPolicy {
     asked: Option<AskedBackOff>,
 }
 
+impl Default for RetryPolicy {
+    /// Envoy's numbers, and nothing that is retried.
+    fn default() -> Self {
+        Self {
+            conditions: RetryOn::default(),
+            retries: 1,
+            per_try_timeout: None,
+            per_try_idle_timeout: None,
+            status_codes: Vec::new(),
+            headers: Vec::new(),
+            request_headers: Vec::new(),
+            avoid_previous_hosts: false,
+            omit_canary_hosts: false,
+            priority_update_frequency: None,
+            back_off: BackOff::default(),
+            asked: None,
+        }
+    }
+}
+
 /// How an attempt failed before its response's head arrived.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Failure {
@@ -189,6 +211,35 @@ impl RetryPolicy {
         })
     }
 
+    /// The route's policy as a trusted client changes it: `x-envoy-retry-on`, `x-envoy-retry-grpc-on` and
+    /// `x-envoy-retriable-status-codes` add to it, `x-envoy-max-retries` replaces the number. `None`: nothing is asked.
+    /// <https://www.envoyproxy.io/docs/envoy/latest/configuration/http/http_filters/router_filter#x-envoy-retry-on>
+    pub fn asked_for(route: Option<&Self>, headers: &HeaderBlock) -> Option<Self> {
+        const ASKS: [Known; 4] = [
+            Known::EnvoyRetryOn,
+            Known::EnvoyRetryGrpcOn,
+            Known::EnvoyMaxRetries,
+            Known::EnvoyRetriableStatusCodes,
+        ];
+        if !ASKS.iter().any(|name| headers.contains(*name)) {
+            return None;
+        }
+        let mut policy = route.cloned().unwrap_or_default();
+        for name in [Known::EnvoyRetryOn, Known::EnvoyRetryGrpcOn] {
+            let (conditions, _) = RetryOn::parse(headers.get_str(name).unwrap_or_default());
+            policy.conditions = policy.conditions.with(conditions);
+        }
+        let retries = headers.get_str(Known::EnvoyMaxRetries);
+        if let Some(retries) = retries.and_then(|text| text.parse().ok()) {
+            policy.retries = retries;
+        }
+        let codes = headers.get_str(Known::EnvoyRetriableStatusCodes);
+        let codes = codes.unwrap_or_default().split(',');
+        let codes = codes.filter_map(|code| code.trim().parse::<u16>().ok());
+        policy.status_codes.extend(codes);
+        Some(policy)
+    }
+
     /// Whether requests with this head may be retried at all, if there are any retries.
     pub fn applies_to(&self, head: &crate::http::message::RequestHead) -> bool {
         !self.conditions.is_empty()
@@ -233,7 +284,6 @@ impl RetryPolicy {
 
     /// Whether a response with this head is to be retried.
     pub fn covers_response(&self, head: &crate::http::message::ResponseHead) -> bool {
-        use crate::http::header_name::Known;
         let on = self.conditions;
         let status = head.status;
         let ratelimited = head.headers.get_named(b"x-envoy-ratelimited").is_some();
@@ -357,6 +407,26 @@ mod tests {
         let mut head = ResponseHead::new(200);
         head.headers.append_named(b"grpc-status", b"14");
         assert!(policy.covers_response(&head));
+    }
+
+    #[test]
+    fn clients_add_to_the_policy_of_the_route() {
+        let headers = |fields: &[(&str, &str)]| fields.iter().copied().collect::<HeaderBlock>();
+        assert!(RetryPolicy::asked_for(None, &headers(&[("x-other", "5xx")])).is_none());
+        let asked = headers(&[
+            ("x-envoy-retry-on", "gateway-error,retriable-status-codes"),
+            ("x-envoy-retriable-status-codes", "425, 429"),
+            ("x-envoy-max-retries", "3"),
+        ]);
+        let alone = RetryPolicy::asked_for(None, &asked).expect("asked for");
+        assert_eq!(alone.retries, 3);
+        assert!(alone.covers_response(&ResponseHead::new(502)));
+        assert!(alone.covers_response(&ResponseHead::new(429)));
+        assert!(!alone.covers_response(&ResponseHead::new(500)));
+        let route = policy("retriable-4xx");
+        let both = RetryPolicy::asked_for(Some(&route), &asked).expect("asked for");
+        assert!(both.covers_response(&ResponseHead::new(409)));
+        assert!(both.covers_response(&ResponseHead::new(418)));
     }
 
     #[test]

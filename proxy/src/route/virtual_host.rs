@@ -67,7 +67,7 @@ impl HostIndex {
             return self.any;
         }
         let host = if ignore_port {
-            split_port(authority).0
+            without_port(authority)
         } else {
             authority
         };
@@ -83,6 +83,15 @@ impl HostIndex {
         longest(&self.suffixes, &|suffix| host.ends_with(suffix))
             .or_else(|| longest(&self.prefixes, &|prefix| host.starts_with(prefix)))
             .or(self.any)
+    }
+}
+
+/// The host alone; a colon may stand without a port behind it, RFC 3986 section 3.2.3.
+fn without_port(authority: &str) -> &str {
+    let host = split_port(authority).0;
+    match host.strip_suffix(':') {
+        Some(bare) if !bare.contains(':') || bare.ends_with(']') => bare,
+        _ => host,
     }
 }
 
@@ -122,6 +131,7 @@ mod tests {
             ("a.example", 1),
             ("A.EXAMPLE", 1),
             ("a.example:8080", 1),
+            ("a.example:", 1),
             ("z.example", 2),
             ("z.b.example", 3),
             ("a.org", 4),

@@ -85,7 +85,10 @@ async fn send<S: AsyncRead + AsyncWrite + Unpin>(
         reader.stream.write_all(line.as_bytes()).await?;
     }
     let body = answer.body();
-    let has_body = !request.first.starts_with("HEAD ") && !matches!(status, 101 | 204 | 304);
+    let connects = request.first.starts_with("CONNECT ") && (200..300).contains(&status);
+    let is_tunnel = status == 101 || connects;
+    let has_body =
+        !request.first.starts_with("HEAD ") && !is_tunnel && !matches!(status, 204 | 304);
     let mut head = format!("HTTP/1.1 {status} {}\r\n", reason(status)).into_bytes();
     for (name, value) in &answer.headers {
         head.extend_from_slice(&[name, &b": "[..], value, b"\r\n"].concat());
@@ -99,7 +102,7 @@ async fn send<S: AsyncRead + AsyncWrite + Unpin>(
     head.extend_from_slice(b"\r\n");
     reader.stream.write_all(&head).await?;
     reader.stream.flush().await?;
-    if status == 101 {
+    if is_tunnel {
         echo(reader).await;
         return Ok(false);
     }
@@ -142,7 +145,7 @@ fn encode(body: &[u8], chunked: bool, answer: &Answer) -> Vec<u8> {
     bytes
 }
 
-/// After the switch of protocols: what comes goes back.
+/// In a tunnel: what comes goes back.
 async fn echo<S: AsyncRead + AsyncWrite + Unpin>(reader: &mut Reader<S>) {
     let mut buffer = std::mem::take(&mut reader.buffer);
     loop {

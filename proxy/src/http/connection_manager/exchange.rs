@@ -11,7 +11,7 @@ use bytes::Bytes;
 
 use super::config::{HttpConnectionManager, Routes};
 use super::local_reply::LocalReply;
-use super::{request_headers, response_headers};
+use super::{request_headers, response_headers, upgrade};
 use crate::access_log::{Flag, FormatContext, StreamInfo};
 use crate::cluster::Cluster;
 use crate::conn::ConnectionInfo;
@@ -267,7 +267,12 @@ impl Exchange {
                 None
             }
             Action::Direct(direct) => {
-                let reply = LocalReply::new(direct.status, direct.body.clone(), "direct_response");
+                let mut reply =
+                    LocalReply::new(direct.status, direct.body.clone(), "direct_response");
+                if matches!(direct.status, 201 | 300..=399) {
+                    // RFC 9110 section 15.3.2: what was created is what was asked for.
+                    reply = reply.header(Known::Location, self.url().as_bytes());
+                }
                 self.reply(downstream, reply, Some(chosen)).await;
                 None
             }
@@ -317,12 +322,12 @@ impl Exchange {
                 Step::Reply(reply) => return Err(Some(reply)),
                 Step::Answer(head) => {
                     self.response = head;
-                    self.send_response(downstream, Bytes::new(), None).await;
+                    self.send_response(downstream, Bytes::new()).await;
                     return Err(None);
                 }
                 Step::Wait(delay, reply) => {
                     if !wait(downstream, delay).await {
-                        self.client_gone();
+                        self.client_gone(downstream);
                         return Err(None);
                     }
                     if let Some(reply) = reply {
@@ -342,9 +347,11 @@ impl Exchange {
     ) -> Option<LocalReply> {
         if self.cluster.is_none() {
             self.context.stats.no_cluster.inc();
-            return Some(LocalReply::no_cluster(forward.cluster_not_found));
+            let reply = LocalReply::no_cluster(forward.cluster_not_found);
+            self.reply(downstream, reply, Some(chosen)).await;
+            return None;
         }
-        if !self.may_upgrade(forward) {
+        if !upgrade::is_allowed(&self.request, forward, &self.context.hcm.upgrades) {
             return Some(LocalReply {
                 close: true,
                 ..LocalReply::new(403, "", "upgrade_failed")
@@ -352,34 +359,20 @@ impl Exchange {
         }
         match router::forward(self, downstream, chosen, forward).await {
             Outcome::Sent => None,
-            Outcome::Reply(reply) => Some(reply),
+            Outcome::Reply(reply) => {
+                self.reply(downstream, reply, Some(chosen)).await;
+                None
+            }
             Outcome::ClientGone => {
-                self.client_gone();
+                self.client_gone(downstream);
                 None
             }
             Outcome::Broken => {
+                // A reset takes back what the connection's task has not written yet.
+                tokio::task::yield_now().await;
                 downstream.reset();
                 None
             }
-        }
-    }
-
-    fn may_upgrade(&self, forward: &Forward) -> bool {
-        let Some(protocol) = self.request.upgrade.as_deref() else {
-            return self.request.method != Method::Connect;
-        };
-        let by_route = forward
-            .upgrades
-            .iter()
-            .find(|(name, _)| &**name == protocol);
-        match by_route {
-            Some((_, enabled)) => *enabled,
-            None => self
-                .context
-                .hcm
-                .upgrades
-                .iter()
-                .any(|name| &**name == protocol),
         }
     }
 
@@ -388,18 +381,30 @@ impl Exchange {
         LocalReply::no_route()
     }
 
+    /// What was asked for, in full.
+    fn url(&self) -> String {
+        let request = &self.request;
+        let scheme = request.scheme.as_str();
+        format!("{scheme}://{}{}", request.authority(), request.path())
+    }
+
     fn to_https(&self) -> LocalReply {
         let authority = crate::route::split_port(self.request.authority()).0;
         let location = format!("https://{authority}{}", self.request.path());
         LocalReply::redirect(301, &location)
     }
 
-    /// Notes that the client went away before it was answered.
-    fn client_gone(&mut self) {
-        self.info.set_flag(Flag::DownstreamConnectionTermination);
-        if self.info.details.is_none() {
-            self.info.details = Some("downstream_remote_disconnect".into());
-        }
+    /// Notes that the client went away before it was answered, or left a tunnel.
+    fn client_gone(&mut self, downstream: &mut Downstream) {
+        let (flag, details) = match downstream.was_reset() {
+            true => (Flag::DownstreamRemoteReset, "http2.remote_reset"),
+            false => (
+                Flag::DownstreamConnectionTermination,
+                "downstream_remote_disconnect",
+            ),
+        };
+        self.info.set_flag(flag);
+        self.info.details = Some(details.into());
     }
 
     /// Gives an answer of the proxy's own.
@@ -416,23 +421,19 @@ impl Exchange {
         if reply.close {
             downstream.close_after_response();
         }
-        let body = reply.into_response(self.is_grpc, &mut self.response);
-        self.send_response(downstream, body, chosen).await;
-    }
-
-    /// Sends a response whose body is known.
-    async fn send_response(
-        &mut self,
-        downstream: &mut Downstream,
-        body: Bytes,
-        chosen: Option<Chosen<'_>>,
-    ) {
+        reply.begin(&mut self.response);
         if let Some(chosen) = chosen {
             self.mutate_response(chosen);
         }
+        let body = reply.into_body(self.is_grpc, &mut self.response);
+        self.send_response(downstream, body).await;
+    }
+
+    /// Sends a response whose body is known.
+    async fn send_response(&mut self, downstream: &mut Downstream, body: Bytes) {
         self.finish_head(downstream);
         if downstream.send_head(&self.response).is_err() {
-            return self.client_gone();
+            return self.client_gone(downstream);
         }
         let with_body = self.request.method != Method::Head;
         let mut rest = if with_body { body } else { Bytes::new() };
@@ -465,14 +466,12 @@ impl Exchange {
         });
         if sent.await.is_err() || poll_fn(|cx| downstream.poll_flush(cx)).await.is_err() {
             downstream.reset();
-            self.client_gone();
+            self.client_gone(downstream);
         }
     }
 
     /// Applies the changes that the route makes to responses.
     pub fn mutate_response(&mut self, chosen: Chosen<'_>) {
-        // What the route adds may name it.
-        self.info.response_code = self.response.status;
         for mutations in chosen.found.response_mutations(chosen.weighted) {
             let context = FormatContext {
                 info: &self.info,
@@ -484,6 +483,11 @@ impl Exchange {
             mutations
                 .evaluate(&context)
                 .apply(&mut self.response.headers);
+        }
+        if chosen.found.host.include_attempt_count_in_response && self.info.attempts > 0 {
+            let count = self.info.attempts.to_string();
+            let headers = &mut self.response.headers;
+            headers.set(Known::EnvoyAttemptCount, count.as_bytes());
         }
     }
 
@@ -502,6 +506,11 @@ impl Exchange {
 
     /// Whether the connection takes no further requests.
     fn must_close(&self) -> bool {
+        let request = &self.request;
+        if request.asks_for_tunnel() && !request.becomes_tunnel(self.response.status) {
+            // What the client sends may not be meant as a request.
+            return true;
+        }
         let context = &self.context;
         let timeouts = &context.hcm.timeouts;
         let connection = &context.connection;
@@ -557,10 +566,9 @@ impl Exchange {
         let stats = &context.stats;
         stats.downstream_rq_active.dec();
         stats.response(self.info.response_code);
-        if self
-            .info
-            .flags
-            .contains(Flag::DownstreamConnectionTermination)
+        let flags = &self.info.flags;
+        if flags.contains(Flag::DownstreamConnectionTermination)
+            || flags.contains(Flag::DownstreamRemoteReset)
         {
             stats.downstream_rq_rx_reset.inc();
         }

@@ -89,12 +89,17 @@ impl LocalReply {
         Self::new(status, "", "direct_response").header(Known::Location, location.as_bytes())
     }
 
-    /// Turns the answer into a head and a body; gRPC clients get a status in a head alone.
-    pub fn into_response(self, to_grpc: bool, head: &mut ResponseHead) -> Bytes {
+    /// Begins the head, which the route may change before the rest is said.
+    pub fn begin(&self, head: &mut ResponseHead) {
         head.reset();
+        head.status = self.status;
         for (name, value) in &self.headers {
             head.headers.append(*name, value);
         }
+    }
+
+    /// Completes a head that was begun; gives the body. gRPC clients get a status in the head alone.
+    pub fn into_body(self, to_grpc: bool, head: &mut ResponseHead) -> Bytes {
         if to_grpc {
             let status = self
                 .grpc_status
@@ -110,7 +115,6 @@ impl LocalReply {
             }
             return Bytes::new();
         }
-        head.status = self.status;
         if self.body.is_empty() {
             head.body = BodyLength::Empty;
             return self.body;
@@ -129,10 +133,17 @@ impl LocalReply {
 mod tests {
     use super::*;
 
+    fn respond(to_grpc: bool) -> (ResponseHead, Bytes) {
+        let mut head = ResponseHead::default();
+        let reply = LocalReply::no_healthy_upstream();
+        reply.begin(&mut head);
+        let body = reply.into_body(to_grpc, &mut head);
+        (head, body)
+    }
+
     #[test]
     fn http_clients_get_a_text() {
-        let mut head = ResponseHead::default();
-        let body = LocalReply::no_healthy_upstream().into_response(false, &mut head);
+        let (head, body) = respond(false);
         assert_eq!(body, "no healthy upstream");
         assert_eq!((head.status, head.body), (503, BodyLength::Exactly(19)));
         assert_eq!(
@@ -143,8 +154,7 @@ mod tests {
 
     #[test]
     fn grpc_clients_get_a_status() {
-        let mut head = ResponseHead::default();
-        let body = LocalReply::no_healthy_upstream().into_response(true, &mut head);
+        let (head, body) = respond(true);
         assert!(body.is_empty());
         assert_eq!((head.status, head.body), (200, BodyLength::Empty));
         assert_eq!(head.headers.get(Known::GrpcStatus), Some(&b"14"[..]));

@@ -12,6 +12,7 @@ mod response_headers;
 mod streams;
 #[cfg(test)]
 mod tests;
+mod upgrade;
 
 use std::cell::Cell;
 use std::future::{Future, poll_fn};

@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use super::config::{HostPolicy, HttpConnectionManager};
 use super::local_reply::LocalReply;
 use super::path::{self, Normalized};
-use super::{client_cert, request_id};
+use super::{client_cert, request_id, upgrade};
 use crate::conn::ConnectionInfo;
 use crate::http::header_block::HeaderBlock;
 use crate::http::header_name::Known;
@@ -148,15 +148,14 @@ fn remove_hop_by_hop(head: &mut RequestHead) {
         remove_nominated(headers);
     }
     for name in [
-        Known::Connection,
         Known::KeepAlive,
         Known::ProxyConnection,
         Known::TransferEncoding,
-        Known::Upgrade,
         Known::Http2Settings,
     ] {
         headers.remove(name);
     }
+    upgrade::settle(headers, head.upgrade.is_some());
     let keeps_trailers = headers.get_all(Known::Te).any(|value| {
         crate::http::header_block::tokens(value)
             .any(|token| token.eq_ignore_ascii_case(b"trailers"))
@@ -185,6 +184,7 @@ fn remove_nominated(headers: &mut HeaderBlock) {
                         | Known::ForwardedHost
                         | Known::ForwardedProto
                         | Known::Te
+                        | Known::Upgrade
                 )
             )
         })
@@ -238,9 +238,11 @@ fn trust(
         head.headers
             .append(Known::ForwardedProto, proto.as_str().as_bytes());
     }
-    if hcm.append_forwarded_port && !head.headers.contains(Known::ForwardedPort) {
+    // Without a trusted hop before this one, what the client says of the port is hearsay.
+    let hearsay = policy.use_remote_address && policy.trusted_hops == 0;
+    if hcm.append_forwarded_port && (hearsay || !head.headers.contains(Known::ForwardedPort)) {
         let port = connection.local.port().to_string();
-        head.headers.append(Known::ForwardedPort, port.as_bytes());
+        head.headers.set(Known::ForwardedPort, port.as_bytes());
     }
     head.scheme = match head.headers.get(Known::ForwardedProto) {
         Some(proto) if proto.eq_ignore_ascii_case(b"https") => Scheme::Https,

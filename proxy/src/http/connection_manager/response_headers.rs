@@ -4,6 +4,7 @@ use std::time::SystemTime;
 
 use super::config::{HttpConnectionManager, ServerHeader};
 use super::date::with_date;
+use super::upgrade;
 use crate::http::header_name::Known;
 use crate::http::message::{RequestHead, ResponseHead};
 
@@ -16,7 +17,6 @@ pub fn finalize(
 ) {
     let headers = &mut response.headers;
     for name in [
-        Known::Connection,
         Known::KeepAlive,
         Known::ProxyConnection,
         Known::TransferEncoding,
@@ -27,9 +27,7 @@ pub fn finalize(
         // RFC 9110 section 8.6: there is no length to tell.
         headers.remove(Known::ContentLength);
     }
-    if response.status != 101 {
-        headers.remove(Known::Upgrade);
-    }
+    upgrade::settle(headers, response.status == 101);
     if !headers.contains(Known::Date) {
         with_date(now, |date| headers.append(Known::Date, date));
     }
@@ -40,7 +38,8 @@ pub fn finalize(
         }
         ServerHeader::AppendIfAbsent | ServerHeader::PassThrough => {}
     }
-    if hcm.request_id.set_in_response
+    let traced = request.headers.contains(Known::EnvoyForceTrace);
+    if (hcm.request_id.set_in_response || traced)
         && let Some(id) = request.headers.get(Known::RequestId)
     {
         headers.set(Known::RequestId, id);

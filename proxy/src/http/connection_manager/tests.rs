@@ -752,7 +752,7 @@ async fn websockets_become_tunnels() {
             ..Default::default()
         }];
         let mesh = Mesh::new(config.clone(), |_, request| {
-            assert!(request.contains("connection: upgrade\r\nupgrade: websocket\r\n"));
+            assert!(request.contains("connection: Upgrade\r\nupgrade: websocket\r\n"));
             Answer::Echo(SWITCH)
         });
         let mut client = mesh.connect(connection(TrafficDirection::Outbound));

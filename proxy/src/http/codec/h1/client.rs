@@ -1,5 +1,6 @@
 //! The client side of an HTTP/1 connection.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
@@ -12,21 +13,24 @@ use super::wire::Wire;
 use crate::http::codec::BodyEvent;
 use crate::http::header_block::{HeaderBlock, has_token};
 use crate::http::header_name::Known;
-use crate::http::message::{BodyLength, Method, RequestHead, ResponseHead, Version};
+use crate::http::message::{BodyLength, RequestHead, ResponseHead, ResponseTo, Version};
 
 /// One connection to a server, request after request.
 #[derive(Debug)]
 pub struct ClientConnection<T> {
     wire: Wire<T>,
     settings: Arc<H1Settings>,
-    to_head: bool,
-    to_upgrade: bool,
+    to: ResponseTo,
     /// The server allows another request.
     keep_alive: bool,
     /// The request was sent completely.
     request_done: bool,
     /// The response's head has arrived.
     responded: bool,
+    /// Bytes pass unchanged, both ways.
+    tunnel: bool,
+    /// Nothing follows what waits to be written, and the server is to know.
+    ends: bool,
     requests: u32,
 }
 
@@ -35,11 +39,12 @@ impl<T: AsyncRead + AsyncWrite + Unpin> ClientConnection<T> {
         Self {
             wire: Wire::new(io, settings.limits, settings.enable_trailers),
             settings,
-            to_head: false,
-            to_upgrade: false,
+            to: ResponseTo::default(),
             keep_alive: true,
             request_done: true,
             responded: true,
+            tunnel: false,
+            ends: false,
             requests: 0,
         }
     }
@@ -56,8 +61,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> ClientConnection<T> {
     /// Queues a request's head. The connection must be reusable.
     pub fn send_head(&mut self, head: &RequestHead) {
         self.requests = self.requests.saturating_add(1);
-        self.to_head = head.method == Method::Head;
-        self.to_upgrade = head.upgrade.is_some();
+        self.to = ResponseTo::of(head);
         self.request_done = false;
         self.responded = false;
         self.wire.take_trailers();
@@ -84,10 +88,17 @@ impl<T: AsyncRead + AsyncWrite + Unpin> ClientConnection<T> {
             self.keep_alive = false;
         }
         self.request_done = true;
+        // RFC 9113 section 8.5: the end of a CONNECT's stream is the end of this direction, and of no other.
+        self.ends = self.tunnel && self.to != ResponseTo::Upgrade;
     }
 
     pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), StreamError>> {
-        self.wire.poll_flush(cx)
+        ready!(self.wire.poll_flush(cx))?;
+        if self.ends {
+            ready!(Pin::new(&mut self.wire.io).poll_shutdown(cx))?;
+            self.ends = false;
+        }
+        Poll::Ready(Ok(()))
     }
 
     /// Reads the next response head, informational ones included, into `head`, which must be reset.
@@ -102,14 +113,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> ClientConnection<T> {
         loop {
             let input = self.wire.read.filled();
             if !input.is_empty() {
-                let parsed = head::parse_response(
-                    input,
-                    &self.settings,
-                    self.to_head,
-                    self.to_upgrade,
-                    head,
-                )?;
-                match parsed {
+                match head::parse_response(input, &self.settings, self.to, head)? {
                     Some(consumed) => {
                         self.begin(consumed, head);
                         return Poll::Ready(Ok(()));
@@ -131,14 +135,19 @@ impl<T: AsyncRead + AsyncWrite + Unpin> ClientConnection<T> {
         }
     }
 
+    /// From here on bytes pass unchanged, both ways.
+    pub fn become_tunnel(&mut self) {
+        self.keep_alive = false;
+        self.responded = true;
+        self.tunnel = true;
+        self.wire.decoder = BodyDecoder::UntilClose;
+        self.wire.encoder = BodyEncoder::UntilClose;
+    }
+
     fn begin(&mut self, consumed: usize, head: &ResponseHead) {
         self.wire.read.consume(consumed);
-        if head.status == 101 {
-            self.keep_alive = false;
-            self.responded = true;
-            self.wire.decoder = BodyDecoder::UntilClose;
-            self.wire.encoder = BodyEncoder::UntilClose;
-            return;
+        if self.to.becomes_tunnel(head.status) {
+            return self.become_tunnel();
         }
         if head.is_informational() {
             return;

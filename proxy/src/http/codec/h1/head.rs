@@ -9,7 +9,7 @@ use super::error::ProtocolError;
 use crate::http::header_block::{HeaderBlock, Span, has_token, tokens};
 use crate::http::header_name::Known;
 use crate::http::message::{
-    BodyLength, Method, RequestHead, ResponseHead, Scheme, Version, reason_phrase,
+    BodyLength, Method, RequestHead, ResponseHead, ResponseTo, Scheme, Version, reason_phrase,
 };
 
 /// Header fields that fit on the stack while parsing; larger limits are clamped to it.
@@ -248,6 +248,10 @@ fn set_host(head: &mut RequestHead, settings: &H1Settings) -> Result<(), Protoco
     }
     check_authority(head.headers.text(host), settings.edge)?;
     head.set_authority_span(host);
+    if settings.preserve_case {
+        let name = head.headers.name_span_of(Known::Host);
+        head.set_host_name_span(name);
+    }
     head.headers.remove(Known::Host);
     Ok(())
 }
@@ -321,6 +325,10 @@ fn request_body(
     settings: &H1Settings,
 ) -> Result<BodyLength, ProtocolError> {
     let length = content_length(&head.headers)?;
+    // Nobody knows whether it would belong to the request or to what is tunnelled.
+    if head.method == Method::Connect && length.is_some_and(|length| length > 0) {
+        return Err(ProtocolError::CODEC);
+    }
     if !head.headers.contains(Known::TransferEncoding) {
         return Ok(match length {
             None | Some(0) => BodyLength::Empty,
@@ -375,7 +383,10 @@ fn set_intents(head: &mut RequestHead, settings: &H1Settings) {
         .headers
         .get(Known::Expect)
         .is_some_and(|value| value.eq_ignore_ascii_case(b"100-continue"));
-    if !head.headers.contains(Known::Upgrade) || head.version == Version::Http10 {
+    // Answers to HEAD have no body that could tell an upgrade from a length, and CONNECT is an upgrade of its own.
+    let upgradable = !matches!(head.method, Method::Head | Method::Connect);
+    let old = head.version == Version::Http10;
+    if !upgradable || old || !head.headers.contains(Known::Upgrade) {
         return;
     }
     let asked = head
@@ -394,15 +405,12 @@ fn set_intents(head: &mut RequestHead, settings: &H1Settings) {
 
 /// Parses a response head at the start of `input` into `head`, which must be reset.
 ///
-/// `to_head` tells that the request was HEAD, `to_upgrade` that it asked for an upgrade.
-///
 /// # Errors
 /// The response is malformed; the status says nothing to the client.
 pub fn parse_response(
     input: &[u8],
     settings: &H1Settings,
-    to_head: bool,
-    to_upgrade: bool,
+    to: ResponseTo,
     head: &mut ResponseHead,
 ) -> Parsed {
     let mut storage = fields();
@@ -433,17 +441,19 @@ pub fn parse_response(
         settings,
         &mut head.headers,
     )?;
-    head.body = response_body(head, to_head, to_upgrade)?;
+    head.body = response_body(head, to)?;
     Ok(Some(consumed))
 }
 
-fn response_body(
-    head: &mut ResponseHead,
-    to_head: bool,
-    to_upgrade: bool,
-) -> Result<BodyLength, ProtocolError> {
-    if head.status == 101 && !to_upgrade {
+fn response_body(head: &mut ResponseHead, to: ResponseTo) -> Result<BodyLength, ProtocolError> {
+    if head.status == 101 && to != ResponseTo::Upgrade {
         return Err(ProtocolError::CODEC);
+    }
+    if to == ResponseTo::Connect && to.becomes_tunnel(head.status) {
+        // RFC 9110 section 9.3.6: they mean nothing there.
+        head.headers.remove(Known::TransferEncoding);
+        head.headers.remove(Known::ContentLength);
+        return Ok(BodyLength::Empty);
     }
     let length = content_length(&head.headers)?;
     let encoded = head.headers.contains(Known::TransferEncoding);
@@ -453,7 +463,12 @@ fn response_body(
     if encoded && !is_chunked(&head.headers) {
         return Err(ProtocolError::TRANSFER_ENCODING);
     }
-    if to_head || matches!(head.status, 100..=199 | 204 | 304) {
+    // RFC 9112 section 6.1, RFC 9110 section 8.6: what follows would be taken for the next response.
+    let announces = encoded || length.is_some_and(|length| length > 0);
+    if announces && matches!(head.status, 100..=199 | 204) {
+        return Err(ProtocolError::CODEC);
+    }
+    if to == ResponseTo::Head || matches!(head.status, 100..=199 | 204 | 304) {
         return Ok(BodyLength::Empty);
     }
     if encoded {
@@ -537,7 +552,9 @@ pub fn write_request(out: &mut Vec<u8>, head: &RequestHead) {
         _ => head.path(),
     };
     out.extend_from_slice(target.as_bytes());
-    out.extend_from_slice(b" HTTP/1.1\r\nhost: ");
+    out.extend_from_slice(b" HTTP/1.1\r\n");
+    out.extend_from_slice(head.host_name());
+    out.extend_from_slice(b": ");
     out.extend_from_slice(head.authority().as_bytes());
     out.extend_from_slice(b"\r\n");
     head.headers.write_to(out);
@@ -548,11 +565,6 @@ pub fn write_request(out: &mut Vec<u8>, head: &RequestHead) {
         }
         BodyLength::Empty if says_no_body(head) => write_length(0, out),
         _ => {}
-    }
-    if let Some(protocol) = &head.upgrade {
-        out.extend_from_slice(b"connection: upgrade\r\nupgrade: ");
-        out.extend_from_slice(protocol.as_bytes());
-        out.extend_from_slice(b"\r\n");
     }
     out.extend_from_slice(b"\r\n");
 }
@@ -577,30 +589,26 @@ pub struct ResponseFraming {
     pub empty: bool,
     /// HTTP/1.0 clients are told that the connection stays open.
     pub keep_alive: bool,
-    pub upgrade: bool,
 }
 
 /// Appends a response head.
 pub fn write_response(out: &mut Vec<u8>, head: &ResponseHead, framing: ResponseFraming) {
     write_status_line(out, head.status, framing.old);
     head.headers.write_to(out);
-    if framing.chunked {
-        out.extend_from_slice(b"transfer-encoding: chunked\r\n");
-    }
     if let BodyLength::Exactly(length) = head.body
         && !head.headers.contains(Known::ContentLength)
     {
         write_length(length, out);
     }
     match framing {
-        ResponseFraming { upgrade: true, .. } => {
-            out.extend_from_slice(b"connection: upgrade\r\n");
-        }
         ResponseFraming { close: true, .. } => out.extend_from_slice(b"connection: close\r\n"),
         ResponseFraming {
             keep_alive: true, ..
         } => out.extend_from_slice(b"connection: keep-alive\r\n"),
         _ => {}
+    }
+    if framing.chunked {
+        out.extend_from_slice(b"transfer-encoding: chunked\r\n");
     }
     if framing.empty {
         write_length(0, out);

@@ -15,7 +15,7 @@ use super::wire::Wire;
 use crate::http::codec::{BodyEvent, PREFACE};
 use crate::http::header_block::{HeaderBlock, has_token};
 use crate::http::header_name::Known;
-use crate::http::message::{BodyLength, Method, RequestHead, ResponseHead, Version};
+use crate::http::message::{BodyLength, Method, RequestHead, ResponseHead, ResponseTo, Version};
 
 /// Bytes that are read and dropped while a refused client is told why.
 const LINGER_BYTES: usize = 256 * 1024;
@@ -35,7 +35,7 @@ pub struct ServerConnection<T> {
 /// What the answer's framing depends on.
 #[derive(Debug, Default)]
 struct Client {
-    to_head: bool,
+    to: ResponseTo,
     version: Version,
     /// HTTP/1.0 asked for the connection to stay.
     keep_alive: bool,
@@ -159,7 +159,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> ServerConnection<T> {
         };
         let old = head.version == Version::Http10;
         self.client = Client {
-            to_head: head.method == Method::Head,
+            to: ResponseTo::of(head),
             version: head.version,
             keep_alive: old && asks("keep-alive"),
             upgrade: head.upgrade.clone(),
@@ -224,10 +224,11 @@ impl<T: AsyncRead + AsyncWrite + Unpin> ServerConnection<T> {
 
     /// Queues the response's head.
     pub fn send_head(&mut self, head: &ResponseHead) {
-        if head.status == 101 {
+        if self.client.to.becomes_tunnel(head.status) {
             return self.send_switch(head);
         }
-        let bodiless = self.client.to_head || matches!(head.status, 204 | 304);
+        let to_head = self.client.to == ResponseTo::Head;
+        let bodiless = to_head || matches!(head.status, 204 | 304);
         let old = self.client.version == Version::Http10;
         self.wire.encoder = match head.body {
             _ if bodiless => BodyEncoder::Done,
@@ -240,7 +241,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> ServerConnection<T> {
             self.closing = true;
         }
         // The answer to HEAD tells how the one to GET would be framed.
-        let silent = self.client.to_head
+        let silent = to_head
             && !matches!(head.status, 204 | 304)
             && !matches!(head.body, BodyLength::Exactly(_))
             && !head.headers.contains(Known::ContentLength);
@@ -252,25 +253,25 @@ impl<T: AsyncRead + AsyncWrite + Unpin> ServerConnection<T> {
                 && !bodiless
                 && !head.headers.contains(Known::ContentLength),
             keep_alive: self.client.keep_alive,
-            upgrade: false,
         };
         let out = self.wire.write.tail();
         head::write_response(out, head, framing);
     }
 
-    /// `101 Switching Protocols`: from here on bytes pass unchanged, both ways.
+    /// The client may go on in another protocol: from here on bytes pass unchanged, both ways.
     fn send_switch(&mut self, head: &ResponseHead) {
         self.closing = true;
         self.wire.decoder = BodyDecoder::UntilClose;
         self.wire.encoder = BodyEncoder::UntilClose;
-        let framing = ResponseFraming {
-            upgrade: true,
-            ..ResponseFraming::default()
-        };
         let mut head = head.clone();
-        if let (None, Some(protocol)) = (head.headers.get(Known::Upgrade), &self.client.upgrade) {
-            head.headers.append(Known::Upgrade, protocol.as_bytes());
+        let headers = &mut head.headers;
+        if let (false, Some(protocol)) = (headers.contains(Known::Upgrade), &self.client.upgrade) {
+            headers.append(Known::Upgrade, protocol.as_bytes());
         }
+        if self.client.upgrade.is_some() && !headers.contains(Known::Connection) {
+            headers.append(Known::Connection, b"upgrade");
+        }
+        let framing = ResponseFraming::default();
         head::write_response(self.wire.write.tail(), &head, framing);
     }
 

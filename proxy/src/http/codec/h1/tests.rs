@@ -594,6 +594,7 @@ async fn response_table() {
         (&get, b"HTTP/1.0 200 OK\r\ncontent-length: 2\r\n\r\nhi", (200, b"hi", false)),
         (&get, b"HTTP/1.0 200 OK\r\nconnection: keep-alive\r\ncontent-length: 2\r\n\r\nhi", (200, b"hi", true)),
         (&get, b"HTTP/1.1 204 No Content\r\n\r\n", (204, b"", true)),
+        (&get, b"HTTP/1.1 204 No Content\r\ncontent-length: 0\r\n\r\n", (204, b"", true)),
         (&get, b"HTTP/1.1 304 Not Modified\r\ncontent-length: 9\r\n\r\n", (304, b"", true)),
         (&of_head, b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n", (200, b"", true)),
         (&get, b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nlink: x\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n", (200, b"", true)),
@@ -615,6 +616,9 @@ async fn malformed_responses_are_errors() {
         b"HTTP/1.1 200 OK\r\ntransfer-encoding: gzip\r\n\r\n",
         b"HTTP/1.1 101 Switching Protocols\r\nupgrade: x\r\n\r\n",
         b"HTTP/1.1 999 Odd\r\n\r\n",
+        b"HTTP/1.1 204 No Content\r\ncontent-length: 2\r\n\r\nhi",
+        b"HTTP/1.1 204 No Content\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
+        b"HTTP/1.1 103 Early Hints\r\ncontent-length: 2\r\n\r\nhi",
         b"HTTP/1.1 200 OK\r\nx: a\r\n b\r\n\r\n",
         b"nonsense\r\n\r\n",
     ] {
@@ -629,6 +633,22 @@ async fn malformed_responses_are_errors() {
     ] {
         let outcome = received(&get, response).await;
         assert!(matches!(outcome, Err(StreamError::Closed)));
+    }
+}
+
+#[tokio::test]
+async fn host_keeps_its_case_where_names_do() {
+    for (preserve_case, expected) in [(true, "HOST: a\r\n"), (false, "host: a\r\n")] {
+        let input = b"GET / HTTP/1.1\r\nHOST: a\r\n\r\n";
+        let (mut server, _client) = server(
+            input,
+            settings(|settings| settings.preserve_case = preserve_case),
+        )
+        .await;
+        let head = next_head(&mut server).await.expect("valid").expect("one");
+        let mut out = Vec::new();
+        super::head::write_request(&mut out, &head);
+        assert_eq!(out, format!("GET / HTTP/1.1\r\n{expected}\r\n").as_bytes());
     }
 }
 
@@ -660,6 +680,17 @@ async fn idle_connections_that_the_server_closed_are_noticed() {
     assert!(poll_fn(|cx| std::task::Poll::Ready(client.poll_idle(cx))).await);
     drop(far);
     assert!(!poll_fn(|cx| std::task::Poll::Ready(client.poll_idle(cx))).await);
+}
+
+#[tokio::test]
+async fn head_and_connect_ask_for_no_other_protocol() {
+    for first in ["HEAD / HTTP/1.1", "CONNECT a:1 HTTP/1.1"] {
+        let fields = "Host: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n";
+        let input = format!("{first}\r\n{fields}\r\n");
+        let (mut server, _client) = server(input.as_bytes(), settings(|_| {})).await;
+        let head = next_head(&mut server).await.expect("valid").expect("one");
+        assert_eq!(head.upgrade, None, "{first}");
+    }
 }
 
 #[tokio::test]

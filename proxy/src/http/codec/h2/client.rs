@@ -13,6 +13,7 @@ use super::server::{RecvBody, SendBody};
 use crate::http::codec::h1::{HeadLimits, StreamError};
 use crate::http::codec::{BodyEvent, Piece};
 use crate::http::header_block::HeaderBlock;
+use crate::http::header_name::Known;
 use crate::http::message::{BodyLength, RequestHead, ResponseHead};
 
 /// A request on its way, and its response.
@@ -21,8 +22,8 @@ pub struct ClientStream {
     send: SendBody,
     recv: Option<RecvBody>,
     limits: HeadLimits,
-    /// A 200 to this request means that the upgrade was accepted.
-    upgrade: bool,
+    /// The protocol that a 200 to this request means to go on in.
+    upgrade: Option<Box<str>>,
     received: u64,
     sent: u64,
 }
@@ -47,8 +48,7 @@ impl ClientStream {
         limits: HeadLimits,
     ) -> Result<Self, OpenError> {
         let (request, size) = convert::write_request(head)?;
-        let upgrade = head.upgrade.is_some();
-        let end = head.body == BodyLength::Empty && !upgrade;
+        let end = head.body == BodyLength::Empty && !head.asks_for_tunnel();
         let (response, stream) = connection.send_request(request, end)?;
         Ok(Self {
             response,
@@ -58,7 +58,7 @@ impl ClientStream {
             },
             recv: None,
             limits,
-            upgrade,
+            upgrade: head.upgrade.clone(),
             received: 0,
             sent: size as u64,
         })
@@ -98,10 +98,11 @@ impl ClientStream {
         let (parts, body) = ready!(Pin::new(&mut self.response).poll(cx))?.into_parts();
         convert::read_response(&parts, body.is_end_stream(), &self.limits, head)?;
         self.received += head.wire_size as u64;
-        if self.upgrade && head.status == 200 {
+        if let Some(protocol) = self.upgrade.as_ref().filter(|_| head.status == 200) {
             // What HTTP/1 calls switching protocols.
             head.status = 101;
-            head.body = BodyLength::Unknown;
+            head.headers.set(Known::Upgrade, protocol.as_bytes());
+            head.headers.set(Known::Connection, b"upgrade");
         }
         self.recv = Some(RecvBody::new(body, self.limits.max_headers));
         Poll::Ready(Ok(()))

@@ -73,6 +73,10 @@ pub fn read_request(
         .get(Known::Expect)
         .is_some_and(|value| value.eq_ignore_ascii_case(b"100-continue"));
     if let Some(protocol) = request.extensions.get::<h2::ext::Protocol>() {
+        // RFC 8441 section 5: what HTTP/1 says with these.
+        head.headers
+            .append(Known::Upgrade, protocol.as_str().as_bytes());
+        head.headers.append(Known::Connection, b"upgrade");
         head.upgrade = Some(protocol.as_str().to_ascii_lowercase().into());
     }
     check_request(head, rules)
@@ -82,9 +86,8 @@ fn check_request(head: &mut RequestHead, rules: &H2HeadRules) -> Result<(), Prot
     if !head.path().bytes().all(|byte| (0x21..0x7f).contains(&byte)) {
         return Err(ProtocolError::INVALID_URL);
     }
-    let plain_connect = head.method == Method::Connect && head.upgrade.is_none();
     let asterisk = head.method == Method::Options && head.path() == "*";
-    if !plain_connect && !asterisk && !head.path().starts_with('/') {
+    if !head.is_plain_connect() && !asterisk && !head.path().starts_with('/') {
         return Err(ProtocolError::INVALID_URL);
     }
     check_authority(head.authority().as_bytes(), rules.edge)?;
@@ -217,16 +220,15 @@ pub fn write_request(head: &RequestHead) -> Result<(http::Request<()>, usize), N
         .authority()
         .parse()
         .map_err(|_| NotExpressible("the authority"))?;
-    let path: PathAndQuery = head
-        .path()
-        .parse()
-        .map_err(|_| NotExpressible("the path"))?;
-    let uri = Uri::builder()
-        .scheme(scheme)
-        .authority(authority)
-        .path_and_query(path)
-        .build()
-        .map_err(|_| NotExpressible("the URI"))?;
+    let mut uri = Uri::builder().authority(authority);
+    if !head.is_plain_connect() {
+        let path: PathAndQuery = head
+            .path()
+            .parse()
+            .map_err(|_| NotExpressible("the path"))?;
+        uri = uri.scheme(scheme).path_and_query(path);
+    }
+    let uri = uri.build().map_err(|_| NotExpressible("the URI"))?;
     let mut request = http::Request::new(());
     *request.version_mut() = http::Version::HTTP_2;
     *request.uri_mut() = uri;

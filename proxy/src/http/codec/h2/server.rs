@@ -1,6 +1,6 @@
 //! One stream of a client's HTTP/2 connection.
 
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 
 use bytes::Bytes;
 use h2::server::SendResponse;
@@ -59,6 +59,16 @@ impl ServerStream {
 
     pub fn is_request_done(&self) -> bool {
         self.recv.is_done()
+    }
+
+    /// Whether it was the client who ended this stream, and only it.
+    pub fn was_reset(&mut self) -> bool {
+        let mut cx = Context::from_waker(Waker::noop());
+        let reset = match &mut self.send.stream {
+            Some(stream) => stream.poll_reset(&mut cx),
+            None => self.respond.poll_reset(&mut cx),
+        };
+        matches!(reset, Poll::Ready(Ok(_)))
     }
 
     /// Completes when the client has reset the stream or is gone.

@@ -91,7 +91,7 @@ async fn websockets_pass_from_http2_to_http1() {
             "{request}"
         );
         assert!(
-            request.contains("connection: upgrade\r\nupgrade: websocket\r\n"),
+            request.contains("upgrade: websocket\r\nconnection: upgrade\r\n"),
             "{request}"
         );
         assert!(!request.contains("transfer-encoding"), "{request}");
@@ -157,6 +157,94 @@ async fn what_comes_before_an_upgrade_is_refused_goes_nowhere() {
                 .all(|request| request.matches("HTTP/1.1").count() == 1),
             "{seen:?}"
         );
+    })
+    .await;
+}
+
+/// A manager that ends CONNECT at the cluster `web`.
+fn connecting() -> proto::HttpConnectionManager {
+    let mut action = forward("web");
+    action.upgrade_configs = vec![route::route_action::UpgradeConfig {
+        upgrade_type: "CONNECT".to_owned(),
+        connect_config: Some(Default::default()),
+        ..Default::default()
+    }];
+    let mut table = to(action);
+    let matches = &mut table.virtual_hosts[0].routes[0].r#match;
+    matches.as_mut().expect("one").path_specifier = Some(
+        route::route_match::PathSpecifier::ConnectMatcher(Default::default()),
+    );
+    let mut config = manager(table);
+    config.upgrade_configs = vec![UpgradeConfig {
+        upgrade_type: "connect".to_owned(),
+        ..Default::default()
+    }];
+    config
+}
+
+fn clusters() -> Vec<cluster::Cluster> {
+    vec![static_cluster("web", &["10.0.0.1:80"])]
+}
+
+/// A server that is no HTTP server: greets, and says what came once that has ended.
+fn raw_server() -> Dialer {
+    Dialer::Memory(Rc::new(|_: SocketAddr| {
+        let (near, mut far) = tokio::io::duplex(64 * 1024);
+        tokio::task::spawn_local(async move {
+            far.write_all(b"hi").await.expect("open");
+            let mut all = Vec::new();
+            far.read_to_end(&mut all).await.expect("readable");
+            let _ = far.write_all(&[b"all: ", &all[..]].concat()).await;
+        });
+        Ok(near)
+    }))
+}
+
+#[tokio::test(start_paused = true)]
+async fn connect_ends_here_and_goes_on_as_bytes() {
+    local(async {
+        let mesh = Mesh::with_dialer(connecting(), clusters(), raw_server(), Rc::default());
+        let mut client = mesh.connect(connection(TrafficDirection::Outbound));
+        let request = "CONNECT db:5432 HTTP/1.1\r\nHost: db:5432\r\n\r\n";
+        let accepted = exchange(&mut client, request).await;
+        assert!(accepted.starts_with("HTTP/1.1 200 OK\r\n"), "{accepted}");
+        assert!(!accepted.contains("content-length"), "{accepted}");
+        assert!(!accepted.contains("transfer-encoding"), "{accepted}");
+        assert!(accepted.ends_with("\r\n\r\nhi"), "{accepted}");
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_of_http2_ends_its_side_of_connect_and_hears_the_rest() {
+    local(async {
+        let mesh = Mesh::with_dialer(connecting(), clusters(), raw_server(), Rc::default());
+        let stream = mesh.connect(connection(TrafficDirection::Outbound));
+        let (client, driver) = h2::client::handshake(stream).await.expect("a handshake");
+        tokio::task::spawn_local(async move {
+            let _ = driver.await;
+        });
+        let mut client = client.ready().await.expect("open");
+        let request = http::Request::connect("db:5432").body(()).expect("valid");
+        let (response, mut send) = client.send_request(request, false).expect("open");
+        let mut response = response.await.expect("a response");
+        assert_eq!(response.status(), 200);
+        assert_eq!(next(&mut response).await, "hi");
+        send.send_data(Bytes::from_static(b"query"), true)
+            .expect("open");
+        assert_eq!(next(&mut response).await, "all: query");
+        assert_eq!(next(&mut response).await, "");
+        assert!(response.body().is_end_stream());
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn connect_with_a_body_is_refused() {
+    local(async {
+        let mesh = Mesh::with_dialer(connecting(), clusters(), raw_server(), Rc::default());
+        let request = "CONNECT db:5432 HTTP/1.1\r\nHost: db\r\nContent-Length: 5\r\n\r\nhello";
+        assert_eq!(status(&mesh.ask(request).await), "400");
     })
     .await;
 }

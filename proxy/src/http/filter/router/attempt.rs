@@ -87,8 +87,9 @@ impl<'a, 'r> Attempt<'a, 'r> {
         exchange: &mut Exchange,
         downstream: &mut Downstream,
     ) -> Ended {
+        let raw = self.forwarding.terminates(&exchange.request);
         let options = ConnectOptions {
-            alpn: exchange.alpn.clone(),
+            alpn: exchange.alpn.clone().filter(|_| !raw),
             server_name: self.server_name(exchange),
             priority: self.forwarding.forward.priority,
             ..ConnectOptions::default()
@@ -100,7 +101,11 @@ impl<'a, 'r> Attempt<'a, 'r> {
             return Ended::Refused(LocalReply::new(500, "", "internal_error"));
         };
         let version = exchange.request.version;
-        let channel = match pools.take(&self.forwarding.cluster, &options, version) {
+        let kept = match raw {
+            true => None,
+            false => pools.take(&self.forwarding.cluster, &options, version),
+        };
+        let channel = match kept {
             Some(channel) => channel,
             None => match self.connect(exchange, downstream, pools, &options).await {
                 Ok(channel) => channel,
@@ -114,6 +119,14 @@ impl<'a, 'r> Attempt<'a, 'r> {
             return Ended::Refused(super::overflow());
         }
         self.forwarding.deadlines.begin_stream();
+        self.note_channel(exchange, &channel);
+        let channel = match channel {
+            Channel::H1(pooled) if raw => {
+                exchange.response.status = 200;
+                return Ended::Head(Upstream::H1(pooled));
+            }
+            channel => channel,
+        };
         let upstream = match self.send_head(exchange, channel) {
             Ok(upstream) => upstream,
             Err(ended) => return ended,
@@ -141,9 +154,21 @@ impl<'a, 'r> Attempt<'a, 'r> {
         let cluster = Rc::clone(&self.forwarding.cluster);
         let stats = Rc::clone(&self.forwarding.stats);
         let version = exchange.request.version;
+        let raw = self.forwarding.terminates(&exchange.request);
         // On the heap, because most requests find a connection and should not carry the state of making one.
-        let mut connecting: Pin<Box<_>> =
-            Box::pin(pools.connect(&cluster, self.host, options, version, &stats));
+        let mut connecting: Pin<Box<_>> = Box::pin(async {
+            match raw {
+                true => {
+                    pools
+                        .connect_raw(&cluster, self.host, options, &stats)
+                        .await
+                }
+                false => {
+                    let connecting = pools.connect(&cluster, self.host, options, version, &stats);
+                    connecting.await
+                }
+            }
+        });
         let deadlines = &mut self.forwarding.deadlines;
         let result = poll_fn(|cx| {
             if let Poll::Ready(result) = connecting.as_mut().poll(cx) {
@@ -163,19 +188,23 @@ impl<'a, 'r> Attempt<'a, 'r> {
         }
     }
 
-    fn send_head(&mut self, exchange: &mut Exchange, channel: Channel) -> Result<Upstream, Ended> {
+    fn note_channel(&self, exchange: &mut Exchange, channel: &Channel) {
         let facts = channel.facts();
         let upstream = &mut exchange.info.upstream;
         upstream.local = Some(facts.local);
         upstream.remote = Some(facts.remote);
         upstream.tls = facts.tls.clone();
         self.forwarding.stats.upstream_rq_total.inc();
+    }
+
+    fn send_head(&mut self, exchange: &mut Exchange, channel: Channel) -> Result<Upstream, Ended> {
         let (method, body) = (exchange.request.method.clone(), exchange.request.body);
-        if exchange.request.upgrade.is_some() && channel.version() != Version::Http2 {
-            // RFC 8441 section 5: the CONNECT of HTTP/2 is a GET here, and its stream no body.
-            if exchange.request.method == Method::Connect {
+        if exchange.request.method == Method::Connect && channel.version() != Version::Http2 {
+            // The stream of a CONNECT is no body in HTTP/1.
+            exchange.request.body = BodyLength::Empty;
+            if exchange.request.upgrade.is_some() {
+                // RFC 8441 section 5: what asks for an upgrade is a GET there.
                 exchange.request.method = Method::Get;
-                exchange.request.body = BodyLength::Empty;
             }
         }
         let sent = channel.send(&exchange.request, HeadLimits::default());

@@ -42,7 +42,7 @@ pub enum Side {
 impl RequestBody {
     /// `limit` is given when the body may have to be sent again.
     pub fn new(head: &RequestHead, limit: Option<usize>) -> Self {
-        let upgrade = head.upgrade.is_some();
+        let upgrade = head.asks_for_tunnel();
         // Of HTTP/2 the stream itself is what is upgraded, and has no length.
         let empty = head.body.is_empty() || (upgrade && head.body == BodyLength::Unknown);
         Self {
@@ -67,6 +67,14 @@ impl RequestBody {
     /// Whether everything that was sent is still there.
     pub fn can_repeat(&self) -> bool {
         !self.lost && !self.tunnel
+    }
+
+    /// Whether the client has said everything. What may become a tunnel has no end in HTTP/1.
+    pub fn is_complete(&self, downstream: &Downstream) -> bool {
+        match downstream {
+            Downstream::H1(_) => self.is_received(),
+            Downstream::H2(stream) => stream.is_request_done(),
+        }
     }
 
     /// Whether the request has no more to come, as far as it is one and not a tunnel.
@@ -218,7 +226,6 @@ fn step(
                 request.sent = true;
                 request.read = true;
             }
-            Poll::Ready(Ok(())) if request.tunnel => return Poll::Ready(Passed::Complete),
             Poll::Ready(Ok(())) => deadlines.request_sent(),
             Poll::Pending => {}
         }
@@ -227,7 +234,9 @@ fn step(
         Poll::Ready(passed) => return Poll::Ready(passed),
         Poll::Pending => {}
     }
-    if downstream.is_request_done() && downstream.poll_closed(cx).is_ready() {
+    // The last words of a tunnel are delivered.
+    let delivered = !request.tunnel || upstream.poll_flush(cx).is_ready();
+    if delivered && downstream.is_request_done() && downstream.poll_closed(cx).is_ready() {
         return Poll::Ready(Passed::ClientGone);
     }
     deadlines.poll(cx).map(|expired| {

@@ -10,7 +10,8 @@ use crate::cluster::{ConnectOptions, PickContext};
 use crate::http::codec::h1::HeadLimits;
 use crate::http::codec::{BodyEvent, Piece};
 use crate::http::connection_manager::exchange::Exchange;
-use crate::http::message::{BodyLength, RequestHead, ResponseHead};
+use crate::http::header_name::Known;
+use crate::http::message::{BodyLength, Method, RequestHead, ResponseHead};
 use crate::http::pool::Pools;
 use crate::http::stream::Upstream;
 use crate::route::{Mirror, split_port};
@@ -21,7 +22,8 @@ const MAX_TIME: Duration = Duration::from_secs(60);
 
 /// Sends the copies that the route asks for. A body that was too large to keep is not mirrored.
 pub(super) fn send(exchange: &Exchange, forwarding: &Forwarding<'_>) {
-    if forwarding.forward.mirrors.is_empty() {
+    let is_tunnel = exchange.request.method == Method::Connect;
+    if forwarding.forward.mirrors.is_empty() || is_tunnel {
         return;
     }
     let Some(body) = forwarding.body.complete() else {
@@ -52,6 +54,8 @@ pub(super) fn send(exchange: &Exchange, forwarding: &Forwarding<'_>) {
 fn shadow(request: &RequestHead, mirror: &Mirror, length: usize) -> RequestHead {
     let mut head = request.clone();
     head.upgrade = None;
+    head.headers.remove(Known::Connection);
+    head.headers.remove(Known::Upgrade);
     head.body = match length {
         0 => BodyLength::Empty,
         length => BodyLength::Exactly(length as u64),

@@ -20,6 +20,7 @@ use crate::http::connection_manager::exchange::{Chosen, Exchange};
 use crate::http::connection_manager::local_reply::LocalReply;
 use crate::http::grpc;
 use crate::http::header_name::Known;
+use crate::http::message::{BodyLength, RequestHead};
 use crate::http::stream::{Downstream, Upstream};
 use crate::resource::CompileError;
 use crate::resource::cluster::Permit;
@@ -112,19 +113,19 @@ pub async fn forward(
         .stats
         .cluster(&cluster.config.stat_name);
     let timeouts = request::timeouts(exchange, forward);
+    let asked = RetryPolicy::asked_for(forward.retry.as_ref(), &exchange.request.headers);
     let config = exchange.context.hcm.filters.router;
-    let asked_retries = request::max_retries(exchange);
     let hash = request::prepare(exchange, chosen, forward, &timeouts, &config);
-    let retry = forward
-        .retry
+    let retry = asked
         .as_ref()
+        .or(forward.retry.as_ref())
         .filter(|retry| retry.applies_to(&exchange.request));
     let limit = chosen
         .found
         .route
         .buffer_limit
         .unwrap_or(exchange.context.connection.listener.buffer_limit);
-    let retries_left = retry.map_or(0, |retry| asked_retries.unwrap_or(retry.retries));
+    let retries_left = retry.map_or(0, |retry| retry.retries);
     let keep_body = retries_left > 0 || !forward.mirrors.is_empty();
     let mut forwarding = Forwarding {
         chosen,
@@ -300,6 +301,11 @@ impl Forwarding<'_> {
         taken.is_ok()
     }
 
+    /// Whether the request is a CONNECT that ends here, whose bytes go to the host as they are.
+    fn terminates(&self, request: &RequestHead) -> bool {
+        self.forward.terminates_connect && request.is_plain_connect()
+    }
+
     /// Takes one of the requests that the cluster allows at a time.
     fn take_request(&mut self) -> bool {
         let thresholds = self.cluster.config.breakers.of(self.forward.priority);
@@ -422,11 +428,16 @@ impl Forwarding<'_> {
         mut upstream: Upstream,
         host: &Rc<Host>,
     ) -> Outcome {
+        let accepted = exchange.request.becomes_tunnel(exchange.response.status);
+        if accepted {
+            exchange.response.body = BodyLength::Unknown;
+            exchange.response.headers.remove(Known::ContentLength);
+        }
         self.finish_response_head(exchange, downstream);
         if downstream.send_head(&exchange.response).is_err() {
             return Outcome::ClientGone;
         }
-        if exchange.response.status == 101 {
+        if accepted {
             self.body.become_tunnel();
         }
         let passed = body::pass(
@@ -469,17 +480,14 @@ impl Forwarding<'_> {
         let arrived = info.elapsed();
         info.timing.upstream_first_received = Some(arrived);
         info.details.get_or_insert("via_upstream".into());
-        if !self.config.suppress_envoy_headers {
+        // After an early answer it would tell nothing about the service.
+        if !self.config.suppress_envoy_headers && self.body.is_complete(downstream) {
             let sent = info.timing.upstream_last_sent.unwrap_or_default();
             let millis = arrived.saturating_sub(sent).as_millis();
             let mut text = SmallVec::<[u8; 20]>::new();
             write_millis(u64::try_from(millis).unwrap_or(u64::MAX), &mut text);
             let headers = &mut exchange.response.headers;
             headers.set(Known::EnvoyUpstreamServiceTime, &text);
-            if self.chosen.found.host.include_attempt_count_in_response {
-                let count = info.attempts.to_string();
-                headers.set(Known::EnvoyAttemptCount, count.as_bytes());
-            }
         }
         if let Some(cookie) = exchange.set_cookie.take() {
             exchange
@@ -487,6 +495,8 @@ impl Forwarding<'_> {
                 .headers
                 .append(Known::SetCookie, cookie.as_bytes());
         }
+        // What the route adds may name it.
+        exchange.info.response_code = exchange.response.status;
         exchange.mutate_response(self.chosen);
         exchange.set_response_decorator(&self.chosen.found);
         exchange.finish_head(downstream);

@@ -93,11 +93,6 @@ fn millis(exchange: &Exchange, name: Known) -> Option<Option<Duration>> {
     Some(Some(Duration::from_millis(millis)).filter(|limit| !limit.is_zero()))
 }
 
-/// The number of retries that a trusted client asks for.
-pub(super) fn max_retries(exchange: &Exchange) -> Option<u32> {
-    u32::try_from(number(exchange, Known::EnvoyMaxRetries)?).ok()
-}
-
 /// Brings the head into the form for the upstream. Returns the hash for load balancing.
 pub(super) fn prepare(
     exchange: &mut Exchange,
@@ -128,6 +123,7 @@ pub(super) fn prepare(
         Known::EnvoyMaxRetries,
         Known::EnvoyRetryOn,
         Known::EnvoyRetryGrpcOn,
+        Known::EnvoyRetriableStatusCodes,
     ] {
         exchange.request.headers.remove(name);
     }
