@@ -11,6 +11,5 @@ pub mod push;
 pub mod registry;
 pub mod run;
 pub mod server;
-pub mod shared;
 pub mod webhook;
 pub mod xds;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use ironsail_mesh::label;
+use ironsail_runtime::shared::shared_text;
 use ironsail_xds::ordered::{Kind, Struct, Value};
 
 /// Key of the metadata of the cluster a proxy runs in.
@@ -85,7 +86,7 @@ impl PeerMetadata {
     /// `<workload>;<namespace>;<canonical name>;<canonical revision>;<cluster>`.
     pub fn from_endpoint(text: &str) -> Option<Self> {
         let mut parts = text.split(';');
-        let mut next = || parts.next().map(Arc::<str>::from);
+        let mut next = || parts.next().map(shared_text);
         Some(Self {
             workload: next()?,
             namespace: next()?,

@@ -4,8 +4,9 @@ use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use ironsail_runtime::shared::digest;
+
 use crate::generate::resource::Resource;
-use crate::shared::digest;
 
 /// Entries after which everything is forgotten and made again, so that deleted services do not stay.
 const MAX_ENTRIES: usize = 262_144;

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use futures::{StreamExt, TryStreamExt};
 use ironsail_runtime::log::chain;
+use ironsail_runtime::shared::shared_text;
 use ironsail_runtime::signal::Shutdown;
 use kube::api::Api;
 use kube::core::DeserializeGuard;
@@ -19,7 +20,6 @@ use tokio::sync::mpsc;
 use tracing::{debug, warn};
 
 use crate::model::object::{Change, Object, ObjectKind};
-use crate::shared::shared_text;
 
 /// Events that wait for the model; the watches wait when it is full. Objects are large before they are converted.
 const QUEUE: usize = 64;

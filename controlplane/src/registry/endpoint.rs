@@ -5,12 +5,12 @@ use std::net::IpAddr;
 use std::sync::{Arc, LazyLock};
 
 use ironsail_mesh::locality::Locality;
+use ironsail_runtime::shared::{Interner, shared_text};
 use k8s_openapi::api::discovery::v1::{Endpoint as KubeEndpoint, EndpointSlice};
 
 use crate::model::endpoint::{Endpoint, EndpointSet, Workload};
 use crate::model::namespaced::Namespaced;
 use crate::model::service::Service;
-use crate::shared::{Interner, shared_text};
 
 const SERVICE_NAME: &str = "kubernetes.io/service-name";
 

@@ -5,11 +5,11 @@ use std::sync::{Arc, LazyLock};
 
 use ironsail_mesh::label;
 use ironsail_mesh::locality::Locality;
+use ironsail_runtime::shared::{Interner, shared_text};
 use k8s_openapi::api::core::v1::{Node, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use crate::model::endpoint::Workload;
-use crate::shared::{Interner, shared_text};
 
 const REGION: &str = "topology.kubernetes.io/region";
 const ZONE: &str = "topology.kubernetes.io/zone";

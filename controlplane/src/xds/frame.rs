@@ -7,10 +7,10 @@
 use std::sync::{Arc, LazyLock};
 
 use bytes::{BufMut, Bytes, BytesMut};
+use ironsail_runtime::shared::{Interner, digest};
 use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint, key_len};
 
 use crate::generate::{ContentHash, Resource};
-use crate::shared::{Interner, digest};
 use crate::xds::session::Response;
 
 /// Bodies shorter than this are copied into a run: a chunk of their own, which becomes a frame of its own, costs more.

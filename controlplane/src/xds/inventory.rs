@@ -8,10 +8,10 @@ use std::collections::BTreeMap;
 use std::hash::{Hash, Hasher};
 use std::sync::{Arc, LazyLock};
 
+use ironsail_runtime::shared::Interner;
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::generate::ContentHash;
-use crate::shared::Interner;
 
 /// Pieces of an inventory. A change copies one of them.
 const PIECES: usize = 32;

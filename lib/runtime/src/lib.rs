@@ -1,5 +1,5 @@
 //! How every program behaves as a pod: logs, readiness, signals, drain, retries, small HTTP servers, name
-//! resolution and connections.
+//! resolution and connections, values that are once in memory.
 //!
 //! Nothing here knows Kubernetes, xDS or what the program is for.
 
@@ -10,6 +10,7 @@ pub mod net;
 pub mod process;
 pub mod readiness;
 pub mod retry;
+pub mod shared;
 pub mod signal;
 pub mod tls;
 pub mod version;

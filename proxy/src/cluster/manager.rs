@@ -115,7 +115,8 @@ pub struct Cluster {
     pub tells_client: bool,
     shared: Rc<Shared>,
     endpoints: RefCell<Arc<Endpoints>>,
-    hosts: RefCell<Rc<HostSet>>,
+    /// `None` until somebody wants a host: a worker never uses most clusters of a mesh.
+    hosts: RefCell<Option<Rc<HostSet>>>,
     /// Of the detector, when `hosts` were arranged.
     generation: Cell<u64>,
     balancer: LoadBalancer,
@@ -152,9 +153,8 @@ impl Cluster {
             Discovery::OriginalDst { port, .. } => self.pick_original_dst(context, port),
             _ => {
                 self.follow_ejections();
-                let hosts = Rc::clone(&self.hosts.borrow());
                 self.balancer
-                    .pick(&hosts, context)
+                    .pick(&self.host_set(), context)
                     .ok_or(PickError::NoHealthyUpstream)
             }
         }
@@ -241,7 +241,7 @@ impl Cluster {
 
     /// All hosts of the cluster, also those that take no requests.
     pub fn hosts(&self) -> Vec<Rc<Host>> {
-        let mut hosts = self.hosts.borrow().all();
+        let mut hosts = self.host_set().all();
         let known = self.original_dst.borrow();
         hosts.extend(known.hosts.values().map(|(host, _)| Rc::clone(host)));
         hosts
@@ -259,7 +259,17 @@ impl Cluster {
         }
         self.follow_addresses(endpoints.all().map(|endpoint| endpoint.address).collect());
         self.endpoints.replace(Arc::clone(endpoints));
-        self.arrange();
+        // How old a host is counts with slow start.
+        if self.hosts.borrow().is_some() || self.config.slow_start.is_some() {
+            self.arrange();
+        }
+    }
+
+    fn host_set(&self) -> Rc<HostSet> {
+        if let Some(hosts) = &*self.hosts.borrow() {
+            return Rc::clone(hosts);
+        }
+        self.arrange()
     }
 
     /// Makes outlier detection watch these; what it had ejected of others no longer counts.
@@ -272,7 +282,7 @@ impl Cluster {
     }
 
     /// Prepares the choice among the hosts of the endpoints, as far as they are not ejected.
-    fn arrange(&self) {
+    fn arrange(&self) -> Rc<HostSet> {
         let detector = self.config.outlier.as_deref();
         self.generation
             .set(detector.map_or(0, Detector::generation));
@@ -282,14 +292,16 @@ impl Cluster {
             panic_threshold: self.config.panic_threshold,
             detector,
         };
-        let old = self.hosts.take();
-        let new = HostSet::update(&old, &membership);
-        self.hosts.replace(Rc::new(new));
+        let old = self.hosts.take().unwrap_or_default();
+        let new = Rc::new(HostSet::update(&old, &membership));
+        self.hosts.replace(Some(Rc::clone(&new)));
+        new
     }
 
     /// Another worker, or the sweep, may have changed who is ejected.
     fn follow_ejections(&self) {
         if let Some(detector) = &self.config.outlier
+            && self.hosts.borrow().is_some()
             && detector.generation() != self.generation.get()
         {
             self.arrange();
@@ -298,7 +310,11 @@ impl Cluster {
 
     fn close(&self) {
         self.follow_addresses(HashSet::new());
-        for host in self.hosts() {
+        // Hosts that nobody wanted need no end.
+        let hosts = self.hosts.borrow().as_ref().map(|hosts| hosts.all());
+        let known = self.original_dst.borrow();
+        let known = known.hosts.values().map(|(host, _)| host);
+        for host in hosts.iter().flatten().chain(known) {
             host.remove();
         }
     }

@@ -2,8 +2,6 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use ironsail_mesh::locality::Locality;
-
 use crate::cluster::load_balancer::{HostSet, LoadBalancer, Membership};
 use crate::cluster::loopback;
 use crate::cluster::manager::ClusterUpdate;
@@ -50,7 +48,7 @@ fn endpoints(priorities: &[&[(u32, bool)]]) -> Endpoints {
                 HealthStatus::Unhealthy
             };
             let endpoint = endpoint(last, *weight, health);
-            all.push(priority, &Locality::default(), None, endpoint);
+            all.push(priority, &Arc::default(), None, endpoint);
         }
     }
     all
@@ -395,7 +393,7 @@ fn canaries_are_left_out_when_there_are_others() {
     let mut all = endpoints(&[&[(1, true)]]);
     let mut canary = endpoint(2, 1, HealthStatus::Healthy);
     canary.canary = true;
-    all.push(0, &Locality::default(), None, canary);
+    all.push(0, &Arc::default(), None, canary);
     let set = arranged(&all, false, 0);
     let balancer = LoadBalancer::new(LbPolicy::RoundRobin, None);
     let context = PickContext {

@@ -1,9 +1,10 @@
 //! Compiled `ClusterLoadAssignment`: the endpoints of a cluster.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use ironsail_mesh::locality::Locality;
+use ironsail_runtime::shared::{Interner, shared_text};
 use ironsail_xds::core::HealthStatus as HealthProto;
 use ironsail_xds::endpoint as proto;
 use ironsail_xds::protobuf::value::Kind;
@@ -30,7 +31,8 @@ pub struct Endpoints {
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct LocalityEndpoints {
-    pub locality: Locality,
+    /// Shared with the others there.
+    pub locality: Arc<Locality>,
     /// Share of traffic of this locality; `None`: by its endpoints.
     pub weight: Option<u32>,
     pub endpoints: Vec<Arc<Endpoint>>,
@@ -89,6 +91,9 @@ impl Endpoints {
                 .add(group)
                 .at(format_args!("endpoints[{index}]"))?;
         }
+        for localities in &mut endpoints.priorities {
+            localities.shrink_to_fit();
+        }
         Ok(endpoints)
     }
 
@@ -118,6 +123,8 @@ impl Endpoints {
 
     fn priority(&mut self, index: usize) -> &mut Vec<LocalityEndpoints> {
         if self.priorities.len() <= index {
+            let more = index + 1 - self.priorities.len();
+            self.priorities.reserve_exact(more);
             self.priorities.resize_with(index + 1, Vec::new);
         }
         self.priorities.get_mut(index).expect("resized above")
@@ -133,7 +140,7 @@ impl Endpoints {
     pub fn push(
         &mut self,
         priority: usize,
-        locality: &Locality,
+        locality: &Arc<Locality>,
         weight: Option<u32>,
         endpoint: Endpoint,
     ) {
@@ -145,7 +152,7 @@ impl Endpoints {
         match known {
             Some(known) => known.endpoints.push(endpoint),
             None => localities.push(LocalityEndpoints {
-                locality: locality.clone(),
+                locality: Arc::clone(locality),
                 weight,
                 endpoints: vec![endpoint],
             }),
@@ -189,13 +196,14 @@ pub(crate) fn lb_endpoints(
     }
 }
 
-pub(crate) fn locality(group: &proto::LocalityLbEndpoints) -> Locality {
+pub(crate) fn locality(group: &proto::LocalityLbEndpoints) -> Arc<Locality> {
+    static LOCALITIES: LazyLock<Interner<Locality>> = LazyLock::new(Interner::default);
     let locality = group.locality.clone().unwrap_or_default();
-    Locality {
+    LOCALITIES.share(Arc::new(Locality {
         region: locality.region,
         zone: locality.zone,
         sub_zone: locality.sub_zone,
-    }
+    }))
 }
 
 /// Everything of an endpoint but its address, which may still be a name.
@@ -212,7 +220,7 @@ pub(crate) fn template(
     let template = Endpoint {
         address: SocketAddr::from(([0, 0, 0, 0], 0)),
         additional: Box::default(),
-        hostname: host.hostname.as_str().into(),
+        hostname: shared_text(&host.hostname),
         health: health(endpoint.health_status),
         weight: weight.max(1),
         canary: is_canary(metadata),
@@ -263,13 +271,13 @@ fn transport_match(endpoint: &proto::LbEndpoint) -> Box<[(Arc<str>, Arc<str>)]> 
     pairs.into_boxed_slice()
 }
 
-/// The string fields of a struct.
+/// The string fields of a struct: the same few in all clusters.
 pub(crate) fn string_pairs(fields: &ironsail_xds::protobuf::Struct) -> Vec<(Arc<str>, Arc<str>)> {
     fields
         .fields
         .iter()
         .filter_map(|(key, value)| match &value.kind {
-            Some(Kind::StringValue(text)) => Some((key.as_str().into(), text.as_str().into())),
+            Some(Kind::StringValue(text)) => Some((shared_text(key), shared_text(text))),
             _ => None,
         })
         .collect()

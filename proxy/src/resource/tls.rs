@@ -2,10 +2,11 @@
 //!
 //! What cannot be understood in the verification of the other side makes handshakes fail; it never makes them laxer.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use base64::Engine;
+use ironsail_runtime::shared;
 use ironsail_xds::core::config_source::ConfigSourceSpecifier;
 use ironsail_xds::core::proxy_protocol_config::Version;
 use ironsail_xds::core::{TransportSocket as SocketProto, transport_socket};
@@ -146,12 +147,11 @@ pub fn downstream_socket(
 }
 
 fn compile_common(common: &proto::CommonTlsContext) -> Result<CommonTls, CompileError> {
+    static ALPN: LazyLock<shared::Interner<[Arc<[u8]>]>> = LazyLock::new(Default::default);
+    let alpn = common.alpn_protocols.iter();
+    let alpn = alpn.map(|protocol| Arc::from(protocol.as_bytes()));
     Ok(CommonTls {
-        alpn: common
-            .alpn_protocols
-            .iter()
-            .map(|protocol| Arc::from(protocol.as_bytes()))
-            .collect(),
+        alpn: ALPN.share(alpn.collect()),
         certificate: certificate_source(common)?,
         validation: validation(common),
         params: common

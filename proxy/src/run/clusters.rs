@@ -81,7 +81,7 @@ fn localities(endpoints: &Endpoints) -> HashMap<SocketAddr, &Locality> {
     groups
         .flat_map(|group| {
             let endpoints = group.endpoints.iter();
-            endpoints.map(|endpoint| (endpoint.address, &group.locality))
+            endpoints.map(|endpoint| (endpoint.address, &*group.locality))
         })
         .collect()
 }

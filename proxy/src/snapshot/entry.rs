@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use bytes::Bytes;
+use ironsail_runtime::shared::shared_text;
 
 use super::RawResource;
 use crate::resource::CompileError;
@@ -58,7 +59,7 @@ impl<T> Table<T> {
         let hash = content_hash(&resource.body);
         let entry = self
             .entries
-            .entry(resource.name.as_str().into())
+            .entry(shared_text(&resource.name))
             .or_insert_with(|| Entry {
                 good: None,
                 error: None,

@@ -360,20 +360,19 @@ impl State {
 
     fn wanted(&self) -> Wanted {
         let mut wanted = Wanted::default();
-        let text = |name: &Arc<str>| name.to_string();
         for (_, cluster) in self.clusters.iter() {
             if let Discovery::Eds { service_name } = &cluster.discovery {
-                wanted.endpoints.insert(text(service_name));
+                wanted.endpoints.insert(Arc::clone(service_name));
             }
             wanted
                 .secrets
-                .extend(warming::cluster_secrets(cluster).iter().map(text));
+                .extend(warming::cluster_secrets(cluster).iter().cloned());
         }
         for listener in self.all_listeners() {
-            wanted.routes.extend(warming::routes(listener).map(text));
+            wanted.routes.extend(warming::routes(listener).cloned());
             wanted
                 .secrets
-                .extend(warming::listener_secrets(listener).iter().map(text));
+                .extend(warming::listener_secrets(listener).iter().cloned());
         }
         wanted
     }
@@ -579,10 +578,10 @@ impl State {
             .map(|(name, _)| Arc::clone(name))
             .collect();
         self.unused_routes
-            .retain(|name, _| names.contains(name) && !wanted.routes.contains(&**name));
+            .retain(|name, _| names.contains(name) && !wanted.routes.contains(name));
         for name in names
             .into_iter()
-            .filter(|name| !wanted.routes.contains(&**name))
+            .filter(|name| !wanted.routes.contains(name))
         {
             self.unused_routes.entry(name).or_insert(now);
         }

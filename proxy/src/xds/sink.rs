@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
@@ -35,9 +36,9 @@ pub struct Rejected {
 /// Names to subscribe to; those of listeners and clusters are always all.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Wanted {
-    pub endpoints: BTreeSet<String>,
-    pub routes: BTreeSet<String>,
-    pub secrets: BTreeSet<String>,
+    pub endpoints: BTreeSet<Arc<str>>,
+    pub routes: BTreeSet<Arc<str>>,
+    pub secrets: BTreeSet<Arc<str>>,
 }
 
 /// Who uses resources.

@@ -12,7 +12,9 @@ mod equivalence;
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
+use ironsail_runtime::shared::shared_text;
 use ironsail_xds::core::Node;
 use ironsail_xds::discovery::{
     DeltaDiscoveryRequest, DeltaDiscoveryResponse, DiscoveryRequest, DiscoveryResponse,
@@ -96,7 +98,7 @@ impl Kind {
         !matches!(self, Kind::Endpoints | Kind::Secrets)
     }
 
-    fn wanted(self, wanted: &Wanted) -> Option<&BTreeSet<String>> {
+    fn wanted(self, wanted: &Wanted) -> Option<&BTreeSet<Arc<str>>> {
         match self {
             Kind::Clusters | Kind::Listeners => None,
             Kind::Endpoints => Some(&wanted.endpoints),
@@ -133,8 +135,8 @@ impl Pending {
 /// Names that a type gained and lost.
 #[derive(Debug, Default)]
 struct Change {
-    added: Vec<String>,
-    removed: Vec<String>,
+    added: Vec<Arc<str>>,
+    removed: Vec<Arc<str>>,
 }
 
 impl Change {
@@ -143,11 +145,15 @@ impl Change {
     }
 }
 
+fn texts<'a>(names: impl IntoIterator<Item = &'a Arc<str>>) -> Vec<String> {
+    names.into_iter().map(ToString::to_string).collect()
+}
+
 #[derive(Debug)]
 struct Subscription {
     kind: Kind,
     /// Empty for wildcard types.
-    names: BTreeSet<String>,
+    names: BTreeSet<Arc<str>>,
     /// Whether this stream has seen a request of the type.
     requested: bool,
     /// Nonce of the last response on this stream.
@@ -155,7 +161,7 @@ struct Subscription {
     /// State of the world: version of the last response that was accepted as a whole.
     version: String,
     /// Delta: versions that the sink holds, by name.
-    known: BTreeMap<String, String>,
+    known: BTreeMap<Arc<str>, Box<str>>,
 }
 
 impl Subscription {
@@ -200,11 +206,11 @@ impl Subscription {
     /// The first request on a stream, which says what is there already.
     fn delta_first(&self) -> DeltaDiscoveryRequest {
         DeltaDiscoveryRequest {
-            resource_names_subscribe: self.names.iter().cloned().collect(),
+            resource_names_subscribe: texts(&self.names),
             initial_resource_versions: self
                 .known
                 .iter()
-                .map(|(name, version)| (name.clone(), version.clone()))
+                .map(|(name, version)| (name.to_string(), version.to_string()))
                 .collect(),
             ..self.delta_request()
         }
@@ -213,7 +219,7 @@ impl Subscription {
     fn full_request(&self) -> DiscoveryRequest {
         DiscoveryRequest {
             version_info: self.version.clone(),
-            resource_names: self.names.iter().cloned().collect(),
+            resource_names: texts(&self.names),
             type_url: self.kind.type_url().to_owned(),
             response_nonce: self.nonce.clone(),
             ..Default::default()
@@ -307,7 +313,7 @@ impl Subscriptions {
         };
         subscription.nonce.clone_from(&nonce);
         for name in &content.removed {
-            subscription.known.remove(name);
+            subscription.known.remove(name.as_str());
         }
         let versions = match self.protocol {
             Protocol::Delta => content.versions(),
@@ -358,7 +364,9 @@ impl Subscriptions {
         let failed: BTreeSet<&str> = rejected.iter().map(|one| one.name.as_str()).collect();
         for (name, version) in pending.versions {
             if !failed.contains(name.as_str()) {
-                subscription.known.insert(name, version);
+                subscription
+                    .known
+                    .insert(shared_text(&name), version.into());
             }
         }
         let error_detail = error_detail(pending.malformed.iter().chain(rejected));
@@ -404,8 +412,8 @@ impl Subscriptions {
             }),
             Protocol::Delta => Request::Delta(DeltaDiscoveryRequest {
                 node,
-                resource_names_subscribe: change.added,
-                resource_names_unsubscribe: change.removed,
+                resource_names_subscribe: texts(&change.added),
+                resource_names_unsubscribe: texts(&change.removed),
                 ..subscription.delta_request()
             }),
             Protocol::StateOfTheWorld => Request::StateOfTheWorld(DiscoveryRequest {

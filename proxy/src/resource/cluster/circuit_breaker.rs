@@ -4,8 +4,8 @@
 //! Envoy the limits of one cluster and priority hold for the process, and reaching them is approximate.
 //! <https://www.envoyproxy.io/docs/envoy/latest/intro/arch_overview/upstream/circuit_breaking>.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, LazyLock, OnceLock};
 
 use ironsail_xds::cluster::circuit_breakers as proto;
 use ironsail_xds::cluster::{CircuitBreakers as BreakersProto, Cluster};
@@ -21,11 +21,25 @@ const DEFAULT_BUDGET_PERCENT: f64 = 20.0;
 const DEFAULT_MIN_RETRIES: u32 = 3;
 
 /// Limits by routing priority.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct CircuitBreakers {
-    default: Thresholds,
-    high: Thresholds,
+    default: Limits,
+    high: Limits,
 }
+
+/// Limits of one routing priority, in as little memory as they need: most clusters of a mesh have none for the default
+/// priority and never use the other one.
+#[derive(Debug)]
+enum Limits {
+    /// Nothing is limited, and so nothing is counted.
+    Unlimited,
+    /// The configuration does not speak of them; made on first use.
+    Unset(OnceLock<Box<Thresholds>>),
+    Set(Box<Thresholds>),
+}
+
+/// What all clusters without limits have.
+static UNLIMITED: LazyLock<Thresholds> = LazyLock::new(Thresholds::default);
 
 /// Limits of one routing priority.
 #[derive(Debug, Default)]
@@ -35,8 +49,6 @@ pub struct Thresholds {
     pub requests: Breaker,
     retries: Breaker,
     budget: Option<RetryBudget>,
-    /// The configuration speaks of this priority.
-    configured: bool,
 }
 
 /// Retries in proportion to the requests in progress, in place of a fixed number.
@@ -66,15 +78,15 @@ impl CircuitBreakers {
     pub(super) fn compile(cluster: &Cluster) -> Self {
         let config = cluster.circuit_breakers.as_ref();
         Self {
-            default: Thresholds::compile(config, PriorityProto::Default),
-            high: Thresholds::compile(config, PriorityProto::High),
+            default: Limits::compile(config, PriorityProto::Default),
+            high: Limits::compile(config, PriorityProto::High),
         }
     }
 
     pub fn of(&self, priority: RoutingPriority) -> &Thresholds {
         match priority {
-            RoutingPriority::Default => &self.default,
-            RoutingPriority::High => &self.high,
+            RoutingPriority::Default => self.default.get(),
+            RoutingPriority::High => self.high.get(),
         }
     }
 
@@ -82,6 +94,10 @@ impl CircuitBreakers {
     pub fn open(&self) -> impl Iterator<Item = (&'static str, &'static str, bool)> {
         [("default", &self.default), ("high", &self.high)]
             .into_iter()
+            .filter_map(|(priority, limits)| match limits {
+                Limits::Set(thresholds) => Some((priority, thresholds)),
+                Limits::Unlimited | Limits::Unset(_) => None,
+            })
             .flat_map(|(priority, thresholds)| {
                 let open = thresholds.open();
                 open.map(move |(name, open)| (priority, name, open))
@@ -89,12 +105,39 @@ impl CircuitBreakers {
     }
 }
 
-impl Thresholds {
+impl Limits {
     fn compile(config: Option<&BreakersProto>, priority: PriorityProto) -> Self {
         let mut all = config.iter().flat_map(|config| &config.thresholds);
         let found = all.find(|thresholds| thresholds.priority == priority as i32);
-        let configured = found.is_some();
-        let found = found.cloned().unwrap_or_default();
+        let Some(found) = found else {
+            return Self::default();
+        };
+        let thresholds = Thresholds::compile(found);
+        match thresholds.is_limited() {
+            true => Self::Set(Box::new(thresholds)),
+            false => Self::Unlimited,
+        }
+    }
+
+    fn get(&self) -> &Thresholds {
+        match self {
+            Self::Unlimited => &UNLIMITED,
+            Self::Unset(made) => {
+                made.get_or_init(|| Box::new(Thresholds::compile(&proto::Thresholds::default())))
+            }
+            Self::Set(thresholds) => thresholds,
+        }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self::Unset(OnceLock::new())
+    }
+}
+
+impl Thresholds {
+    fn compile(found: &proto::Thresholds) -> Self {
         let budget = found.retry_budget.as_ref().map(RetryBudget::compile);
         let breaker = |max: Option<_>, default, counted| {
             let max = u32_or(max, default);
@@ -108,8 +151,17 @@ impl Thresholds {
             requests: breaker(found.max_requests.as_ref(), DEFAULT_MAX, counted),
             retries: breaker(found.max_retries.as_ref(), DEFAULT_MAX_RETRIES, counted),
             budget,
-            configured,
         }
+    }
+
+    fn is_limited(&self) -> bool {
+        let breakers = [
+            &self.connections,
+            &self.pending_requests,
+            &self.requests,
+            &self.retries,
+        ];
+        breakers.into_iter().any(|breaker| breaker.used.is_some())
     }
 
     /// Whether each limit is reached, by the name of its gauge in Envoy; only of limits that are set.
@@ -124,8 +176,8 @@ impl Thresholds {
             ("rq_open", &self.requests, self.requests.max),
             ("rq_retry_open", &self.retries, self.max_retries()),
         ];
-        let limits = limits.into_iter().filter(|_| self.configured);
         limits
+            .into_iter()
             .filter(|(_, _, max)| *max != u32::MAX)
             .map(|(name, breaker, max)| (name, breaker.used() >= max))
     }

@@ -1,9 +1,10 @@
 //! Compiling `Cluster` messages.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
+use ironsail_runtime::shared::{Interner, shared_text};
 use ironsail_xds::cluster as proto;
 use ironsail_xds::core::BindConfig as BindProto;
 use ironsail_xds::ext::clusters::dns::v3::DnsCluster;
@@ -26,7 +27,7 @@ use super::{
 };
 use crate::cluster::outlier::Detector;
 use crate::resource::endpoint::{self, Endpoints};
-use crate::resource::intern::Interner;
+use crate::resource::intern;
 use crate::resource::parse::{self, duration_or, timeout_or, u32_or};
 use crate::resource::transport_socket::{TransportMatch, TransportPlan, TransportSocket};
 use crate::resource::{At, CompileError, tls};
@@ -45,16 +46,17 @@ impl ClusterConfig {
     pub fn compile(
         cluster: &proto::Cluster,
         hash: u128,
-        interner: &mut Interner,
+        interner: &mut intern::Interner,
     ) -> Result<Self, CompileError> {
         if cluster.name.is_empty() {
             return Err(CompileError::new("is empty").at("name"));
         }
+        let name = shared_text(&cluster.name);
         let discovery = discovery(cluster)?;
         warn_about_absent_features(cluster);
         Ok(Self {
-            name: cluster.name.as_str().into(),
             stat_name: stat_name(cluster),
+            name,
             connect_timeout: duration_or(cluster.connect_timeout.as_ref(), DEFAULT_CONNECT_TIMEOUT),
             cleanup_interval: duration_or(
                 cluster.cleanup_interval.as_ref(),
@@ -90,7 +92,7 @@ pub(crate) fn buffer_limit(limit: Option<&protobuf::UInt32Value>) -> usize {
 fn stat_name(cluster: &proto::Cluster) -> Arc<str> {
     let name = cluster.alt_stat_name.trim_end_matches(';');
     let name = if name.is_empty() { &cluster.name } else { name };
-    name.into()
+    shared_text(name)
 }
 
 fn warn_about_absent_features(cluster: &proto::Cluster) {
@@ -151,9 +153,10 @@ fn custom_discovery(
 fn eds_name(cluster: &proto::Cluster) -> Arc<str> {
     let config = cluster.eds_cluster_config.as_ref();
     let name = config.map(|config| config.service_name.as_str());
-    name.filter(|name| !name.is_empty())
-        .unwrap_or(&cluster.name)
-        .into()
+    shared_text(
+        name.filter(|name| !name.is_empty())
+            .unwrap_or(&cluster.name),
+    )
 }
 
 fn original_dst(cluster: &proto::Cluster) -> Result<Discovery, CompileError> {
@@ -370,7 +373,7 @@ fn locality_weighted(cluster: &proto::Cluster) -> bool {
 
 fn transport(
     cluster: &proto::Cluster,
-    interner: &mut Interner,
+    interner: &mut intern::Interner,
 ) -> Result<TransportPlan, CompileError> {
     if cluster.transport_socket_matcher.is_some() {
         return Err(CompileError::new("is not supported").at("transport_socket_matcher"));
@@ -397,7 +400,7 @@ fn transport(
         }
         criteria.sort();
         matches.push(TransportMatch {
-            name: entry.name.as_str().into(),
+            name: shared_text(&entry.name),
             criteria,
             socket,
         });
@@ -484,7 +487,7 @@ fn service(value: &protobuf::Value) -> Option<IstioService> {
     let Some(Kind::StructValue(fields)) = &value.kind else {
         return None;
     };
-    let text = |key| parse::string_field(fields, key).unwrap_or_default().into();
+    let text = |key| shared_text(parse::string_field(fields, key).unwrap_or_default());
     Some(IstioService {
         host: text("host"),
         name: text("name"),
@@ -506,7 +509,8 @@ fn keepalive(cluster: &proto::Cluster) -> Option<Keepalive> {
 }
 
 /// Options of HTTP, from the extension or from the older fields of the cluster itself.
-fn http_options(cluster: &proto::Cluster) -> Result<HttpOptions, CompileError> {
+fn http_options(cluster: &proto::Cluster) -> Result<Arc<HttpOptions>, CompileError> {
+    static OPTIONS: LazyLock<Interner<HttpOptions>> = LazyLock::new(Interner::default);
     let mut extension = None;
     for (name, any) in &cluster.typed_extension_protocol_options {
         let path = format!("typed_extension_protocol_options[{name:?}]");
@@ -538,7 +542,7 @@ fn http_options(cluster: &proto::Cluster) -> Result<HttpOptions, CompileError> {
     #[allow(deprecated)]
     let older_max = cluster.max_requests_per_connection.as_ref();
     let max_requests = common.max_requests_per_connection.as_ref().or(older_max);
-    Ok(HttpOptions {
+    Ok(OPTIONS.share(Arc::new(HttpOptions {
         protocol,
         idle_timeout: timeout_or(common.idle_timeout.as_ref(), DEFAULT_IDLE_TIMEOUT),
         max_requests_per_connection: max_requests.map(|max| max.value).filter(|max| *max > 0),
@@ -551,7 +555,7 @@ fn http_options(cluster: &proto::Cluster) -> Result<HttpOptions, CompileError> {
         preserve_header_case: http1.is_some_and(|http1| preserves_case(&http1)),
         auto_sni: upstream.auto_sni,
         auto_san_validation: upstream.auto_san_validation,
-    })
+    })))
 }
 
 type Protocol = (

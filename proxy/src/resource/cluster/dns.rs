@@ -42,7 +42,7 @@ pub struct DnsName {
     pub host: Arc<str>,
     pub port: u16,
     pub priority: usize,
-    pub locality: Locality,
+    pub locality: Arc<Locality>,
     /// Share of traffic of the locality; `None`: by its endpoints.
     pub locality_weight: Option<u32>,
     /// Everything of the endpoints but their address.

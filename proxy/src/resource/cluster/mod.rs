@@ -30,7 +30,8 @@ pub struct ClusterConfig {
     pub cleanup_interval: Duration,
     pub lb_policy: LbPolicy,
     pub breakers: CircuitBreakers,
-    pub http: HttpOptions,
+    /// Shared with clusters of the same options.
+    pub http: Arc<HttpOptions>,
     pub transport: TransportPlan,
     /// Exchange workload metadata on connections whose ALPN is `istio-peer-exchange`.
     pub metadata_exchange: bool,
@@ -158,7 +159,7 @@ pub struct IstioService {
 }
 
 /// `HttpProtocolOptions` of a cluster.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Hash)]
 pub struct HttpOptions {
     pub protocol: UpstreamProtocol,
     /// Of connections without requests; default 1 h, `None`: no limit.
@@ -175,7 +176,7 @@ pub struct HttpOptions {
     pub auto_san_validation: bool,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum UpstreamProtocol {
     #[default]
     Http1,
@@ -187,7 +188,7 @@ pub enum UpstreamProtocol {
 }
 
 /// HTTP/2 settings; `None`: the default of the codec.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Http2Options {
     pub max_concurrent_streams: Option<u32>,
     pub initial_stream_window: Option<u32>,

@@ -188,12 +188,7 @@ async fn fetches_rejects_and_comes_back_with_what_it_has() {
             .await;
         assert!(status.connected && !status.has_accepted(type_url::CLUSTER));
 
-        client
-            .sink
-            .borrow_mut()
-            .wanted
-            .routes
-            .insert("80".to_owned());
+        client.sink.borrow_mut().wanted.routes.insert("80".into());
         wanted_changed.notify_one();
         assert_eq!(stream.request().await.resource_names_subscribe, ["80"]);
 

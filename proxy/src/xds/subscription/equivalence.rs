@@ -73,12 +73,12 @@ impl Model {
     }
 
     /// Endpoints of clusters that use them.
-    fn names(&self) -> BTreeSet<String> {
+    fn names(&self) -> BTreeSet<Arc<str>> {
         let dynamic = self
             .clusters
             .iter()
             .filter(|(_, content)| content.contains("dynamic"));
-        dynamic.map(|(name, _)| name.clone()).collect()
+        dynamic.map(|(name, _)| name.as_str().into()).collect()
     }
 }
 
@@ -105,7 +105,8 @@ impl Sink for Model {
             }
         }
         let names = self.names();
-        self.endpoints.retain(|name, _| names.contains(name));
+        self.endpoints
+            .retain(|name, _| names.contains(name.as_str()));
         rejected
     }
 

@@ -82,8 +82,8 @@ fn subscriptions(protocol: Protocol) -> Subscriptions {
     Subscriptions::new(protocol, node)
 }
 
-fn names(names: &[&str]) -> BTreeSet<String> {
-    names.iter().map(|name| (*name).to_owned()).collect()
+fn names(names: &[&str]) -> BTreeSet<Arc<str>> {
+    names.iter().map(|name| Arc::from(*name)).collect()
 }
 
 fn endpoints(wanted: &[&str]) -> Wanted {
