@@ -10,6 +10,10 @@ use serde_json::Value;
 
 const AWAY: Duration = Duration::from_secs(60);
 
+/// How long Kubernetes' own controllers may take to notice: each looks for the API server in pauses of up to a minute, and a
+/// pod takes several of them.
+const NOTICED: Duration = Duration::from_secs(240);
+
 /// The API server of the one-node cluster, stopped until this is dropped.
 struct Away(String);
 
@@ -70,6 +74,16 @@ spec:
     )
 }
 
+/// Waits until Kubernetes itself makes a pod of a Deployment again.
+fn kubernetes_is_back() -> anyhow::Result<()> {
+    let plain = Namespace::plain("e2e-kubernetes-back")?;
+    let app = App::default();
+    plain.apply(&app.manifest())?;
+    wait::until("Kubernetes makes pods again", NOTICED, || {
+        plain.rollout(&format!("deployment/{}", app.name))
+    })
+}
+
 #[test]
 fn a_minute_without_an_api_server_costs_no_request_and_no_restart() -> anyhow::Result<()> {
     mesh::installed();
@@ -114,6 +128,7 @@ fn a_minute_without_an_api_server_costs_no_request_and_no_restart() -> anyhow::R
     })?;
     println!("{summary}");
     assert_eq!(summary["failed"], 0, "{summary}");
+    kubernetes_is_back()?;
     // What is new is injected, known to the proxies, and has a name, also in a new namespace: DNS watches both.
     let later = Namespace::injected("e2e-api-server-back")?;
     later.deploy(&App::default())?;
