@@ -107,6 +107,10 @@ impl View {
                 .bind_to_port
                 .as_ref()
                 .is_none_or(|bound| bound.value);
+            if entry.is_some() {
+                // Passing on what is not HTTP to where the client went would lead back here.
+                listener.default_filter_chain = None;
+            }
             if entry.is_some() || is_bound {
                 listener.bind_to_port = Some(BoolValue { value: true });
                 listener.address = Some(config::address(entry.map_or(0, |entry| entry.port)));
