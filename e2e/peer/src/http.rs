@@ -46,10 +46,9 @@ impl Connection {
             "POST" => "content-length: 0\r\n",
             _ => "",
         };
-        write!(
-            self.0.get_mut(),
-            "{method} {path} HTTP/1.1\r\nhost: {host}\r\n{length}\r\n"
-        )?;
+        // In one write: a listener that finds out what is spoken may look at the first packet only.
+        let head = format!("{method} {path} HTTP/1.1\r\nhost: {host}\r\n{length}\r\n");
+        self.0.get_mut().write_all(head.as_bytes())?;
         let status = self.line()?;
         let framing = self.headers()?;
         let body = match framing {
