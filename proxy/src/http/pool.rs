@@ -311,13 +311,7 @@ impl Pools {
         downstream: Version,
         stats: &Rc<ClusterStats>,
     ) -> Result<Channel, ConnectFailure> {
-        let maker = Maker {
-            cluster,
-            host,
-            options,
-            stats,
-        };
-        let _pending = maker.pending()?;
+        let maker = Maker::begin(cluster, host, options, stats)?;
         let protocol = protocol(&cluster.config.http, downstream);
         if protocol == UpstreamProtocol::Http2 {
             return maker.shared(&self.0).await.map(Channel::H2);
@@ -347,13 +341,7 @@ impl Pools {
         options: &ConnectOptions,
         stats: &Rc<ClusterStats>,
     ) -> Result<Channel, ConnectFailure> {
-        let maker = Maker {
-            cluster,
-            host,
-            options,
-            stats,
-        };
-        let _pending = maker.pending()?;
+        let maker = Maker::begin(cluster, host, options, stats)?;
         let permit = loop {
             match maker.permit() {
                 Some(permit) => break permit,
@@ -543,37 +531,51 @@ impl Drop for Pending<'_> {
     }
 }
 
-/// Everything that making a connection needs.
+/// Everything that making a connection needs, for a request that waits for it.
 struct Maker<'a> {
     cluster: &'a Cluster,
     host: &'a Rc<Host>,
     options: &'a ConnectOptions,
     stats: &'a Rc<ClusterStats>,
+    thresholds: &'a Thresholds,
+    _pending: Pending<'a>,
 }
 
 impl<'a> Maker<'a> {
-    fn thresholds(&self) -> &'a Thresholds {
-        self.cluster.config.breakers.of(self.options.priority)
-    }
-
     /// Counts the request among those that have no connection.
-    fn pending(&self) -> Result<Pending<'a>, ConnectFailure> {
-        let permit = self.thresholds().pending_requests.acquire();
+    ///
+    /// # Errors
+    /// There are as many of them as may be.
+    fn begin(
+        cluster: &'a Cluster,
+        host: &'a Rc<Host>,
+        options: &'a ConnectOptions,
+        stats: &'a Rc<ClusterStats>,
+    ) -> Result<Self, ConnectFailure> {
+        let thresholds = cluster.config.breakers.of(options.priority);
+        let permit = thresholds.pending_requests.acquire();
         let permit = permit.map_err(|overflow| {
-            self.stats.upstream_rq_pending_overflow.inc();
+            stats.upstream_rq_pending_overflow.inc();
             ConnectFailure::from(ConnectError::from(overflow))
         })?;
-        self.stats.upstream_rq_pending_total.inc();
-        self.stats.upstream_rq_pending_active.inc();
-        Ok(Pending {
-            stats: self.stats,
-            _permit: permit,
+        stats.upstream_rq_pending_total.inc();
+        stats.upstream_rq_pending_active.inc();
+        Ok(Self {
+            cluster,
+            host,
+            options,
+            stats,
+            thresholds,
+            _pending: Pending {
+                stats,
+                _permit: permit,
+            },
         })
     }
 
     /// A permit for a connection. A host without any gets one beyond the limit, so that it is not starved by others.
     fn permit(&self) -> Option<Permit> {
-        let connections = &self.thresholds().connections;
+        let connections = &self.thresholds.connections;
         match connections.acquire() {
             Ok(permit) => Some(permit),
             Err(_) => {
