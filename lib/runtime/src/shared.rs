@@ -1,8 +1,9 @@
 //! Values that many hold and that are once in memory.
 
 use std::collections::HashMap;
+use std::convert::Infallible;
 use std::hash::{Hash, Hasher};
-use std::sync::{Arc, LazyLock, Mutex, PoisonError, Weak};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError, Weak};
 
 use xxhash_rust::xxh3::Xxh3;
 
@@ -31,17 +32,40 @@ impl<T: ?Sized> Default for Interner<T> {
 impl<T: ?Sized> Interner<T> {
     /// The value with this digest: the one in use, or what `make` makes. The digest must tell all values apart.
     pub fn get(&self, digest: u128, make: impl FnOnce() -> Arc<T>) -> Arc<T> {
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match self.try_get(digest, || Ok::<_, Infallible>(make())) {
+            Ok(value) => value,
+            Err(never) => match never {},
+        }
+    }
+
+    /// As [`Interner::get`], where `make` can fail. It must not ask this interner.
+    ///
+    /// # Errors
+    /// Those of `make`.
+    pub fn try_get<E>(
+        &self,
+        digest: u128,
+        make: impl FnOnce() -> Result<Arc<T>, E>,
+    ) -> Result<Arc<T>, E> {
+        let mut known = self.known();
         if let Some(value) = known.values.get(&digest).and_then(Weak::upgrade) {
-            return value;
+            return Ok(value);
         }
         if known.values.len() >= known.next_sweep {
-            known.values.retain(|_, value| value.strong_count() > 0);
-            known.next_sweep = FIRST_SWEEP.max(2 * known.values.len());
+            known.sweep();
         }
-        let value = make();
+        let value = make()?;
         known.values.insert(digest, Arc::downgrade(&value));
-        value
+        Ok(value)
+    }
+
+    /// Forgets what nobody holds any more. It happens by itself, too, when much has come together.
+    pub fn sweep(&self) {
+        self.known().sweep();
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known<T>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// An equal value that is in use, or this one.
@@ -54,10 +78,18 @@ impl<T: ?Sized> Interner<T> {
     }
 }
 
+impl<T: ?Sized> Known<T> {
+    fn sweep(&mut self) {
+        self.values.retain(|_, value| value.strong_count() > 0);
+        self.next_sweep = FIRST_SWEEP.max(2 * self.values.len());
+    }
+}
+
 /// A text that many objects hold, such as the name of a namespace or a node.
 pub fn shared_text(text: &str) -> Arc<str> {
     static TEXTS: LazyLock<Interner<str>> = LazyLock::new(Interner::default);
-    TEXTS.share(text.into())
+    let known = TEXTS.get(digest(text), || text.into());
+    if *known == *text { known } else { text.into() }
 }
 
 /// 128 bits that tell contents apart.

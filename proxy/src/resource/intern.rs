@@ -1,8 +1,9 @@
 //! Sharing of configuration that many resources repeat: most clusters of a mesh carry the same blocks.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 
+use ironsail_runtime::shared;
 use ironsail_xds::Any;
 
 use crate::http::HttpConnectionManager;
@@ -15,27 +16,19 @@ use crate::transport_socket::tls::{ClientContext, ServerContext};
 /// Compiled blocks by the hash of their encoding, as long as someone uses them.
 #[derive(Debug, Default)]
 pub struct Interner {
-    clients: Table<ClientContext>,
-    servers: Table<ServerContext>,
-    managers: Table<HttpConnectionManager>,
-    stats: HashMap<TrafficDirection, Table<IstioStats>>,
+    clients: shared::Interner<ClientContext>,
+    servers: shared::Interner<ServerContext>,
+    managers: shared::Interner<HttpConnectionManager>,
+    stats: HashMap<TrafficDirection, shared::Interner<IstioStats>>,
 }
-
-type Table<T> = HashMap<u128, Weak<T>>;
 
 /// Takes the block that was compiled from the same bytes, or compiles it.
 fn intern<T>(
-    table: &mut Table<T>,
+    known: &shared::Interner<T>,
     any: &Any,
     compile: impl FnOnce(&Any) -> Result<T, CompileError>,
 ) -> Result<Arc<T>, CompileError> {
-    let hash = content_hash(&any.value);
-    if let Some(known) = table.get(&hash).and_then(Weak::upgrade) {
-        return Ok(known);
-    }
-    let compiled = Arc::new(compile(any)?);
-    table.insert(hash, Arc::downgrade(&compiled));
-    Ok(compiled)
+    known.try_get(content_hash(&any.value), || compile(any).map(Arc::new))
 }
 
 impl Interner {
@@ -44,7 +37,7 @@ impl Interner {
         any: &Any,
         compile: impl FnOnce(&Any) -> Result<ClientContext, CompileError>,
     ) -> Result<Arc<ClientContext>, CompileError> {
-        intern(&mut self.clients, any, compile)
+        intern(&self.clients, any, compile)
     }
 
     pub fn server_context(
@@ -52,7 +45,7 @@ impl Interner {
         any: &Any,
         compile: impl FnOnce(&Any) -> Result<ServerContext, CompileError>,
     ) -> Result<Arc<ServerContext>, CompileError> {
-        intern(&mut self.servers, any, compile)
+        intern(&self.servers, any, compile)
     }
 
     pub fn connection_manager(
@@ -60,7 +53,7 @@ impl Interner {
         any: &Any,
         compile: impl FnOnce(&Any) -> Result<HttpConnectionManager, CompileError>,
     ) -> Result<Arc<HttpConnectionManager>, CompileError> {
-        intern(&mut self.managers, any, compile)
+        intern(&self.managers, any, compile)
     }
 
     pub fn stats(
@@ -74,11 +67,9 @@ impl Interner {
 
     /// Forgets blocks that nobody uses any more.
     pub fn sweep(&mut self) {
-        self.clients.retain(|_, block| block.strong_count() > 0);
-        self.servers.retain(|_, block| block.strong_count() > 0);
-        self.managers.retain(|_, block| block.strong_count() > 0);
-        for table in self.stats.values_mut() {
-            table.retain(|_, block| block.strong_count() > 0);
-        }
+        self.clients.sweep();
+        self.servers.sweep();
+        self.managers.sweep();
+        self.stats.values().for_each(shared::Interner::sweep);
     }
 }
