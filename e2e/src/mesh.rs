@@ -130,7 +130,7 @@ pub fn scene() -> String {
             "logs",
             "deployment/istio-operator",
             "--all-pods",
-            "--tail=20",
+            "--tail=6",
         ],
     ];
     let seen = looks.map(|look| {
