@@ -214,4 +214,30 @@ mod tests {
         check_refused(&[0, 0, 0], "stream ended within a message");
         check_refused(&[0, 0, 0, 0, 2, 7], "stream ended within a message");
     }
+    /// What an answer with these headers comes to.
+    #[track_caller]
+    fn check_answer(status: u16, headers: &[(&'static str, &str)], expected: Result<(), &str>) {
+        let mut response = Response::builder().status(status);
+        for (name, value) in headers {
+            response = response.header(*name, *value);
+        }
+        let response = response.body(Body::empty()).expect("valid headers");
+        let outcome = check(&response).map_err(|status| status.to_string());
+        match expected {
+            Ok(()) => assert_eq!(outcome, Ok(())),
+            Err(part) => {
+                let error = outcome.expect_err("refused");
+                assert!(error.contains(part), "{error}");
+            }
+        }
+    }
+
+    #[test]
+    fn refusals_are_errors() {
+        check_answer(200, &[], Ok(()));
+        check_answer(200, &[("grpc-status", "0")], Ok(()));
+        let refusal = [("grpc-status", "7"), ("grpc-message", "not%20yours")];
+        check_answer(200, &refusal, Err("not yours"));
+        check_answer(503, &[], Err("HTTP status 503"));
+    }
 }
