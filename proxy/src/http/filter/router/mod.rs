@@ -5,6 +5,7 @@
 mod attempt;
 mod body;
 mod deadline;
+mod failure;
 mod mirror;
 mod request;
 
@@ -355,7 +356,7 @@ impl Forwarding<'_> {
                 return Poll::Ready(Some(Outcome::ClientGone));
             }
             let expired = deadlines.poll(cx);
-            expired.map(|expired| Some(Outcome::Reply(attempt::late_reply(expired, downstream))))
+            expired.map(|expired| Some(Outcome::Reply(failure::late_reply(expired, downstream))))
         })
         .await
     }
@@ -542,31 +543,4 @@ pub(super) struct RequestTimeouts {
     pub(super) upstream_stream: Option<Duration>,
     /// `grpc-timeout` tells servers of gRPC what time they have.
     pub(super) tells_grpc: bool,
-}
-
-/// Names of failures in Envoy's words.
-pub(super) struct ResetText {
-    pub(super) reason: &'static str,
-    pub(super) details: &'static str,
-}
-
-/// The answer to a request whose stream failed before its response.
-pub(super) fn reset_reply(
-    status: u16,
-    text: &ResetText,
-    transport: Option<&str>,
-    flag: Flag,
-) -> LocalReply {
-    let ResetText { reason, details } = text;
-    let body = format!(
-        "upstream connect error or disconnect/reset before headers. reset reason: {reason}"
-    );
-    let mut code_details = format!("upstream_reset_before_response_started{{{details}}}");
-    if let Some(transport) = transport.filter(|transport| !transport.is_empty()) {
-        code_details = format!(
-            "upstream_reset_before_response_started{{{details}|{}}}",
-            transport.replace(' ', "_")
-        );
-    }
-    LocalReply::new(status, body, code_details).flag(flag)
 }
