@@ -310,7 +310,7 @@ impl Forwarding<'_> {
     /// Takes one of the requests that the cluster allows at a time.
     fn take_request(&mut self) -> bool {
         let thresholds = self.cluster.config.breakers.of(self.forward.priority);
-        self.request_permit = thresholds.requests.acquire().ok();
+        self.request_permit = thresholds.acquire_request().ok();
         if self.request_permit.is_none() {
             self.stats.upstream_rq_pending_overflow.inc();
         }
@@ -325,6 +325,10 @@ impl Forwarding<'_> {
         }
         self.retry_permit = None;
         let thresholds = self.cluster.config.breakers.of(self.forward.priority);
+        if self.request_permit.is_none() {
+            // It is under way for a budget, also when no connection came about.
+            self.request_permit = Some(thresholds.requests.exceed());
+        }
         let Ok(permit) = thresholds.acquire_retry() else {
             self.stats.upstream_rq_retry_overflow.inc();
             return Err(Flag::UpstreamOverflow);
