@@ -66,8 +66,8 @@ impl Attempted {
     pub fn was_stale(self, failure: Failure, head: &RequestHead) -> bool {
         let unsent = !self.sent;
         self.reused
+            && self.closed
             && matches!(failure, Failure::Reset { .. } | Failure::RefusedStream)
-            && (self.closed || failure == Failure::RefusedStream)
             && (unsent || head.method.is_safe() || failure == Failure::RefusedStream)
     }
 }
@@ -213,6 +213,8 @@ impl<'a, 'r> Attempt<'a, 'r> {
         let sent = channel.send(&exchange.request, HeadLimits::default());
         (exchange.request.method, exchange.request.body) = (method, body);
         exchange.info.timing.upstream_first_sent = Some(exchange.info.elapsed());
+        // The connection that takes no stream is at its end.
+        self.facts.closed = matches!(sent, Err(OpenError::H2(_)));
         sent.map_err(|error| match error {
             OpenError::NotExpressible(_) => {
                 let reply = LocalReply::new(400, "", "http2.invalid_header_field");

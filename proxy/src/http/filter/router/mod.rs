@@ -494,7 +494,7 @@ impl Forwarding<'_> {
             let headers = &mut exchange.response.headers;
             headers.set(Known::EnvoyUpstreamServiceTime, &text);
         }
-        if let Some(cookie) = exchange.set_cookie.take() {
+        for cookie in std::mem::take(&mut exchange.set_cookies) {
             exchange
                 .response
                 .headers
