@@ -194,6 +194,8 @@ pub struct App<'a> {
     /// Service ports: name and number, target port the same.
     pub ports: &'a [(&'a str, u16)],
     pub replicas: u32,
+    /// Annotations of the pods: `name: value, …`.
+    pub annotations: &'a str,
     /// More lines of the pod's template, indented by six.
     pub pod: &'a str,
 }
@@ -206,6 +208,7 @@ impl Default for App<'_> {
             args: &["echo"],
             ports: &[("http", 8080)],
             replicas: 1,
+            annotations: "",
             pod: "",
         }
     }
@@ -219,6 +222,7 @@ impl App<'_> {
             version,
             args,
             replicas,
+            annotations,
             pod,
             ..
         } = self;
@@ -235,6 +239,7 @@ spec:
   template:
     metadata:
       labels: {{app: {name}, version: {version}}}
+      annotations: {{{annotations}}}
     spec:
       terminationGracePeriodSeconds: 15
       containers:

@@ -4,6 +4,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{Api, DynamicObject, Patch, PatchParams};
 use serde_json::json;
 
+use crate::conflict;
+
 /// Whether an object has a finalizer.
 pub fn holds(metadata: &ObjectMeta, finalizer: &str) -> bool {
     let mut finalizers = metadata.finalizers.iter().flatten();
@@ -27,9 +29,6 @@ pub async fn add(
     write(api, metadata, &finalizers).await
 }
 
-/// Tries to remove a finalizer while others write the object too.
-const TRIES: usize = 4;
-
 /// Removes a finalizer. The object is read anew, so that a change meanwhile does no harm.
 ///
 /// # Errors
@@ -39,16 +38,7 @@ pub async fn remove(
     name: &str,
     finalizer: &str,
 ) -> Result<(), kube::Error> {
-    let mut outcome = remove_once(api, name, finalizer).await;
-    for _ in 1..TRIES {
-        match outcome {
-            Err(kube::Error::Api(answer)) if answer.code == 409 => {
-                outcome = remove_once(api, name, finalizer).await;
-            }
-            other => return other,
-        }
-    }
-    outcome
+    conflict::retry(async || remove_once(api, name, finalizer).await).await
 }
 
 async fn remove_once(

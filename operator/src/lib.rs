@@ -8,6 +8,7 @@ pub mod adopt;
 pub mod apply;
 pub mod bundle;
 pub mod component;
+pub mod conflict;
 pub mod controller;
 pub mod count;
 pub mod delete;

@@ -12,6 +12,7 @@ use kube::Client;
 use kube::api::{Api, DynamicObject, Patch, PatchParams};
 use serde_json::{Value, json};
 
+use crate::conflict;
 use crate::events::operator_resource;
 use crate::object::Manifest;
 use crate::observe::owner_of;
@@ -31,8 +32,6 @@ const OF_HOLDER: [&str; 6] = [
     label::APP_KUBERNETES_VERSION,
     "helm.sh/chart",
 ];
-/// Tries to write the annotation while others write the object too.
-const TRIES: usize = 4;
 
 /// Who else wants an object.
 pub fn sharers(metadata: &ObjectMeta) -> BTreeSet<Owner> {
@@ -122,7 +121,7 @@ pub fn without_holder(mut metadata: ObjectMeta) -> ObjectMeta {
 /// Records that an owner wants an object that another one holds.
 ///
 /// # Errors
-/// The API server refuses it.
+/// The API server refuses it; a conflict means that the object changed since it was read.
 pub async fn join(
     api: &Api<DynamicObject>,
     live: &ObjectMeta,
@@ -134,7 +133,7 @@ pub async fn join(
 /// Records that an owner takes an object over from another one, which still wants it.
 ///
 /// # Errors
-/// The API server refuses it.
+/// The API server refuses it; a conflict means that the object changed since it was read.
 pub async fn replace(
     api: &Api<DynamicObject>,
     live: &ObjectMeta,
@@ -148,7 +147,8 @@ pub async fn replace(
     amend(api, live, exchange).await.map(drop)
 }
 
-/// Records that an owner no longer wants an object that another one holds.
+/// Records that an owner no longer wants an object that another one holds, however often it
+/// changes meanwhile.
 ///
 /// # Errors
 /// The API server refuses it.
@@ -157,33 +157,30 @@ pub async fn withdraw(
     live: &ObjectMeta,
     owner: &Owner,
 ) -> Result<(), kube::Error> {
-    let gone = |sharers: &mut BTreeSet<Owner>| sharers.remove(owner);
-    amend(api, live, gone).await.map(drop)
+    let name = live.name.as_deref().unwrap_or_default();
+    let mut read = Some(live.clone());
+    conflict::retry(async || {
+        let live = match read.take() {
+            Some(live) => live,
+            None => api.get_metadata(name).await?.metadata,
+        };
+        amend(api, &live, |sharers| sharers.remove(owner)).await
+    })
+    .await
+    .map(drop)
 }
 
 /// Changes who else wants an object; `change` says whether it did.
 async fn amend(
     api: &Api<DynamicObject>,
     live: &ObjectMeta,
-    change: impl Fn(&mut BTreeSet<Owner>) -> bool,
+    change: impl FnOnce(&mut BTreeSet<Owner>) -> bool,
 ) -> Result<ObjectMeta, kube::Error> {
-    let name = live.name.as_deref().unwrap_or_default();
-    let mut live = live.clone();
-    for _ in 1..TRIES {
-        let mut all = sharers(&live);
-        if !change(&mut all) {
-            return Ok(live);
-        }
-        match write(api, &live, &all, None).await {
-            Err(kube::Error::Api(answer)) if answer.code == 409 => {
-                live = api.get_metadata(name).await?.metadata;
-            }
-            other => return other,
-        }
+    let mut all = sharers(live);
+    match change(&mut all) {
+        true => write(api, live, &all, None).await,
+        false => Ok(live.clone()),
     }
-    let mut all = sharers(&live);
-    change(&mut all);
-    write(api, &live, &all, None).await
 }
 
 /// Gives an object to the first of the others that want it and are there to stay. `None` if there

@@ -33,6 +33,9 @@ pub struct Write {
     pub path: String,
 }
 
+/// A change of an object by somebody else.
+type Change = Box<dyn FnOnce(&mut Value) + Send>;
+
 #[derive(Default)]
 struct State {
     /// By path.
@@ -40,6 +43,8 @@ struct State {
     writes: Vec<Write>,
     /// Paths that were read, or tried by a dry run.
     reads: Vec<String>,
+    /// Changes of others that happen just before the next dry run of a path that ends like this.
+    meanwhile: Vec<(String, Change)>,
     /// Requests whose path contains the text are answered with the status.
     refused: Vec<(Method, String, u16)>,
     /// Namespace and name of the account whose rights are enforced.
@@ -150,7 +155,12 @@ impl FakeServer {
                     &from,
                 )),
                 Method::GET => state.get(&place),
-                Method::PATCH if is_apply => state.apply(&place, &manager, &body, dry_run),
+                Method::PATCH if is_apply => {
+                    if dry_run {
+                        state.change_meanwhile(&place.path);
+                    }
+                    state.apply(&place, &manager, &body, dry_run)
+                }
                 Method::PATCH => state.merge(&place, &manager, &body),
                 Method::PUT => state.replace(&place, body),
                 // A review is answered, not stored; without a verdict.
@@ -189,6 +199,12 @@ impl FakeServer {
     /// What was written since the last call, events and dry runs aside.
     pub fn take_writes(&self) -> Vec<Write> {
         std::mem::take(&mut self.state().writes)
+    }
+
+    /// Changes an object just before the next dry run of it, after it was read.
+    pub fn change_meanwhile(&self, end: &str, change: impl FnOnce(&mut Value) + Send + 'static) {
+        let meanwhile = &mut self.state().meanwhile;
+        meanwhile.push((end.to_owned(), Box::new(change)));
     }
 
     /// Answers requests with an error from now on; `path` is a part of the path.
@@ -432,6 +448,20 @@ impl State {
             .iter_mut()
             .find(|(path, _)| path.ends_with(end));
         found.unwrap_or_else(|| panic!("no {end}")).1
+    }
+
+    fn change_meanwhile(&mut self, path: &str) {
+        let due = self
+            .meanwhile
+            .iter()
+            .position(|(end, _)| path.ends_with(end.as_str()));
+        let Some(index) = due else { return };
+        let (_, change) = self.meanwhile.swap_remove(index);
+        self.now();
+        let version = self.clock.to_string();
+        let object = self.objects.get_mut(path).expect("it was read");
+        change(object);
+        object["metadata"]["resourceVersion"] = json!(version);
     }
 
     fn get(&self, place: &Place) -> Answer {

@@ -10,8 +10,8 @@ use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
 use std::time::{Instant, SystemTime};
 
-use base64::Engine;
 use bytes::{Buf, Bytes};
+use ironsail_runtime::tls;
 use tokio::io::{AsyncBufRead, AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
@@ -351,33 +351,13 @@ impl PeerCertificate {
 
     /// PEM of all certificates, leaf first.
     pub fn chain_pem(&self) -> String {
-        self.chain.iter().map(|der| to_pem(der)).collect()
+        tls::pem_of(&self.chain)
     }
 
     /// PEM of the leaf, as `%DOWNSTREAM_PEER_CERT%` before URL encoding.
     pub fn pem(&self) -> &str {
-        self.pem.get_or_init(|| {
-            self.chain
-                .first()
-                .map(|der| to_pem(der))
-                .unwrap_or_default()
-        })
+        self.pem.get_or_init(|| tls::pem_of(self.chain.first()))
     }
-}
-
-fn to_pem(der: &[u8]) -> String {
-    let body = base64::engine::general_purpose::STANDARD.encode(der);
-    let mut text = String::with_capacity(body.len() + body.len() / 64 + 64);
-    text.push_str("-----BEGIN CERTIFICATE-----\n");
-    let mut rest = body.as_str();
-    while !rest.is_empty() {
-        let (line, tail) = rest.split_at(rest.len().min(64));
-        text.push_str(line);
-        text.push('\n');
-        rest = tail;
-    }
-    text.push_str("-----END CERTIFICATE-----\n");
-    text
 }
 
 impl fmt::Debug for PeerCertificate {
@@ -547,12 +527,5 @@ mod tests {
         let (_, ()) = tokio::join!(waiting.draining(), async { drain.start() });
         assert!(drain.is_draining());
         drain.draining().await;
-    }
-
-    #[test]
-    fn pem_lines_are_64_wide() {
-        let pem = to_pem(&[0; 100]);
-        assert!(pem.lines().all(|line| line.len() <= 64));
-        assert!(pem.starts_with("-----BEGIN CERTIFICATE-----\n"));
     }
 }

@@ -129,7 +129,7 @@ impl Authority {
             issuer,
             not_after,
             intermediates,
-            roots_pem: pem_of(&roots),
+            roots_pem: tls::pem_of(&roots),
             roots,
         };
         authority.check_itself(now)?;
@@ -183,11 +183,11 @@ impl Authority {
         let leaf = params
             .signed_by(&request.public_key, &self.issuer)
             .map_err(SignError::Sign)?;
-        let mut chain = vec![pem_of([leaf.der()])];
+        let mut chain = vec![tls::pem_of([leaf.der()])];
         chain.extend(
             self.intermediates
                 .iter()
-                .map(|certificate| pem_of([certificate])),
+                .map(|certificate| tls::pem_of([certificate])),
         );
         chain.push(self.roots_pem.clone());
         Ok(chain)
@@ -324,25 +324,6 @@ fn check_signer(
 fn is_self_issued(certificate: &CertificateDer<'_>) -> bool {
     X509Certificate::from_der(certificate)
         .is_ok_and(|(_, parsed)| parsed.subject().as_raw() == parsed.issuer().as_raw())
-}
-
-/// PEM of certificates, with 64 characters per line.
-pub fn pem_of<'a>(certificates: impl IntoIterator<Item = &'a CertificateDer<'static>>) -> String {
-    use base64::Engine as _;
-    let mut text = String::new();
-    for certificate in certificates {
-        let body = base64::engine::general_purpose::STANDARD.encode(certificate);
-        text.push_str("-----BEGIN CERTIFICATE-----\n");
-        let mut rest = body.as_str();
-        while !rest.is_empty() {
-            let (line, tail) = rest.split_at(rest.len().min(64));
-            text.push_str(line);
-            text.push('\n');
-            rest = tail;
-        }
-        text.push_str("-----END CERTIFICATE-----\n");
-    }
-    text
 }
 
 /// 16 random bytes, the first neither zero nor above 127.

@@ -101,7 +101,7 @@ fn self_signed(
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     let certificate = params.self_signed(key).map_err(RootError::Make)?;
-    let pem = crate::ca::authority::pem_of([certificate.der()]);
+    let pem = tls::pem_of([certificate.der()]);
     Ok(Material {
         key: key.serialize_pem(),
         chain: String::new(),

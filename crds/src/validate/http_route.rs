@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use ironsail_mesh::grpc;
+
 use crate::networking::virtual_service::{
     CorsPolicy, FaultAbort, FaultDelay, HeaderOperations, Headers, HttpDirectResponse,
     HttpFaultInjection, HttpMatchRequest, HttpRedirect, HttpRetry, HttpRewrite, HttpRoute, Percent,
@@ -335,27 +337,6 @@ fn check_delay(delay: &FaultDelay, path: &str, out: &mut Findings) {
     shared::duration_ms(&delay.fixed_delay, path, "fixedDelay", out);
 }
 
-/// Names of gRPC status codes.
-const GRPC_STATUS: [&str; 17] = [
-    "OK",
-    "CANCELLED",
-    "UNKNOWN",
-    "INVALID_ARGUMENT",
-    "DEADLINE_EXCEEDED",
-    "NOT_FOUND",
-    "ALREADY_EXISTS",
-    "PERMISSION_DENIED",
-    "RESOURCE_EXHAUSTED",
-    "FAILED_PRECONDITION",
-    "ABORTED",
-    "OUT_OF_RANGE",
-    "UNIMPLEMENTED",
-    "INTERNAL",
-    "UNAVAILABLE",
-    "DATA_LOSS",
-    "UNAUTHENTICATED",
-];
-
 fn check_abort(abort: &FaultAbort, path: &str, out: &mut Findings) {
     check_percentage(abort.percentage.as_ref(), path, out);
     if abort.http2_error.is_some() {
@@ -376,7 +357,7 @@ fn check_abort(abort: &FaultAbort, path: &str, out: &mut Findings) {
         );
     }
     if let Some(status) = &abort.grpc_status
-        && !GRPC_STATUS.contains(&status.as_str())
+        && grpc::status_code(status).is_none()
     {
         out.error(
             child(path, "grpcStatus"),

@@ -129,6 +129,44 @@ fn an_app_on_the_pod_ip_only_and_a_grpc_probe() -> anyhow::Result<()> {
 }
 
 #[test]
+fn an_app_sees_who_calls_it_with_tproxy() -> anyhow::Result<()> {
+    let namespace = with_client("e2e-tproxy")?;
+    namespace.deploy(&App {
+        annotations: "sidecar.istio.io/interceptionMode: TPROXY",
+        ..Default::default()
+    })?;
+    let client = namespace.get(&["pod", &namespace.pod("client")?])?;
+    let client = client["status"]["podIP"]
+        .as_str()
+        .unwrap_or_default()
+        .to_owned();
+    let peer = |from: &str, url: &str| -> anyhow::Result<String> {
+        let answer = traffic::get(&namespace.name, from, url, &[])?;
+        ensure!(answer.status == 200, "{url}: {answer:?}");
+        let body: serde_json::Value = serde_json::from_str(&answer.body)?;
+        Ok(body["peer"].as_str().unwrap_or_default().to_owned())
+    };
+    wait::until("the client's address", Duration::from_secs(20), || {
+        let seen = peer("deploy/client", "http://echo:8080/")?;
+        ensure!(
+            seen.starts_with(&format!("{client}:")),
+            "{seen} instead of {client}"
+        );
+        Ok(())
+    })?;
+    // It reaches itself by its service, through both sides of its proxy, and others as always.
+    let own = namespace.get(&["pod", &namespace.pod("echo")?])?;
+    let own = own["status"]["podIP"].as_str().unwrap_or_default();
+    let call = "http://echo:8080/call?url=http://echo:8080/";
+    let answer = traffic::get(&namespace.name, "deploy/client", call, &[])?;
+    ensure!(
+        answer.status == 200 && answer.body.contains(own),
+        "{answer:?}"
+    );
+    Ok(())
+}
+
+#[test]
 fn an_app_on_localhost_only_is_refused_and_named() -> anyhow::Result<()> {
     let namespace = with_client("e2e-localhost")?;
     namespace.deploy(&App {

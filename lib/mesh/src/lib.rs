@@ -3,6 +3,7 @@
 //! No Kubernetes client, no runtime, no I/O: values are parsed once at the edge and carry their meaning afterwards.
 
 pub mod duration;
+pub mod grpc;
 pub mod host;
 pub mod identity;
 pub mod injector_values;

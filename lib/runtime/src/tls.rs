@@ -1,4 +1,4 @@
-//! The crypto provider, and PEM into the types of rustls.
+//! The crypto provider, and PEM into the types of rustls and back.
 
 use std::sync::Arc;
 
@@ -49,6 +49,16 @@ pub fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, TlsError
         return Err(TlsError::NoCertificate);
     }
     Ok(certificates)
+}
+
+/// PEM of DER certificates, with 64 characters per line.
+pub fn pem_of(certificates: impl IntoIterator<Item = impl AsRef<[u8]>>) -> String {
+    let sections: Vec<_> = certificates
+        .into_iter()
+        .map(|certificate| pem::Pem::new("CERTIFICATE", certificate.as_ref()))
+        .collect();
+    let lines = pem::EncodeConfig::new().set_line_ending(pem::LineEnding::LF);
+    pem::encode_many_config(&sections, lines)
 }
 
 /// The first private key of a PEM text: PKCS#8, PKCS#1 or SEC1.
@@ -120,6 +130,25 @@ mod tests {
         let private = private_key(both.as_bytes()).expect("one key");
         let store = roots_from_pem(both.as_bytes()).expect("a root");
         assert!(client_config(store, Some((chain, private))).is_ok());
+    }
+
+    #[test]
+    fn writes_what_it_reads() {
+        let certificates = [vec![1; 100], vec![2; 1]].map(CertificateDer::from);
+        let text = pem_of(&certificates);
+        assert!(text.lines().all(|line| line.len() <= 64), "{text}");
+        assert!(
+            text.starts_with("-----BEGIN CERTIFICATE-----\nAQEB"),
+            "{text}"
+        );
+        assert!(
+            text.ends_with("Ag==\n-----END CERTIFICATE-----\n"),
+            "{text}"
+        );
+        assert_eq!(
+            super::certificates(text.as_bytes()).ok(),
+            Some(certificates.to_vec())
+        );
     }
 
     #[test]

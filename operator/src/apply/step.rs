@@ -2,15 +2,17 @@
 
 use kube::Client;
 use kube::api::{Api, DynamicObject};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tracing::info;
 
 use super::newer::is_newer;
 use super::{Outcome, api, content, selector, send_body};
+use crate::conflict;
 use crate::object::Manifest;
 use crate::plan::Owner;
 use crate::revision::claim::{self, Claim, DEACTIVATED_BY, Standing};
 use crate::share;
+use crate::value::set;
 
 /// The next step.
 pub enum Step {
@@ -34,11 +36,23 @@ pub struct Claimant<'a> {
 }
 
 impl Claimant<'_> {
-    /// Decides by what is there.
+    /// Decides by what is there; by what is there then, if that changes meanwhile.
     ///
     /// # Errors
-    /// The API server doesn't answer.
+    /// The API server doesn't answer, or others write the object all the time.
     pub async fn step(&self, live: Option<DynamicObject>) -> Result<Step, kube::Error> {
+        let mut read = Some(live);
+        conflict::retry(async || {
+            let live = match read.take() {
+                Some(live) => live,
+                None => self.api().get_opt(self.desired.name()).await?,
+            };
+            self.decide(live).await
+        })
+        .await
+    }
+
+    async fn decide(&self, live: Option<DynamicObject>) -> Result<Step, kube::Error> {
         if !self.is_due().await? {
             return Ok(Step::Later(Outcome::Unchanged));
         }
@@ -131,11 +145,20 @@ impl Claimant<'_> {
     }
 
     /// Whether applying would change nothing but who holds the object.
+    ///
+    /// # Errors
+    /// The API server refuses it; a conflict means that the object changed since it was read: what
+    /// others changed must not be taken for what is wanted otherwise.
     pub(crate) async fn agrees(&self, live: &DynamicObject) -> Result<bool, kube::Error> {
         if selector::forbidden(self.desired, &live.data).is_some() {
             return Ok(false);
         }
-        let body = share::anonymous(self.desired.body().into_owned());
+        let mut body = share::anonymous(self.desired.body().into_owned());
+        set(
+            &mut body,
+            &["metadata", "resourceVersion"],
+            json!(live.metadata.resource_version),
+        );
         let would = send_body(&self.api(), self.desired.name(), body, Some(live), true).await?;
         let shared = |object: &DynamicObject| {
             let (metadata, data) = content(object);

@@ -13,6 +13,7 @@ use super::fields::{FieldChange, differences};
 use crate::apply::selector::forbidden;
 use crate::apply::step::Claimant;
 use crate::apply::{api, content, dry_run, reason};
+use crate::conflict;
 use crate::namespace;
 use crate::object::{Manifest, ObjectKey};
 use crate::observe::look::look;
@@ -92,7 +93,7 @@ pub async fn effect(
     let mut namespaces = Namespaces::default();
     for object in desired {
         let there = namespaces.has(client, object.namespace()).await?;
-        add(client, owner, object, there, &mut effect).await?;
+        conflict::retry(async || add(client, owner, object, there, &mut effect).await).await?;
     }
     let seen = look(client).await?;
     let owners = replaced.iter().chain([owner]);

@@ -246,6 +246,32 @@ async fn who_comes_second_and_wants_it_otherwise_changes_nothing() {
     assert_eq!(cluster.condition("canary", "Conflict")["status"], "False");
 }
 
+/// Two that are applied at once both note that they want what a third one holds.
+#[tokio::test]
+async fn what_others_note_meanwhile_is_not_wanted_otherwise() {
+    let mut cluster = Cluster::new();
+    cluster.add("mesh", json!({"profile": "minimal"}));
+    cluster.settle(&["mesh"]).await;
+    cluster.add("canary", canary());
+    let definition = "/customresourcedefinitions/virtualservices.networking.istio.io";
+    cluster.server.change_meanwhile(definition, |object| {
+        object["metadata"]["annotations"][SHARED_WITH] = json!("istio-system/other");
+    });
+    cluster.settle(&["canary"]).await;
+    let all = "istio-system/canary,istio-system/other".to_owned();
+    assert_eq!(cluster.owners(definition), ("mesh".to_owned(), all));
+    assert_eq!(cluster.status("canary")["status"], "HEALTHY");
+    cluster.check_quiet(&["mesh", "canary"]).await;
+    cluster.reconciler = operator(&cluster.server, taking_default());
+    cluster.server.change_meanwhile(definition, |object| {
+        object["metadata"]["annotations"][SHARED_WITH] = json!("istio-system/canary");
+    });
+    cluster.reconcile("canary").await;
+    assert_eq!(cluster.status("canary")["status"], "HEALTHY");
+    let own = ("mesh".to_owned(), "istio-system/canary".to_owned());
+    assert_eq!(cluster.owners(definition), own);
+}
+
 /// Labels may name an owner that was deleted while no operator ran.
 #[tokio::test]
 async fn what_an_absent_owner_held_is_taken_over() {

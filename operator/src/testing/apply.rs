@@ -19,6 +19,13 @@ impl State {
         if live.is_none() && place.subresource.is_some() {
             return refuse(StatusCode::NOT_FOUND, "not found");
         }
+        let expected = &body["metadata"]["resourceVersion"];
+        let version = live
+            .as_ref()
+            .map(|live| &live["metadata"]["resourceVersion"]);
+        if !expected.is_null() && version != Some(expected) {
+            return refuse(StatusCode::CONFLICT, "the object has been modified");
+        }
         let clock = self.clock;
         let time = self.now();
         let mut object = live.clone().unwrap_or_else(|| fresh(place, body));
@@ -110,7 +117,7 @@ fn leaves(body: &Value) -> Vec<Path> {
         let own = |key: &&str| path.first().is_some_and(|first| first == key);
         let name = path.len() == 2
             && path[0] == "metadata"
-            && ["name", "namespace", "uid"].contains(&path[1].as_str());
+            && ["name", "namespace", "uid", "resourceVersion"].contains(&path[1].as_str());
         !identity.iter().any(own) && !name
     });
     found.sort();

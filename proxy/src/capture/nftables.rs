@@ -2,12 +2,12 @@
 //!
 //! A transaction is a batch of messages that the kernel carries out as a whole or not at all.
 
-use std::io;
 use std::net::IpAddr;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
+use super::netlink::{Messages, attribute, nested, number_be, text};
 use super::options::Cidr;
-use super::rule::{Chain, Hook, Match, Rule, Ruleset, Verdict};
+use super::rule::{Chain, Family, Hook, Match, Rule, Ruleset, Statement};
+use super::ruleset::TABLES;
 
 /// `NFPROTO_INET`: rules see IPv4 and IPv6.
 const FAMILY_INET: u8 = 1;
@@ -24,23 +24,32 @@ const NEW_RULE: u16 = message(6);
 const REGISTER: u32 = 1;
 const REGISTER_VERDICT: u32 = 0;
 
+const VERDICT_ACCEPT: u32 = 1;
 const VERDICT_JUMP: u32 = (-3i32) as u32;
 const VERDICT_RETURN: u32 = (-5i32) as u32;
 
 const HOOK_PREROUTING: u32 = 0;
 const HOOK_OUTPUT: u32 = 3;
+/// `mangle`.
+const PRIORITY_MANGLE: u32 = (-150i32) as u32;
 /// `dstnat`.
-const PRIORITY: u32 = (-100i32) as u32;
+const PRIORITY_NAT: u32 = (-100i32) as u32;
 
 const EQUAL: u32 = 0;
 const NOT_EQUAL: u32 = 1;
 
+const META_MARK: u32 = 3;
 const META_INPUT_NAME: u32 = 6;
 const META_OUTPUT_NAME: u32 = 7;
 const META_USER: u32 = 10;
 const META_GROUP: u32 = 11;
 const META_FAMILY: u32 = 15;
 const META_PROTOCOL: u32 = 16;
+
+const CONNECTION_STATE: u32 = 0;
+const CONNECTION_MARK: u32 = 3;
+/// Bits of the connection's state: established, related.
+const ESTABLISHED: u32 = 1 << 1 | 1 << 2;
 
 const NETWORK_HEADER: u32 = 1;
 const TRANSPORT_HEADER: u32 = 2;
@@ -52,102 +61,106 @@ const fn message(kind: u16) -> u16 {
     ((libc::NFNL_SUBSYS_NFTABLES as u16) << 8) | kind
 }
 
-/// A batch under construction.
+/// A batch that the kernel carries out as a whole or not at all.
 pub struct Transaction {
-    bytes: Vec<u8>,
-    sequence: u32,
+    messages: Messages,
 }
 
-/// Replaces the table: what an earlier call made is gone, the new rules are there, with nothing in between.
+/// Replaces the tables: what an earlier call made is gone, the new rules are there, with nothing in between.
 pub fn replacement(rules: &Ruleset) -> Transaction {
-    let mut transaction = removal_begun(rules);
-    transaction.table(NEW_TABLE, libc::NLM_F_CREATE, rules.table);
-    for chain in &rules.chains {
-        transaction.chain(rules.table, chain);
-    }
-    for chain in &rules.chains {
-        for rule in &chain.rules {
-            transaction.rule(rules.table, chain.name, rule);
+    let mut transaction = removal_begun();
+    for table in &rules.tables {
+        transaction.table(NEW_TABLE, libc::NLM_F_CREATE, table.name);
+        for chain in &table.chains {
+            transaction.chain(table.name, chain);
+        }
+        for chain in &table.chains {
+            for rule in &chain.rules {
+                transaction.rule(table.name, chain.name, rule);
+            }
         }
     }
     transaction.end()
 }
 
-/// Removes the table; not an error when there is none.
-pub fn removal(rules: &Ruleset) -> Transaction {
-    removal_begun(rules).end()
+/// Removes all tables; not an error when there is none.
+pub fn removal() -> Transaction {
+    removal_begun().end()
 }
 
-fn removal_begun(rules: &Ruleset) -> Transaction {
+fn removal_begun() -> Transaction {
     let mut transaction = Transaction {
-        bytes: Vec::new(),
-        sequence: 0,
+        messages: Messages::default(),
     };
-    transaction.message(BATCH_BEGIN, 0, FAMILY_NONE, |_| {});
-    // Created first, so that the deletion always finds it.
-    transaction.table(NEW_TABLE, libc::NLM_F_CREATE, rules.table);
-    transaction.table(DELETE_TABLE, 0, rules.table);
+    transaction.boundary(BATCH_BEGIN);
+    for table in TABLES {
+        // Created first, so that the deletion always finds it.
+        transaction.table(NEW_TABLE, libc::NLM_F_CREATE, table);
+        transaction.table(DELETE_TABLE, 0, table);
+    }
     transaction
+}
+
+/// `nfgenmsg`: family, version, resource.
+fn header(out: &mut Vec<u8>, family: u8, resource: u16) {
+    out.extend_from_slice(&[family, 0]);
+    out.extend_from_slice(&resource.to_be_bytes());
 }
 
 impl Transaction {
     fn end(mut self) -> Self {
-        self.message(BATCH_END, 0, FAMILY_NONE, |_| {});
+        self.boundary(BATCH_END);
         self
     }
 
-    fn message(&mut self, kind: u16, flags: i32, family: u8, body: impl FnOnce(&mut Vec<u8>)) {
-        let start = self.bytes.len();
-        let is_batch = matches!(kind, BATCH_BEGIN | BATCH_END);
-        let acknowledged = if is_batch { 0 } else { libc::NLM_F_ACK };
-        let flags = u16::try_from(libc::NLM_F_REQUEST | acknowledged | flags).unwrap_or(0);
-        self.bytes.extend_from_slice(&[0; 4]);
-        self.bytes.extend_from_slice(&kind.to_ne_bytes());
-        self.bytes.extend_from_slice(&flags.to_ne_bytes());
-        self.bytes.extend_from_slice(&self.sequence.to_ne_bytes());
-        self.bytes.extend_from_slice(&[0; 4]);
-        // nfgenmsg: family, version, resource id; a batch names its subsystem there.
-        let resource = if is_batch {
-            libc::NFNL_SUBSYS_NFTABLES as u16
-        } else {
-            0
-        };
-        self.bytes.push(family);
-        self.bytes.push(0);
-        self.bytes.extend_from_slice(&resource.to_be_bytes());
-        body(&mut self.bytes);
-        let length = u32::try_from(self.bytes.len() - start).unwrap_or(u32::MAX);
-        if let Some(field) = self.bytes.get_mut(start..start + 4) {
-            field.copy_from_slice(&length.to_ne_bytes());
-        }
-        self.sequence += 1;
+    /// Sends the batch and waits for the kernel's answers.
+    ///
+    /// # Errors
+    /// The first refusal; nothing is changed then.
+    pub fn commit(&self) -> std::io::Result<()> {
+        self.messages.send(libc::NETLINK_NETFILTER)
+    }
+
+    fn boundary(&mut self, kind: u16) {
+        let subsystem = libc::NFNL_SUBSYS_NFTABLES as u16;
+        self.messages
+            .silent(kind, |out| header(out, FAMILY_NONE, subsystem));
+    }
+
+    fn request(&mut self, kind: u16, flags: i32, body: impl FnOnce(&mut Vec<u8>)) {
+        self.messages.request(kind, flags, |out| {
+            header(out, FAMILY_INET, 0);
+            body(out);
+        });
     }
 
     fn table(&mut self, kind: u16, flags: i32, name: &str) {
-        self.message(kind, flags, FAMILY_INET, |out| text(out, 1, name));
+        self.request(kind, flags, |out| text(out, 1, name));
     }
 
     fn chain(&mut self, table: &str, chain: &Chain) {
-        self.message(NEW_CHAIN, libc::NLM_F_CREATE, FAMILY_INET, |out| {
+        self.request(NEW_CHAIN, libc::NLM_F_CREATE, |out| {
             text(out, 1, table);
             text(out, 3, chain.name);
             if let Some(hook) = chain.hook {
-                let number = match hook {
-                    Hook::Prerouting => HOOK_PREROUTING,
-                    Hook::Output => HOOK_OUTPUT,
+                let (name, number, priority) = match hook {
+                    Hook::NatPrerouting => ("nat", HOOK_PREROUTING, PRIORITY_NAT),
+                    Hook::NatOutput => ("nat", HOOK_OUTPUT, PRIORITY_NAT),
+                    Hook::ManglePrerouting => ("filter", HOOK_PREROUTING, PRIORITY_MANGLE),
+                    Hook::MangleOutput => ("route", HOOK_OUTPUT, PRIORITY_MANGLE),
                 };
                 nested(out, 4, |out| {
                     number_be(out, 1, number);
-                    number_be(out, 2, PRIORITY);
+                    number_be(out, 2, priority);
                 });
-                text(out, 7, "nat");
+                text(out, 7, name);
             }
         });
     }
 
     fn rule(&mut self, table: &str, chain: &str, rule: &Rule) {
         let flags = libc::NLM_F_CREATE | libc::NLM_F_APPEND;
-        self.message(NEW_RULE, flags, FAMILY_INET, |out| {
+        self.request(NEW_RULE, flags, |out| {
             text(out, 1, table);
             text(out, 2, chain);
             nested(out, 4, |out| {
@@ -155,7 +168,7 @@ impl Transaction {
                     condition.expressions(out);
                 }
                 expression(out, "counter", |_| {});
-                rule.verdict.expressions(out);
+                rule.statement.expressions(out);
             });
         });
     }
@@ -181,24 +194,88 @@ impl Match {
             Match::UserNot(id) => meta(out, META_USER, NOT_EQUAL, &id.to_ne_bytes()),
             Match::Group(id) => meta(out, META_GROUP, EQUAL, &id.to_ne_bytes()),
             Match::GroupNot(id) => meta(out, META_GROUP, NOT_EQUAL, &id.to_ne_bytes()),
+            Match::Mark(mark) => meta(out, META_MARK, EQUAL, &mark.to_ne_bytes()),
+            Match::MarkNot(mark) => meta(out, META_MARK, NOT_EQUAL, &mark.to_ne_bytes()),
+            Match::ConnectionMark(mark) => {
+                load_connection(out, CONNECTION_MARK);
+                compare(out, EQUAL, &mark.to_ne_bytes());
+            }
+            Match::Established => {
+                load_connection(out, CONNECTION_STATE);
+                bits(out, &ESTABLISHED.to_ne_bytes());
+                compare(out, NOT_EQUAL, &[0; 4]);
+            }
         }
     }
 }
 
-impl Verdict {
+impl Statement {
     fn expressions(&self, out: &mut Vec<u8>) {
         match self {
-            Verdict::Return => verdict(out, VERDICT_RETURN, None),
-            Verdict::Jump(chain) => verdict(out, VERDICT_JUMP, Some(chain)),
-            Verdict::Redirect(port) => {
-                expression(out, "immediate", |out| {
-                    number_be(out, 1, REGISTER);
-                    nested(out, 2, |out| attribute(out, 1, &port.to_be_bytes()));
-                });
+            Statement::Accept => verdict(out, VERDICT_ACCEPT, None),
+            Statement::Return => verdict(out, VERDICT_RETURN, None),
+            Statement::Jump(chain) => verdict(out, VERDICT_JUMP, Some(chain)),
+            Statement::Redirect(port) => {
+                immediate(out, &port.to_be_bytes());
                 expression(out, "redir", |out| number_be(out, 1, REGISTER));
+            }
+            Statement::Transparent { family, port, mark } => {
+                immediate(out, &port.to_be_bytes());
+                let family = match family {
+                    Family::V4 => libc::NFPROTO_IPV4,
+                    Family::V6 => libc::NFPROTO_IPV6,
+                };
+                expression(out, "tproxy", |out| {
+                    number_be(out, 1, u32::try_from(family).unwrap_or(0));
+                    number_be(out, 3, REGISTER);
+                });
+                Statement::SetMark(*mark).expressions(out);
+                Statement::Accept.expressions(out);
+            }
+            Statement::SetMark(mark) => {
+                immediate(out, &mark.to_ne_bytes());
+                store(out, "meta", META_MARK, 3);
+            }
+            Statement::SaveMark => {
+                load_meta(out, META_MARK);
+                store(out, "ct", CONNECTION_MARK, 4);
+            }
+            Statement::RestoreMark => {
+                load_connection(out, CONNECTION_MARK);
+                store(out, "meta", META_MARK, 3);
             }
         }
     }
+}
+
+/// A value into the register.
+fn immediate(out: &mut Vec<u8>, value: &[u8]) {
+    expression(out, "immediate", |out| {
+        number_be(out, 1, REGISTER);
+        nested(out, 2, |out| attribute(out, 1, value));
+    });
+}
+
+/// The register into what a key names; `source` is the attribute of the register.
+fn store(out: &mut Vec<u8>, name: &str, key: u32, source: u16) {
+    expression(out, name, |out| {
+        number_be(out, 2, key);
+        number_be(out, source, REGISTER);
+    });
+}
+
+fn load_meta(out: &mut Vec<u8>, key: u32) {
+    expression(out, "meta", |out| {
+        number_be(out, 2, key);
+        number_be(out, 1, REGISTER);
+    });
+}
+
+fn load_connection(out: &mut Vec<u8>, key: u32) {
+    expression(out, "ct", |out| {
+        number_be(out, 1, REGISTER);
+        number_be(out, 2, key);
+    });
 }
 
 #[derive(Clone, Copy)]
@@ -222,10 +299,7 @@ fn verdict(out: &mut Vec<u8>, code: u32, chain: Option<&str>) {
 }
 
 fn meta(out: &mut Vec<u8>, key: u32, operator: u32, value: &[u8]) {
-    expression(out, "meta", |out| {
-        number_be(out, 2, key);
-        number_be(out, 1, REGISTER);
-    });
+    load_meta(out, key);
     compare(out, operator, value);
 }
 
@@ -272,16 +346,20 @@ fn address(out: &mut Vec<u8>, cidr: &Cidr, field: AddressField, operator: u32) {
     let length = u32::try_from(bytes.len()).unwrap_or(0);
     payload(out, NETWORK_HEADER, offset, length);
     if usize::from(cidr.prefix) < bytes.len() * 8 {
-        let mask = mask(cidr.prefix, bytes.len());
-        expression(out, "bitwise", |out| {
-            number_be(out, 1, REGISTER);
-            number_be(out, 2, REGISTER);
-            number_be(out, 3, length);
-            nested(out, 4, |out| attribute(out, 1, &mask));
-            nested(out, 5, |out| attribute(out, 1, &vec![0; mask.len()]));
-        });
+        bits(out, &mask(cidr.prefix, bytes.len()));
     }
     compare(out, operator, &bytes);
+}
+
+/// Keeps these bits of the register.
+fn bits(out: &mut Vec<u8>, mask: &[u8]) {
+    expression(out, "bitwise", |out| {
+        number_be(out, 1, REGISTER);
+        number_be(out, 2, REGISTER);
+        number_be(out, 3, u32::try_from(mask.len()).unwrap_or(0));
+        nested(out, 4, |out| attribute(out, 1, mask));
+        nested(out, 5, |out| attribute(out, 1, &vec![0; mask.len()]));
+    });
 }
 
 /// `length` bytes whose first `prefix` bits are set.
@@ -307,134 +385,6 @@ fn expression(out: &mut Vec<u8>, name: &str, data: impl FnOnce(&mut Vec<u8>)) {
         text(out, 1, name);
         nested(out, 2, data);
     });
-}
-
-fn nested(out: &mut Vec<u8>, kind: u16, body: impl FnOnce(&mut Vec<u8>)) {
-    let mut inner = Vec::new();
-    body(&mut inner);
-    attribute(out, kind | libc::NLA_F_NESTED as u16, &inner);
-}
-
-fn text(out: &mut Vec<u8>, kind: u16, value: &str) {
-    let mut bytes = value.as_bytes().to_vec();
-    bytes.push(0);
-    attribute(out, kind, &bytes);
-}
-
-fn number_be(out: &mut Vec<u8>, kind: u16, value: u32) {
-    attribute(out, kind, &value.to_be_bytes());
-}
-
-/// Length, kind, value, padding to four bytes.
-fn attribute(out: &mut Vec<u8>, kind: u16, value: &[u8]) {
-    let length = u16::try_from(value.len() + 4).expect("rules are far below 64 KiB");
-    out.extend_from_slice(&length.to_ne_bytes());
-    out.extend_from_slice(&kind.to_ne_bytes());
-    out.extend_from_slice(value);
-    out.resize(out.len().next_multiple_of(4), 0);
-}
-
-/// Sends the batch and waits for the kernel's answers.
-pub fn commit(transaction: Transaction) -> io::Result<()> {
-    let socket = open()?;
-    send(&socket, &transaction.bytes)?;
-    // One acknowledgement per message between begin and end.
-    let mut expected = transaction.sequence.saturating_sub(2);
-    let mut buffer = vec![0u8; 32 * 1024];
-    while expected > 0 {
-        let length = receive(&socket, &mut buffer)?;
-        let answers = buffer.get(..length).unwrap_or_default();
-        expected = expected.saturating_sub(check(answers)?);
-    }
-    Ok(())
-}
-
-fn open() -> io::Result<OwnedFd> {
-    // SAFETY: plain system call without pointers; the descriptor is owned at once.
-    let fd = unsafe {
-        libc::socket(
-            libc::AF_NETLINK,
-            libc::SOCK_RAW | libc::SOCK_CLOEXEC,
-            libc::NETLINK_NETFILTER,
-        )
-    };
-    if fd < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    // SAFETY: `fd` is open and owned by nobody else.
-    let socket = unsafe { OwnedFd::from_raw_fd(fd) };
-    let limit = libc::timeval {
-        tv_sec: 5,
-        tv_usec: 0,
-    };
-    // SAFETY: the pointer and length describe `limit`, which outlives the call.
-    let set = unsafe {
-        libc::setsockopt(
-            socket.as_raw_fd(),
-            libc::SOL_SOCKET,
-            libc::SO_RCVTIMEO,
-            (&raw const limit).cast(),
-            size_of::<libc::timeval>() as libc::socklen_t,
-        )
-    };
-    if set < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    Ok(socket)
-}
-
-fn send(socket: &OwnedFd, bytes: &[u8]) -> io::Result<()> {
-    // SAFETY: the pointer and length describe `bytes`.
-    let sent = unsafe { libc::send(socket.as_raw_fd(), bytes.as_ptr().cast(), bytes.len(), 0) };
-    if sent < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    Ok(())
-}
-
-fn receive(socket: &OwnedFd, buffer: &mut [u8]) -> io::Result<usize> {
-    // SAFETY: the pointer and length describe `buffer`.
-    let received = unsafe {
-        libc::recv(
-            socket.as_raw_fd(),
-            buffer.as_mut_ptr().cast(),
-            buffer.len(),
-            0,
-        )
-    };
-    usize::try_from(received).map_err(|_| io::Error::last_os_error())
-}
-
-/// Counts acknowledgements; the first refusal becomes the error.
-fn check(mut answers: &[u8]) -> io::Result<u32> {
-    let mut count = 0;
-    while let (Some(length), Some(kind)) = (u32_at(answers, 0), u16_at(answers, 4)) {
-        let length = usize::try_from(length).unwrap_or(0);
-        if length < 16 {
-            break;
-        }
-        if i32::from(kind) == libc::NLMSG_ERROR {
-            let code = u32_at(answers, 16).map_or(0, |code| code as i32);
-            if code != 0 {
-                return Err(io::Error::from_raw_os_error(code.saturating_neg()));
-            }
-            count += 1;
-        }
-        answers = answers
-            .get(length.next_multiple_of(4)..)
-            .unwrap_or_default();
-    }
-    Ok(count)
-}
-
-fn u32_at(bytes: &[u8], offset: usize) -> Option<u32> {
-    let field = bytes.get(offset..offset + 4)?;
-    Some(u32::from_ne_bytes(field.try_into().ok()?))
-}
-
-fn u16_at(bytes: &[u8], offset: usize) -> Option<u16> {
-    let field = bytes.get(offset..offset + 2)?;
-    Some(u16::from_ne_bytes(field.try_into().ok()?))
 }
 
 #[cfg(test)]

@@ -39,7 +39,7 @@ struct Flags {
     /// Group ids whose outbound traffic is not captured; the user ids when absent.
     #[arg(short = 'g', long, env = "PROXY_GID", default_value = "")]
     proxy_gid: String,
-    /// REDIRECT.
+    /// REDIRECT or TPROXY.
     #[arg(
         short = 'm',
         long,
@@ -47,6 +47,22 @@ struct Flags {
         default_value = "REDIRECT"
     )]
     istio_inbound_interception_mode: String,
+    /// Mark of inbound packets with TPROXY.
+    #[arg(
+        short = 't',
+        long,
+        env = "ISTIO_INBOUND_TPROXY_MARK",
+        default_value = "1337"
+    )]
+    istio_inbound_tproxy_mark: u32,
+    /// Routing table of marked packets with TPROXY.
+    #[arg(
+        short = 'r',
+        long,
+        env = "ISTIO_INBOUND_TPROXY_ROUTE_TABLE",
+        default_value = "133"
+    )]
+    istio_inbound_tproxy_route_table: u32,
     /// Inbound ports to capture: `*`, or a list.
     #[arg(short = 'b', long, env = "ISTIO_INBOUND_PORTS", default_value = "")]
     istio_inbound_ports: String,
@@ -120,6 +136,8 @@ pub struct Options {
     pub tunnel_port: u16,
     pub uids: Vec<u32>,
     pub gids: Vec<u32>,
+    /// How inbound connections keep the addresses of both ends; they are redirected without.
+    pub transparent: Option<Transparent>,
     pub inbound: Ports,
     pub inbound_exclude: Vec<u16>,
     pub outbound: Ranges,
@@ -130,6 +148,24 @@ pub struct Options {
     pub virtual_interfaces: Vec<String>,
     pub dry_run: bool,
     pub cleanup_only: bool,
+}
+
+/// Interception mode TPROXY.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Transparent {
+    /// Of packets that are delivered here whatever their address; default 1337.
+    pub mark: u32,
+    /// Routing table of such packets; default 133.
+    pub route_table: u32,
+}
+
+impl Default for Transparent {
+    fn default() -> Self {
+        Self {
+            mark: 1337,
+            route_table: 133,
+        }
+    }
 }
 
 /// Ports to capture.
@@ -183,9 +219,12 @@ impl TryFrom<Flags> for Options {
     type Error = OptionsError;
 
     fn try_from(flags: Flags) -> Result<Self, Self::Error> {
-        match flags.istio_inbound_interception_mode.as_str() {
-            "REDIRECT" | "" => {}
-            "TPROXY" => return Err(OptionsError::NotOffered("interception mode TPROXY")),
+        let transparent = match flags.istio_inbound_interception_mode.as_str() {
+            "REDIRECT" | "" => None,
+            "TPROXY" => Some(Transparent {
+                mark: flags.istio_inbound_tproxy_mark,
+                route_table: flags.istio_inbound_tproxy_route_table,
+            }),
             other => {
                 return Err(OptionsError::Value {
                     flag: "--istio-inbound-interception-mode",
@@ -193,7 +232,7 @@ impl TryFrom<Flags> for Options {
                     what: "interception mode",
                 });
             }
-        }
+        };
         if flags.redirect_dns {
             return Err(OptionsError::NotOffered("--redirect-dns"));
         }
@@ -219,6 +258,7 @@ impl TryFrom<Flags> for Options {
             tunnel_port: flags.inbound_tunnel_port,
             uids: numbers("--proxy-uid", uid, "user id")?,
             gids: numbers("--proxy-gid", gid, "group id")?,
+            transparent,
             inbound,
             inbound_exclude: ports(
                 "--istio-local-exclude-ports",

@@ -4,10 +4,15 @@ use std::fmt::Write;
 
 use super::options::Cidr;
 
-/// One nf_tables table of family `inet` and what it holds.
+/// Tables of family `inet`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ruleset {
-    pub table: &'static str,
+    pub tables: Vec<Table>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Table {
+    pub name: &'static str,
     pub chains: Vec<Chain>,
 }
 
@@ -19,18 +24,23 @@ pub struct Chain {
     pub rules: Vec<Rule>,
 }
 
-/// Hooks of type `nat` at priority -100 (`dstnat`).
+/// Where packets enter a chain, and what may be done to them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Hook {
-    Prerouting,
-    Output,
+    /// Type `nat` at priority -100 (`dstnat`).
+    NatPrerouting,
+    NatOutput,
+    /// Type `filter` at priority -150 (`mangle`).
+    ManglePrerouting,
+    /// Type `route` at priority -150: a packet whose mark changes is routed again.
+    MangleOutput,
 }
 
-/// All matches must hold, in order, for the verdict.
+/// All matches must hold, in order, for the statement.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rule {
     pub matches: Vec<Match>,
-    pub verdict: Verdict,
+    pub statement: Statement,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,31 +58,65 @@ pub enum Match {
     UserNot(u32),
     Group(u32),
     GroupNot(u32),
+    Mark(u32),
+    MarkNot(u32),
+    ConnectionMark(u32),
+    /// Of a connection that has seen packets of both sides, or related to one.
+    Established,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Verdict {
+pub enum Statement {
+    Accept,
     Return,
     Jump(&'static str),
     /// To this port of the pod itself.
     Redirect(u16),
+    /// To a transparent socket of this port, as it is, with a mark; only after a match of the address.
+    Transparent {
+        family: Family,
+        port: u16,
+        mark: u32,
+    },
+    SetMark(u32),
+    /// The packet's mark becomes that of its connection.
+    SaveMark,
+    /// The connection's mark becomes that of the packet.
+    RestoreMark,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Family {
+    V4,
+    V6,
+}
+
+impl Hook {
+    /// Type, hook and priority in the syntax of `nft`.
+    fn to_text(self) -> &'static str {
+        match self {
+            Self::NatPrerouting => "type nat hook prerouting priority dstnat",
+            Self::NatOutput => "type nat hook output priority dstnat",
+            Self::ManglePrerouting => "type filter hook prerouting priority mangle",
+            Self::MangleOutput => "type route hook output priority mangle",
+        }
+    }
 }
 
 impl Ruleset {
     /// The rules in the syntax of `nft`.
     pub fn to_text(&self) -> String {
-        let mut text = format!("table inet {} {{\n", self.table);
+        self.tables.iter().map(Table::to_text).collect()
+    }
+}
+
+impl Table {
+    fn to_text(&self) -> String {
+        let mut text = format!("table inet {} {{\n", self.name);
         for chain in &self.chains {
             let _ = writeln!(text, "\tchain {} {{", chain.name);
             if let Some(hook) = chain.hook {
-                let hook = match hook {
-                    Hook::Prerouting => "prerouting",
-                    Hook::Output => "output",
-                };
-                let _ = writeln!(
-                    text,
-                    "\t\ttype nat hook {hook} priority dstnat; policy accept;"
-                );
+                let _ = writeln!(text, "\t\t{}; policy accept;", hook.to_text());
             }
             for rule in &chain.rules {
                 let _ = writeln!(text, "\t\t{}", rule.to_text());
@@ -87,11 +131,7 @@ impl Ruleset {
 impl Rule {
     fn to_text(&self) -> String {
         let mut words: Vec<String> = self.matches.iter().map(Match::to_text).collect();
-        words.push(match &self.verdict {
-            Verdict::Return => "return".to_owned(),
-            Verdict::Jump(chain) => format!("jump {chain}"),
-            Verdict::Redirect(port) => format!("redirect to :{port}"),
-        });
+        words.push(self.statement.to_text());
         words.join(" ")
     }
 }
@@ -100,19 +140,44 @@ impl Match {
     fn to_text(&self) -> String {
         let family = |cidr: &Cidr| if cidr.address.is_ipv4() { "ip" } else { "ip6" };
         match self {
-            Match::Tcp => "meta l4proto tcp".to_owned(),
-            Match::Udp => "meta l4proto udp".to_owned(),
-            Match::InputInterface(name) => format!("iifname \"{name}\""),
-            Match::OutputInterface(name) => format!("oifname \"{name}\""),
-            Match::SourceAddress(cidr) => format!("{} saddr {cidr}", family(cidr)),
-            Match::DestinationAddress(cidr) => format!("{} daddr {cidr}", family(cidr)),
-            Match::DestinationAddressNot(cidr) => format!("{} daddr != {cidr}", family(cidr)),
-            Match::DestinationPort(port) => format!("th dport {port}"),
-            Match::DestinationPortNot(port) => format!("th dport != {port}"),
-            Match::User(uid) => format!("meta skuid {uid}"),
-            Match::UserNot(uid) => format!("meta skuid != {uid}"),
-            Match::Group(gid) => format!("meta skgid {gid}"),
-            Match::GroupNot(gid) => format!("meta skgid != {gid}"),
+            Self::Tcp => "meta l4proto tcp".to_owned(),
+            Self::Udp => "meta l4proto udp".to_owned(),
+            Self::InputInterface(name) => format!("iifname \"{name}\""),
+            Self::OutputInterface(name) => format!("oifname \"{name}\""),
+            Self::SourceAddress(cidr) => format!("{} saddr {cidr}", family(cidr)),
+            Self::DestinationAddress(cidr) => format!("{} daddr {cidr}", family(cidr)),
+            Self::DestinationAddressNot(cidr) => format!("{} daddr != {cidr}", family(cidr)),
+            Self::DestinationPort(port) => format!("th dport {port}"),
+            Self::DestinationPortNot(port) => format!("th dport != {port}"),
+            Self::User(uid) => format!("meta skuid {uid}"),
+            Self::UserNot(uid) => format!("meta skuid != {uid}"),
+            Self::Group(gid) => format!("meta skgid {gid}"),
+            Self::GroupNot(gid) => format!("meta skgid != {gid}"),
+            Self::Mark(mark) => format!("meta mark {mark}"),
+            Self::MarkNot(mark) => format!("meta mark != {mark}"),
+            Self::ConnectionMark(mark) => format!("ct mark {mark}"),
+            Self::Established => "ct state established,related".to_owned(),
+        }
+    }
+}
+
+impl Statement {
+    fn to_text(&self) -> String {
+        match self {
+            Self::Accept => "accept".to_owned(),
+            Self::Return => "return".to_owned(),
+            Self::Jump(chain) => format!("jump {chain}"),
+            Self::Redirect(port) => format!("redirect to :{port}"),
+            Self::Transparent { family, port, mark } => {
+                let family = match family {
+                    Family::V4 => "ip",
+                    Family::V6 => "ip6",
+                };
+                format!("tproxy {family} to :{port} meta mark set {mark} accept")
+            }
+            Self::SetMark(mark) => format!("meta mark set {mark}"),
+            Self::SaveMark => "ct mark set meta mark".to_owned(),
+            Self::RestoreMark => "meta mark set ct mark".to_owned(),
         }
     }
 }

@@ -3,47 +3,66 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::options::{Cidr, Options, Ports, Ranges};
-use super::rule::{Chain, Hook, Match, Rule, Ruleset, Verdict};
+use super::rule::{Chain, Hook, Match, Rule, Ruleset, Statement, Table};
+use super::tproxy;
 
-const TABLE: &str = "istio-proxy-nat";
-const INBOUND: &str = "istio-inbound";
+const NAT: &str = "istio-proxy-nat";
+/// All tables that options may lead to.
+pub const TABLES: [&str; 2] = [NAT, tproxy::MANGLE];
+
+pub const INBOUND: &str = "istio-inbound";
 const OUTPUT: &str = "istio-output";
 const REDIRECT: &str = "istio-redirect";
 const IN_REDIRECT: &str = "istio-in-redirect";
 
-const LOOPBACK: &str = "lo";
+pub const LOOPBACK: &str = "lo";
 
 /// The proxy connects to the application from this address, and must not meet itself.
-const PASSTHROUGH_V4: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 6);
-const PASSTHROUGH_V6: Ipv6Addr = Ipv6Addr::new(0, 0, 0, 0, 0, 0, 0, 6);
+pub const PASSTHROUGH: [IpAddr; 2] = [
+    IpAddr::V4(Ipv4Addr::new(127, 0, 0, 6)),
+    IpAddr::V6(Ipv6Addr::new(0, 0, 0, 0, 0, 0, 0, 6)),
+];
 
 /// The rules of `options`.
 pub fn build(options: &Options) -> Ruleset {
-    Ruleset {
-        table: TABLE,
-        chains: vec![
-            prerouting(options),
-            output(options),
-            inbound(options),
-            redirect(REDIRECT, options.outbound_port),
-            redirect(IN_REDIRECT, options.inbound_port),
-            istio_output(options),
-        ],
-    }
+    let tables = match &options.transparent {
+        None => vec![nat(options)],
+        Some(transparent) => vec![nat(options), tproxy::mangle(options, transparent)],
+    };
+    Ruleset { tables }
 }
 
-fn chain(name: &'static str, hook: Option<Hook>, rules: Vec<Rule>) -> Chain {
+/// Inbound connections keep their addresses with TPROXY, and are none of this table's then.
+fn nat(options: &Options) -> Table {
+    let is_transparent = options.transparent.is_some();
+    let jump = rule([], Statement::Jump(OUTPUT));
+    let mut chains = vec![
+        prerouting(options),
+        output(options, Hook::NatOutput, vec![jump]),
+    ];
+    if !is_transparent {
+        chains.push(inbound(options, Vec::new(), &[(None, IN_REDIRECT)]));
+    }
+    chains.push(redirect(REDIRECT, options.outbound_port));
+    if !is_transparent {
+        chains.push(redirect(IN_REDIRECT, options.inbound_port));
+    }
+    chains.push(istio_output(options));
+    Table { name: NAT, chains }
+}
+
+pub fn chain(name: &'static str, hook: Option<Hook>, rules: Vec<Rule>) -> Chain {
     Chain { name, hook, rules }
 }
 
-fn rule(matches: impl Into<Vec<Match>>, verdict: Verdict) -> Rule {
+pub fn rule(matches: impl Into<Vec<Match>>, statement: Statement) -> Rule {
     Rule {
         matches: matches.into(),
-        verdict,
+        statement,
     }
 }
 
-fn single(address: IpAddr) -> Cidr {
+pub fn single(address: IpAddr) -> Cidr {
     Cidr {
         address,
         prefix: if address.is_ipv4() { 32 } else { 128 },
@@ -55,47 +74,62 @@ fn prerouting(options: &Options) -> Chain {
     for name in &options.virtual_interfaces {
         let from = Match::InputInterface(name.clone());
         match &options.outbound {
-            Ranges::All => rules.push(rule([from.clone(), Match::Tcp], Verdict::Jump(REDIRECT))),
+            Ranges::All => rules.push(rule([from.clone(), Match::Tcp], Statement::Jump(REDIRECT))),
             Ranges::Only(ranges) => rules.extend(ranges.iter().map(|range| {
                 rule(
                     [from.clone(), Match::Tcp, Match::DestinationAddress(*range)],
-                    Verdict::Jump(REDIRECT),
+                    Statement::Jump(REDIRECT),
                 )
             })),
         }
-        rules.push(rule([from], Verdict::Return));
+        rules.push(rule([from], Statement::Return));
     }
-    for name in &options.exclude_interfaces {
-        rules.push(rule([Match::InputInterface(name.clone())], Verdict::Return));
+    rules.extend(excluded(options, Match::InputInterface));
+    if options.transparent.is_none() {
+        rules.push(rule([Match::Tcp], Statement::Jump(INBOUND)));
     }
-    rules.push(rule([Match::Tcp], Verdict::Jump(INBOUND)));
-    chain("prerouting", Some(Hook::Prerouting), rules)
+    chain("prerouting", Some(Hook::NatPrerouting), rules)
 }
 
-fn output(options: &Options) -> Chain {
-    let excluded = options
-        .exclude_interfaces
-        .iter()
-        .map(|name| rule([Match::OutputInterface(name.clone())], Verdict::Return));
-    let rules = excluded.chain([rule([], Verdict::Jump(OUTPUT))]).collect();
-    chain("output", Some(Hook::Output), rules)
+/// Rules for interfaces that are left alone.
+pub fn excluded(
+    options: &Options,
+    interface: impl Fn(String) -> Match,
+) -> impl Iterator<Item = Rule> {
+    let names = options.exclude_interfaces.iter().cloned();
+    names.map(move |name| rule([interface(name)], Statement::Return))
 }
 
-fn inbound(options: &Options) -> Chain {
+/// Where the pod's own packets enter.
+pub fn output(options: &Options, hook: Hook, rules: Vec<Rule>) -> Chain {
+    let excluded = excluded(options, Match::OutputInterface);
+    chain("output", Some(hook), excluded.chain(rules).collect())
+}
+
+/// Sends connections to captured ports to chains, each with a condition or without; `exceptions` come first.
+pub fn inbound(
+    options: &Options,
+    exceptions: Vec<Rule>,
+    capture: &[(Option<Match>, &'static str)],
+) -> Chain {
     let port = |port: u16| [Match::Tcp, Match::DestinationPort(port)];
-    let mut rules = vec![rule(port(options.tunnel_port), Verdict::Return)];
+    let captured = |matches: &[Match]| -> Vec<Rule> {
+        let rules = capture.iter().map(|(condition, to)| {
+            let matches = matches.iter().chain(condition).cloned();
+            rule(matches.collect::<Vec<_>>(), Statement::Jump(to))
+        });
+        rules.collect()
+    };
+    let mut rules = exceptions;
+    rules.push(rule(port(options.tunnel_port), Statement::Return));
     match &options.inbound {
         Ports::All => {
             let excluded = options.inbound_exclude.iter();
-            rules.extend(excluded.map(|&excluded| rule(port(excluded), Verdict::Return)));
-            rules.push(rule([Match::Tcp], Verdict::Jump(IN_REDIRECT)));
+            rules.extend(excluded.map(|&excluded| rule(port(excluded), Statement::Return)));
+            rules.extend(captured(&[Match::Tcp]));
         }
         Ports::Only(ports) => {
-            rules.extend(
-                ports
-                    .iter()
-                    .map(|&only| rule(port(only), Verdict::Jump(IN_REDIRECT))),
-            );
+            rules.extend(ports.iter().flat_map(|&only| captured(&port(only))));
         }
     }
     chain(INBOUND, None, rules)
@@ -105,29 +139,31 @@ fn redirect(name: &'static str, port: u16) -> Chain {
     chain(
         name,
         None,
-        vec![rule([Match::Tcp], Verdict::Redirect(port))],
+        vec![rule([Match::Tcp], Statement::Redirect(port))],
     )
 }
 
 /// Rules for one owner of sockets: its calls to its own service address go to its inbound side, other local calls and
 /// its own traffic pass.
-fn owner(options: &Options, owner: Match, not_owner: Match) -> [Rule; 3] {
+fn owner(options: &Options, owner: Match, not_owner: Match) -> Vec<Rule> {
     let local = || Match::OutputInterface(LOOPBACK.to_owned());
     let localhost = single(Ipv4Addr::LOCALHOST.into());
-    [
-        rule(
-            [
-                local(),
-                Match::Tcp,
-                Match::DestinationAddressNot(localhost),
-                Match::DestinationPortNot(options.tunnel_port),
-                owner.clone(),
-            ],
-            Verdict::Jump(IN_REDIRECT),
-        ),
-        rule([local(), not_owner], Verdict::Return),
-        rule([owner], Verdict::Return),
-    ]
+    let to_itself = rule(
+        [
+            local(),
+            Match::Tcp,
+            Match::DestinationAddressNot(localhost),
+            Match::DestinationPortNot(options.tunnel_port),
+            owner.clone(),
+        ],
+        Statement::Jump(IN_REDIRECT),
+    );
+    let to_itself = options.transparent.is_none().then_some(to_itself);
+    let pass = [
+        rule([local(), not_owner], Statement::Return),
+        rule([owner], Statement::Return),
+    ];
+    to_itself.into_iter().chain(pass).collect()
 }
 
 fn istio_output(options: &Options) -> Chain {
@@ -136,17 +172,17 @@ fn istio_output(options: &Options) -> Chain {
         for protocol in [Match::Tcp, Match::Udp] {
             rules.push(rule(
                 [protocol, Match::DestinationPort(port)],
-                Verdict::Return,
+                Statement::Return,
             ));
         }
     }
-    for address in [IpAddr::from(PASSTHROUGH_V4), IpAddr::from(PASSTHROUGH_V6)] {
+    for address in PASSTHROUGH {
         rules.push(rule(
             [
                 Match::OutputInterface(LOOPBACK.to_owned()),
                 Match::SourceAddress(single(address)),
             ],
-            Verdict::Return,
+            Statement::Return,
         ));
     }
     for &uid in &options.uids {
@@ -161,24 +197,24 @@ fn istio_output(options: &Options) -> Chain {
     ] {
         rules.push(rule(
             [Match::DestinationAddress(single(address))],
-            Verdict::Return,
+            Statement::Return,
         ));
     }
     for range in &options.outbound_exclude {
-        rules.push(rule([Match::DestinationAddress(*range)], Verdict::Return));
+        rules.push(rule([Match::DestinationAddress(*range)], Statement::Return));
     }
     for &port in &options.outbound_ports {
         rules.push(rule(
             [Match::Tcp, Match::DestinationPort(port)],
-            Verdict::Jump(REDIRECT),
+            Statement::Jump(REDIRECT),
         ));
     }
     match &options.outbound {
-        Ranges::All => rules.push(rule([Match::Tcp], Verdict::Jump(REDIRECT))),
+        Ranges::All => rules.push(rule([Match::Tcp], Statement::Jump(REDIRECT))),
         Ranges::Only(ranges) => rules.extend(ranges.iter().map(|range| {
             rule(
                 [Match::Tcp, Match::DestinationAddress(*range)],
-                Verdict::Jump(REDIRECT),
+                Statement::Jump(REDIRECT),
             )
         })),
     }

@@ -7,6 +7,7 @@ use ironsail_crds::networking::destination_rule::ConsistentHashLb;
 use ironsail_crds::networking::virtual_service::{
     CorsPolicy, HttpFaultInjection, HttpRoute, Percent, UnmatchedPreflights,
 };
+use ironsail_mesh::grpc;
 use ironsail_xds::core::RuntimeFractionalPercent;
 use ironsail_xds::ext::filters::common::fault::v3::{FaultDelay, fault_delay};
 use ironsail_xds::ext::filters::http::cors::v3::CorsPolicy as CorsConfig;
@@ -60,7 +61,7 @@ fn translate_fault(fault: &HttpFaultInjection) -> HttpFault {
             .http_status
             .and_then(|status| u32::try_from(status).ok())
             .filter(|status| (200..600).contains(status));
-        let grpc = abort.grpc_status.as_deref().and_then(grpc_status);
+        let grpc = abort.grpc_status.as_deref().and_then(grpc::status_code);
         let error = http
             .map(fault_abort::ErrorType::HttpStatus)
             .or(grpc.map(fault_abort::ErrorType::GrpcStatus))?;
@@ -75,33 +76,6 @@ fn translate_fault(fault: &HttpFaultInjection) -> HttpFault {
         abort,
         ..Default::default()
     }
-}
-
-/// Number of a gRPC status by its name, <https://grpc.github.io/grpc/core/md_doc_statuscodes.html>.
-fn grpc_status(name: &str) -> Option<u32> {
-    const NAMES: [&str; 17] = [
-        "OK",
-        "CANCELLED",
-        "UNKNOWN",
-        "INVALID_ARGUMENT",
-        "DEADLINE_EXCEEDED",
-        "NOT_FOUND",
-        "ALREADY_EXISTS",
-        "PERMISSION_DENIED",
-        "RESOURCE_EXHAUSTED",
-        "FAILED_PRECONDITION",
-        "ABORTED",
-        "OUT_OF_RANGE",
-        "UNIMPLEMENTED",
-        "INTERNAL",
-        "UNAVAILABLE",
-        "DATA_LOSS",
-        "UNAUTHENTICATED",
-    ];
-    let position = NAMES
-        .iter()
-        .position(|known| known.eq_ignore_ascii_case(name))?;
-    u32::try_from(position).ok()
 }
 
 fn translate_cors(rule: &VirtualService, cors: &CorsPolicy) -> CorsConfig {
