@@ -171,3 +171,34 @@ async fn the_sweep_brings_hosts_back_and_ends() {
     })
     .await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn hosts_are_compared_each_interval() {
+    let set = tokio::task::LocalSet::new();
+    set.run_until(async {
+        let detector = Arc::new(detector(2, |config| {
+            config.consecutive_5xx = number(0);
+            config.enforcing_failure_percentage = number(100);
+            config.failure_percentage_minimum_hosts = number(1);
+            config.failure_percentage_request_volume = number(3);
+        }));
+        let judged = Rc::new(std::cell::RefCell::new(Vec::new()));
+        let told = Rc::clone(&judged);
+        report(&detector, 1, &[HostResult::Status(500); 3]);
+        report(&detector, 2, &[HostResult::Status(500); 2]);
+        assert!(detector.is_to_compare() && !detector.is_to_compare());
+        detector.keep_sweeping(Rc::new(move |swept| {
+            told.borrow_mut().extend_from_slice(&swept.judged);
+        }));
+        tokio::time::sleep(Duration::from_secs(11)).await;
+        let expected = Judged {
+            address: address(1),
+            ejection: Ejection::FailurePercentage,
+            verdict: Verdict::Ejected,
+        };
+        assert_eq!(*judged.borrow(), [expected]);
+        let monitor = detector.monitor(address(1)).expect("followed");
+        assert!(monitor.is_ejected() && detector.lock().sweeping);
+    })
+    .await;
+}
