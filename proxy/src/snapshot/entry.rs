@@ -8,6 +8,7 @@ use bytes::Bytes;
 use ironsail_runtime::shared::shared_text;
 
 use super::RawResource;
+use super::packed::{Dictionary, Packed};
 use crate::resource::CompileError;
 use crate::resource::parse::content_hash;
 use crate::xds::{Rejected, Resource};
@@ -16,7 +17,7 @@ use crate::xds::{Rejected, Resource};
 #[derive(Debug)]
 pub(super) struct Entry<T> {
     pub good: Option<Good<T>>,
-    error: Option<String>,
+    error: Option<Box<str>>,
     updated: SystemTime,
 }
 
@@ -24,15 +25,18 @@ pub(super) struct Entry<T> {
 #[derive(Debug)]
 pub(super) struct Good<T> {
     pub value: T,
-    version: String,
-    body: Bytes,
+    version: Box<str>,
+    body: Packed,
     hash: u128,
 }
 
 /// All resources of one type.
 #[derive(Debug)]
 pub(super) struct Table<T> {
-    entries: BTreeMap<Arc<str>, Entry<T>>,
+    /// Boxed, because nodes of a tree are half empty when names come in order.
+    entries: BTreeMap<Arc<str>, Box<Entry<T>>>,
+    /// Of the bodies.
+    dictionary: Dictionary,
     /// At least one response came.
     pub received: bool,
 }
@@ -41,7 +45,18 @@ impl<T> Default for Table<T> {
     fn default() -> Self {
         Self {
             entries: BTreeMap::new(),
+            dictionary: Dictionary::default(),
             received: false,
+        }
+    }
+}
+
+impl<T> Entry<T> {
+    fn new() -> Self {
+        Self {
+            good: None,
+            error: None,
+            updated: SystemTime::now(),
         }
     }
 }
@@ -60,13 +75,9 @@ impl<T> Table<T> {
         let entry = self
             .entries
             .entry(shared_text(&resource.name))
-            .or_insert_with(|| Entry {
-                good: None,
-                error: None,
-                updated: SystemTime::now(),
-            });
+            .or_insert_with(|| Box::new(Entry::new()));
         if let Some(good) = entry.good.as_mut().filter(|good| good.hash == hash) {
-            good.version.clone_from(&resource.version);
+            good.version = resource.version.as_str().into();
             entry.error = None;
             return Ok(false);
         }
@@ -76,15 +87,15 @@ impl<T> Table<T> {
                 entry.error = None;
                 entry.good = Some(Good {
                     value,
-                    version: resource.version.clone(),
-                    body: redact(&resource.body),
+                    version: resource.version.as_str().into(),
+                    body: self.dictionary.pack(&redact(&resource.body)),
                     hash,
                 });
                 Ok(true)
             }
             Err(error) => {
                 let error = error.to_string();
-                entry.error = Some(error.clone());
+                entry.error = Some(error.as_str().into());
                 Err(Rejected {
                     name: resource.name.clone(),
                     error,
@@ -118,10 +129,14 @@ impl<T> Table<T> {
                 let good = entry.good.as_ref();
                 RawResource {
                     name: name.to_string(),
-                    version: good.map(|good| good.version.clone()).unwrap_or_default(),
+                    version: good
+                        .map(|good| good.version.to_string())
+                        .unwrap_or_default(),
                     last_updated: entry.updated,
-                    body: good.map(|good| good.body.clone()).unwrap_or_default(),
-                    error: entry.error.clone(),
+                    body: good
+                        .map(|good| self.dictionary.unpack(&good.body))
+                        .unwrap_or_default(),
+                    error: entry.error.as_deref().map(str::to_owned),
                 }
             })
             .collect()

@@ -6,6 +6,7 @@
 
 mod dns;
 mod entry;
+mod packed;
 mod socket;
 mod store;
 #[cfg(test)]

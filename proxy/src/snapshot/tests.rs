@@ -165,6 +165,30 @@ async fn a_bad_resource_is_rejected_alone_and_its_last_version_stays() {
     assert!(raw[1].error.is_none());
 }
 
+#[test]
+fn bodies_are_shown_as_they_came() {
+    let mut store = store();
+    let names: Vec<String> = (0..100)
+        .map(|n| format!("outbound|80||s{n:03}.svc"))
+        .collect();
+    let clusters = |port| -> Update {
+        let address = format!("10.0.0.1:{port}");
+        let named = names.iter().map(|name| {
+            let cluster = static_cluster(name, &[&address]);
+            (name.as_str(), cluster)
+        });
+        update(&named.collect::<Vec<_>>())
+    };
+    for port in [80, 81] {
+        let sent = clusters(port);
+        accept(&mut store, sent.clone());
+        let raw = store.raw(type_url::CLUSTER);
+        let shown = raw.iter().map(|raw| (&raw.name, &raw.version, &raw.body));
+        let sent = sent.added.iter();
+        assert!(shown.eq(sent.map(|sent| (&sent.name, &sent.version, &sent.body))));
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn removed_clusters_are_kept_for_the_drain_time() {
     let mut store = store();

@@ -1,6 +1,7 @@
 //! The stream to the control plane, and its return after every failure.
 
 mod connect;
+mod messages;
 
 #[cfg(test)]
 mod tests;
@@ -14,18 +15,19 @@ use ironsail_runtime::net::Resolver;
 use ironsail_runtime::retry::{Backoff, BackoffConfig};
 use ironsail_runtime::signal::Shutdown;
 use ironsail_xds::core::Node;
+use ironsail_xds::discovery::aggregated_discovery_service_server::SERVICE_NAME;
 use ironsail_xds::discovery::{DeltaDiscoveryResponse, DiscoveryResponse};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio_stream::StreamExt as _;
 use tokio_stream::wrappers::UnboundedReceiverStream;
-use tonic::Streaming;
-use tonic::codegen::http::uri::InvalidUri;
+use tonic::codegen::http::uri::{InvalidUri, Uri};
 use tracing::{debug, info, warn};
 
 use super::subscription::join;
 use super::{Kind, Pending, Protocol, Request, Response, Sink, Subscriptions};
 use connect::Connection;
 pub use connect::{Roots, Transport};
+use messages::Messages;
 
 /// Delays between streams: a restart of the control plane is noticed soon, a long outage does not flood it.
 const BACKOFF: BackoffConfig = BackoffConfig {
@@ -275,8 +277,8 @@ fn send_all(
 
 /// Responses of either protocol.
 enum Incoming {
-    Delta(Streaming<DeltaDiscoveryResponse>),
-    StateOfTheWorld(Streaming<DiscoveryResponse>),
+    Delta(Messages<DeltaDiscoveryResponse>),
+    StateOfTheWorld(Messages<DiscoveryResponse>),
 }
 
 impl Incoming {
@@ -285,29 +287,26 @@ impl Incoming {
         protocol: Protocol,
         outgoing: mpsc::UnboundedReceiver<Request>,
     ) -> Result<Self, StreamError> {
-        let connect::Connected {
-            mut client,
-            metadata,
-        } = connected;
+        let connect::Connected { channel, metadata } = connected;
         let outgoing = UnboundedReceiverStream::new(outgoing);
         Ok(match protocol {
             Protocol::Delta => {
-                let stream = outgoing.filter_map(|request| match request {
+                let requests = outgoing.filter_map(|request| match request {
                     Request::Delta(request) => Some(request),
                     Request::StateOfTheWorld(_) => None,
                 });
-                let request = tonic::Request::from_parts(metadata, Default::default(), stream);
-                let response = client.delta_aggregated_resources(request).await?;
-                Incoming::Delta(response.into_inner())
+                let path = path("DeltaAggregatedResources");
+                let opening = messages::open(channel, path, metadata, Box::pin(requests));
+                Incoming::Delta(opening.await?)
             }
             Protocol::StateOfTheWorld => {
-                let stream = outgoing.filter_map(|request| match request {
+                let requests = outgoing.filter_map(|request| match request {
                     Request::StateOfTheWorld(request) => Some(request),
                     Request::Delta(_) => None,
                 });
-                let request = tonic::Request::from_parts(metadata, Default::default(), stream);
-                let response = client.stream_aggregated_resources(request).await?;
-                Incoming::StateOfTheWorld(response.into_inner())
+                let path = path("StreamAggregatedResources");
+                let opening = messages::open(channel, path, metadata, Box::pin(requests));
+                Incoming::StateOfTheWorld(opening.await?)
             }
         })
     }
@@ -315,10 +314,16 @@ impl Incoming {
     /// The next response; `None` when the stream ended without an error. Cancel safe.
     async fn next(&mut self) -> Result<Option<Response>, tonic::Status> {
         match self {
-            Incoming::Delta(stream) => Ok(stream.message().await?.map(Response::Delta)),
+            Incoming::Delta(stream) => Ok(stream.next().await?.map(Response::Delta)),
             Incoming::StateOfTheWorld(stream) => {
-                Ok(stream.message().await?.map(Response::StateOfTheWorld))
+                Ok(stream.next().await?.map(Response::StateOfTheWorld))
             }
         }
     }
+}
+
+/// Path of a method of `AggregatedDiscoveryService`.
+fn path(method: &str) -> Uri {
+    let path = format!("/{SERVICE_NAME}/{method}");
+    path.try_into().expect("names of gRPC are valid in paths")
 }

@@ -40,6 +40,11 @@ impl<In, Out> ServerStream<In, Out> {
     pub(super) fn send(&self, response: Out) {
         self.responses.send(Ok(response)).expect("the client reads");
     }
+
+    /// Ends the stream with an error.
+    pub(super) fn fail(self, status: tonic::Status) {
+        self.responses.send(Err(status)).expect("the client reads");
+    }
 }
 
 pub(super) type DeltaStream = ServerStream<DeltaDiscoveryRequest, DeltaDiscoveryResponse>;

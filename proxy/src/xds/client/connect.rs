@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use ironsail_runtime::net::{Connector, TlsConnector};
 use ironsail_runtime::tls;
-use ironsail_xds::discovery::aggregated_discovery_service_client::AggregatedDiscoveryServiceClient;
 use rustls_pki_types::ServerName;
 use tonic::codegen::http::Uri;
 use tonic::metadata::{AsciiMetadataKey, AsciiMetadataValue, MetadataMap};
@@ -18,8 +17,6 @@ use super::{ClientConfig, ConfigError, StreamError};
 
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(30);
 const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(10);
-/// Largest response; that of all clusters of a large mesh has tens of megabytes.
-const MAX_RESPONSE: usize = 256 << 20;
 /// Flow control windows, so that a large response is not paced by the round-trip time.
 const STREAM_WINDOW: u32 = 2 << 20;
 const CONNECTION_WINDOW: u32 = 4 << 20;
@@ -47,7 +44,7 @@ pub enum Roots {
 
 /// A connection on which a stream can begin.
 pub(super) struct Connected {
-    pub(super) client: AggregatedDiscoveryServiceClient<Channel>,
+    pub(super) channel: Channel,
     pub(super) metadata: MetadataMap,
 }
 
@@ -103,9 +100,7 @@ impl Connection {
             }
         };
         let channel = connecting.map_err(|error| StreamError::Connect(chain(&error)))?;
-        let client =
-            AggregatedDiscoveryServiceClient::new(channel).max_decoding_message_size(MAX_RESPONSE);
-        Ok(Connected { client, metadata })
+        Ok(Connected { channel, metadata })
     }
 }
 

@@ -247,6 +247,43 @@ async fn speaks_state_of_the_world() {
     .await;
 }
 
+#[tokio::test]
+async fn says_why_a_stream_failed() {
+    local(async {
+        let mut server = FakeServer::start(None).await;
+        let mut client = Running::start(config(server.address));
+        let stream = server.delta_stream().await;
+        stream.fail(tonic::Status::permission_denied("not yours"));
+        let status = client.until(|status| !status.last_error.is_empty()).await;
+        assert_eq!(
+            status.last_error,
+            "stream failed: PermissionDenied: not yours"
+        );
+        client.stop().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn reads_responses_of_many_frames() {
+    local(async {
+        let mut server = FakeServer::start(None).await;
+        let client = Running::start(config(server.address));
+        let mut stream = server.delta_stream().await;
+        first_requests(&mut stream).await;
+        let names: Vec<String> = (0..20_000).map(|n| format!("cluster-{n:05}")).collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        for nonce in ["n1", "n2"] {
+            stream.send(clusters(nonce, &names));
+            assert_eq!(stream.request().await.response_nonce, nonce);
+        }
+        let expected = [names.as_slice(), &names].concat();
+        assert_eq!(client.sink.borrow().applied, expected);
+        client.stop().await;
+    })
+    .await;
+}
+
 /// A self-signed certificate for `name`, as PEM and as server settings.
 fn certificate(name: &str) -> (String, rustls::ServerConfig) {
     let key = rcgen::KeyPair::generate().expect("generates");
