@@ -92,10 +92,6 @@ soak: tools peer-tools ## a minute each of restarts, churn and changes under loa
 	SOAK_SECONDS=60 cargo test -p ironsail-sim no_lost_request
 	CACHE=$(CACHE) cargo test -p ironsail-wire -- --ignored --nocapture
 
-# Coverage that guides libFuzzer; all of it is in the stable compiler. libFuzzer looks symbols up, so it cannot be a static program: these
-# flags replace those of the repository.
-SANITIZE := -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 -Cllvm-args=-sanitizer-coverage-inline-8bit-counters \
-  -Cllvm-args=-sanitizer-coverage-pc-table -Cllvm-args=-sanitizer-coverage-trace-compares -Ccodegen-units=1 -Clink-arg=-fuse-ld=mold
 FUZZ_SECONDS ?= 60
 # Names, or nothing for all.
 FUZZ_TARGETS ?=
@@ -104,8 +100,9 @@ CORPUS := $(CACHE)/fuzz
 .PHONY: fuzz
 fuzz: tools ## every target for $$FUZZ_SECONDS (60) seconds; what is found is left in the cache
 	@$(call install,g++)
-	RUSTFLAGS="$(SANITIZE)" cargo build -q --profile fuzz -p ironsail-fuzz --features engine
-	fuzz=$(CARGO_TARGET_DIR)/$(TARGET)/fuzz/fuzz
+	CARGO_INCREMENTAL=0 RUSTC_WORKSPACE_WRAPPER=$(CURDIR)/e2e/fuzz/instrument.sh cargo build -q \
+	  --config profile.dev.package.ironsail-proxy.opt-level=1 --workspace --bin fuzz --features ironsail-fuzz/engine
+	fuzz=$(DEV)/fuzz
 	targets="$(FUZZ_TARGETS)"
 	for target in $${targets:-$$(FUZZ_TARGET=list $$fuzz)}; do
 	  mkdir -p $(CORPUS)/$$target $(CORPUS)/found

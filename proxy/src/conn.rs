@@ -1,5 +1,8 @@
 //! One accepted or dialled connection: its byte stream and what is known about both ends.
 
+pub mod buffer;
+mod read_ahead;
+
 use std::cell::Cell;
 use std::fmt;
 use std::io;
@@ -20,6 +23,8 @@ use tokio_rustls::server::TlsStream as ServerTls;
 
 use crate::resource::listener::ListenerConfig;
 
+pub use read_ahead::ReadAhead;
+
 /// The transport under TLS: a socket, or memory in tests and internal listeners.
 #[derive(Debug)]
 pub enum Raw {
@@ -38,8 +43,8 @@ pub struct Prefixed {
 #[derive(Debug)]
 pub enum Io {
     Plain(Prefixed),
-    ServerTls(Box<ServerTls<Prefixed>>),
-    ClientTls(Box<ClientTls<Prefixed>>),
+    ServerTls(Box<ServerTls<ReadAhead>>),
+    ClientTls(Box<ClientTls<ReadAhead>>),
 }
 
 impl Prefixed {
@@ -97,8 +102,8 @@ impl Io {
     pub fn socket(&self) -> Option<&TcpStream> {
         match self {
             Io::Plain(stream) => stream.tcp(),
-            Io::ServerTls(stream) => stream.get_ref().0.tcp(),
-            Io::ClientTls(stream) => stream.get_ref().0.tcp(),
+            Io::ServerTls(stream) => stream.get_ref().0.inner().tcp(),
+            Io::ClientTls(stream) => stream.get_ref().0.inner().tcp(),
         }
     }
 

@@ -12,6 +12,7 @@ use crate::load::{Answered, Load};
 use crate::machine::{self, OTHER_CORE, on_core};
 use crate::peer::{self, Agent, NginxPorts, Programs};
 use crate::report::{self, Bound, Figure, Report};
+use crate::turns::take_turns;
 
 /// Load before the first measurement, for caches and connection pools to fill.
 const WARM_UP: Duration = Duration::from_secs(1);
@@ -144,26 +145,14 @@ impl Field {
         Ok(())
     }
 
-    /// Whoever came first comes last in the next round, so that drift of the machine hits all alike.
     fn take_turns(&self, load: Load, effort: Effort) -> anyhow::Result<Vec<Turns<'_>>> {
-        let subjects = self.subjects.iter();
-        let mut all: Vec<Turns<'_>> = subjects
-            .map(|subject| Turns {
-                subject,
-                turns: Vec::new(),
-            })
-            .collect();
-        for _ in 0..effort.rounds {
-            for turns in &mut all {
-                let turn = turns.subject.turn(load, effort.duration)?;
-                turns.turns.push(turn);
-            }
-            all.reverse();
-        }
-        if effort.rounds % 2 == 1 {
-            all.reverse();
-        }
-        Ok(all)
+        let all = take_turns(&self.subjects, effort.rounds, |subject| {
+            subject.turn(load, effort.duration)
+        })?;
+        let all = self.subjects.iter().zip(all);
+        Ok(all
+            .map(|(subject, turns)| Turns { subject, turns })
+            .collect())
     }
 }
 

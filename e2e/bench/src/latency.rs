@@ -10,6 +10,7 @@ use crate::http::{Effort, Field, Subject};
 use crate::load::{Load, generator, output};
 use crate::peer;
 use crate::report::{Bound, Figure, Report, median};
+use crate::turns::take_turns;
 
 const CONNECTIONS: u32 = 64;
 /// Load that finds out what Envoy bears.
@@ -28,20 +29,10 @@ pub fn half_load(field: &Field, effort: Effort, report: &mut Report) -> anyhow::
     let each = (most / 2.0 / f64::from(CONNECTIONS)).round() as u32;
     let directory = tempfile::tempdir()?;
     let log = directory.path().join("requests");
-    let mut all = [Vec::new(), Vec::new()];
-    for round in 0..effort.rounds {
-        for turn in 0..2 {
-            let which = (round + turn) % 2;
-            let micros = p99(
-                if which == 0 { ours } else { envoy },
-                each,
-                effort.duration,
-                &log,
-            )?;
-            all[which].push(micros);
-        }
-    }
-    let [ours, envoy] = all.map(|micros| median(micros.into_iter()));
+    let all = take_turns(&[ours, envoy], effort.rounds, |subject| {
+        p99(subject, each, effort.duration, &log)
+    })?;
+    let [ours, envoy] = [0, 1].map(|which| median(all[which].iter().copied()));
     report.section("Latency of HTTP/1.1 at half of Envoy's load");
     report.line(format!(
         "{} requests per second: 99 of 100 within {ours:.0} µs, Envoy's within {envoy:.0} µs",

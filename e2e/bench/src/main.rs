@@ -4,6 +4,7 @@
 
 mod backend;
 mod bookinfo;
+mod bulk;
 mod chain;
 mod config;
 mod control_plane;
@@ -19,6 +20,8 @@ mod plot;
 mod pods;
 mod render;
 mod report;
+mod tcp;
+mod turns;
 mod view;
 mod world;
 
@@ -77,6 +80,22 @@ enum Command {
         #[arg(long)]
         tls: Option<PathBuf>,
     },
+    /// Reads from a port of loopback.
+    #[command(hide = true)]
+    Sink {
+        #[arg(long)]
+        port: u16,
+    },
+    /// Writes to a port of loopback.
+    #[command(hide = true)]
+    Source {
+        #[arg(long)]
+        port: u16,
+        #[arg(long)]
+        connections: usize,
+        #[arg(long)]
+        seconds: u64,
+    },
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -95,6 +114,8 @@ enum Benchmark {
     Clusters,
     /// CPU time per request through all filters of a sidecar, with mutual TLS and an access log.
     Chain,
+    /// Throughput of bulk bytes through two sidecars with mutual TLS.
+    Tcp,
     /// Latency at half of the load that Envoy can bear.
     Latency,
     /// Memory of operator and control plane in a cluster.
@@ -120,6 +141,18 @@ fn run(arguments: Arguments) -> anyhow::Result<bool> {
         Some(Command::Backend { port, tls }) => {
             ironsail_runtime::tls::install_provider();
             backend::serve(port, tls.as_deref())?;
+            return Ok(true);
+        }
+        Some(Command::Sink { port }) => {
+            bulk::serve_sink(port)?;
+            return Ok(true);
+        }
+        Some(Command::Source {
+            port,
+            connections,
+            seconds,
+        }) => {
+            bulk::run_source(port, connections, Duration::from_secs(seconds))?;
             return Ok(true);
         }
         Some(Command::ControlPlane { discovery, growth }) => {
@@ -168,6 +201,14 @@ fn run(arguments: Arguments) -> anyhow::Result<bool> {
         let load = Load::Http1 { connections: 64 };
         let title = "Whole outbound chain with mutual TLS, metrics and access log, HTTP/1.1, 1 KiB";
         field.measure(title, load, effort, 0.5, &mut report)?;
+    }
+    if is_wanted(Benchmark::Tcp) {
+        tcp::throughput(
+            &programs,
+            &directory.path().join("tcp"),
+            effort,
+            &mut report,
+        )?;
     }
     // Memory of connections first: load leaves buffers behind that would hide them.
     let on_field = [

@@ -78,7 +78,7 @@ fn is_inbound(cluster: &str) -> bool {
 }
 
 /// The secrets that the agent would serve.
-fn secrets(credentials: &Credentials) -> Vec<Secret> {
+pub fn secrets(credentials: &Credentials) -> Vec<Secret> {
     let inline = |text: &str| {
         Some(DataSource {
             specifier: Some(data_source::Specifier::InlineString(text.to_owned())),

@@ -6,6 +6,7 @@ use std::fmt;
 #[derive(Clone, Copy, Debug)]
 pub enum Bound {
     AtMost(f64),
+    AtLeast(f64),
 }
 
 /// The middle one of values in any order; of an even number the upper of the two.
@@ -32,14 +33,19 @@ pub struct Report {
 
 impl Figure {
     pub fn is_reached(&self) -> bool {
-        let Bound::AtMost(bound) = self.bound;
-        self.value <= bound
+        match self.bound {
+            Bound::AtMost(bound) => self.value <= bound,
+            Bound::AtLeast(bound) => self.value >= bound,
+        }
     }
 }
 
 impl fmt::Display for Figure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Bound::AtMost(bound) = self.bound;
+        let (side, bound) = match self.bound {
+            Bound::AtMost(bound) => ("at most", bound),
+            Bound::AtLeast(bound) => ("at least", bound),
+        };
         let verdict = if self.is_reached() {
             "reached"
         } else {
@@ -47,8 +53,8 @@ impl fmt::Display for Figure {
         };
         write!(
             f,
-            "{:<60} {:>7.2} {:<4} at most {:<6} {verdict}",
-            self.name, self.value, self.unit, bound
+            "{:<60} {:>7.2} {:<4} {side:<8} {bound:<6} {verdict}",
+            self.name, self.value, self.unit
         )
     }
 }

@@ -25,6 +25,11 @@ pub const TARGETS: &[Target] = &[
     target("tls_inspector", proxy::tls_inspector, proxy::hello_seeds),
     target("http_inspector", proxy::http_inspector, http::request_seeds),
     target(
+        "proxy_protocol",
+        proxy::proxy_protocol,
+        proxy::proxy_protocol_seeds,
+    ),
+    target(
         "metadata_exchange",
         proxy::metadata_exchange,
         proxy::metadata_seeds,

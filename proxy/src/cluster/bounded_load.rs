@@ -5,6 +5,8 @@
 
 use std::rc::Rc;
 
+use rand_mt::Mt;
+
 use crate::cluster::Host;
 
 /// Index of the host for a hash, which `first` is if it has room for a request.
@@ -44,7 +46,8 @@ pub(super) fn choose(
 struct Shuffle {
     indices: Vec<usize>,
     next: usize,
-    random: MersenneTwister,
+    /// That of C++, `std::mt19937`, which Envoy draws from.
+    random: Mt,
 }
 
 impl Shuffle {
@@ -52,7 +55,7 @@ impl Shuffle {
         Self {
             indices: (0..count).collect(),
             next: 0,
-            random: MersenneTwister::new(seed as u32),
+            random: Mt::new(seed as u32),
         }
     }
 
@@ -60,7 +63,7 @@ impl Shuffle {
     fn below(&mut self, limit: u64) -> u64 {
         let width = (1 << 32) / limit;
         loop {
-            let drawn = u64::from(self.random.next()) / width;
+            let drawn = u64::from(self.random.next_u32()) / width;
             if drawn < limit {
                 return drawn;
             }
@@ -84,64 +87,9 @@ impl Iterator for Shuffle {
     }
 }
 
-const STATE: usize = 624;
-const MIDDLE: usize = 397;
-
-/// MT19937, which C++ calls `std::mt19937`.
-/// <http://www.math.sci.hiroshima-u.ac.jp/m-mat/MT/emt.html>
-struct MersenneTwister {
-    state: Box<[u32; STATE]>,
-    next: usize,
-}
-
-impl MersenneTwister {
-    fn new(seed: u32) -> Self {
-        let mut state = Box::new([0; STATE]);
-        let mut last = seed;
-        for (index, word) in (0_u32..).zip(state.iter_mut()) {
-            if index > 0 {
-                let mixed = last ^ (last >> 30);
-                last = mixed.wrapping_mul(1_812_433_253).wrapping_add(index);
-            }
-            *word = last;
-        }
-        Self { state, next: STATE }
-    }
-
-    fn next(&mut self) -> u32 {
-        if self.next >= STATE {
-            self.twist();
-        }
-        let mut word = self.state.get(self.next).copied().unwrap_or_default();
-        self.next += 1;
-        word ^= word >> 11;
-        word ^= (word << 7) & 0x9d2c_5680;
-        word ^= (word << 15) & 0xefc6_0000;
-        word ^ (word >> 18)
-    }
-
-    fn twist(&mut self) {
-        self.next = 0;
-        for index in 0..STATE {
-            let at = |offset: usize| self.state[(index + offset) % STATE];
-            let mixed = (at(0) & 0x8000_0000) | (at(1) & 0x7fff_ffff);
-            let odd = (mixed & 1) * 0x9908_b0df;
-            self.state[index] = at(MIDDLE) ^ (mixed >> 1) ^ odd;
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_generator_is_the_one_of_cpp() {
-        // The 10,000th number for the default seed is in the standard, [rand.predef].
-        let mut random = MersenneTwister::new(5489);
-        let last = (0..10_000).map(|_| random.next()).last();
-        assert_eq!(last, Some(4_123_659_995));
-    }
 
     #[test]
     fn an_order_has_every_index_once_and_depends_on_the_seed() {

@@ -13,7 +13,7 @@ use tokio::net::{TcpSocket, TcpStream};
 use crate::cluster::{
     ConnectError, ConnectOptions, ConnectionGuard, Host, Source, Upstream, happy_eyeballs, loopback,
 };
-use crate::conn::{Io, Prefixed, Raw};
+use crate::conn::{Io, Prefixed, Raw, ReadAhead};
 use crate::resource::cluster::{ClusterConfig, Keepalive};
 use crate::snapshot::set_transparent;
 use crate::transport_socket::proxy_protocol;
@@ -90,7 +90,7 @@ async fn attempt(
         Some(context) => {
             let (stream, info) = context
                 .connect(
-                    stream,
+                    ReadAhead::new(stream),
                     secrets,
                     options.alpn.as_deref(),
                     options.server_name.as_deref(),

@@ -12,7 +12,9 @@ use bytes::{Bytes, BytesMut};
 use super::Listener;
 use super::proxy_protocol;
 use super::sniff::{Findings, Outcome, SilentChain, into_prefix, sniff};
-use crate::conn::{Connection, ConnectionInfo, Io, Prefixed, Raw, TlsInfo, TransportProtocol};
+use crate::conn::{
+    Connection, ConnectionInfo, Io, Prefixed, Raw, ReadAhead, TlsInfo, TransportProtocol,
+};
 use crate::filter_chain::Criteria;
 use crate::network::TcpSession;
 use crate::network::tcp_proxy::{self, Dialled};
@@ -374,7 +376,7 @@ async fn secure(
         return Some((Io::Plain(stream), None));
     };
     let secrets = worker.clusters.secrets();
-    let handshake = context.accept(stream, &secrets);
+    let handshake = context.accept(ReadAhead::new(stream), &secrets);
     let limit = if timeout.is_zero() {
         Duration::MAX
     } else {

@@ -74,8 +74,9 @@ pub async fn read(
     }
 }
 
+/// What the start of a connection is.
 #[derive(Debug, PartialEq, Eq)]
-enum Parsed {
+pub enum Parsed {
     NeedMore,
     /// There is none, and there need not be one.
     Absent,
@@ -83,7 +84,11 @@ enum Parsed {
     Header(usize, Option<Proxied>),
 }
 
-fn parse(bytes: &[u8], config: ProxyProtocol) -> Result<Parsed, HeaderError> {
+/// Looks at the start of a connection.
+///
+/// # Errors
+/// No bytes that may follow make a header of it that is allowed.
+pub fn parse(bytes: &[u8], config: ProxyProtocol) -> Result<Parsed, HeaderError> {
     if begins(bytes, V2_START) {
         return v2(bytes, config);
     }

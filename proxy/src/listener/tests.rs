@@ -267,6 +267,41 @@ async fn listener_filters_have_their_time() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn handshakes_have_their_time() {
+    local(async {
+        let mut proxy = Proxy::new();
+        let workload = Authority::new().workload(WEB);
+        proxy.memory.store.set_workload(Some(workload));
+        let mut chain = tcp_chain("service");
+        let certificates = common_tls(&[], &["spiffe://cluster.local/*"]);
+        chain.transport_socket = Some(downstream_tls(certificates));
+        let limit = Some(ironsail_xds::duration(Duration::from_secs(1)));
+        chain.transport_socket_connect_timeout = limit;
+        let mut secured = listener("secured", "0.0.0.0:15006", vec![chain]);
+        secured.listener_filters = vec![tls_inspector()];
+        secured.listener_filters_timeout = limit;
+        proxy.configure(&outbound_clusters(), &[secured]);
+        let hello = client_hello("web");
+        let (half, _) = hello.split_at(hello.len() / 2);
+        for (name, sent, is_answered) in [
+            ("a hello and no more", hello.as_slice(), true),
+            ("half a record", half, false),
+            ("nothing", &[], false),
+        ] {
+            let begin = tokio::time::Instant::now();
+            let mut client = proxy.connect("0.0.0.0:15006", "10.0.0.1:80");
+            client.write_all(sent).await.expect("open");
+            let mut said = Vec::new();
+            client.read_to_end(&mut said).await.expect("closed");
+            assert_eq!(!said.is_empty(), is_answered, "{name}");
+            assert!(begin.elapsed() <= Duration::from_secs(3), "{name}");
+        }
+        assert!(!proxy.was_dialled());
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn no_chain_closes_the_connection() {
     local(async {
         let mut proxy = Proxy::new();
@@ -376,11 +411,21 @@ async fn mutual_tls_between_two_proxies() {
         let (address, mut app) = far.server().await;
         assert_eq!(address.to_string(), "10.0.0.9:8080");
         assert_eq!(read_exactly(&mut app, 4).await, "ping");
-        app.write_all(b"pong").await.expect("open");
-        drop(app);
+        let numbers: String = (0..100_000).map(|number| format!("{number} ")).collect();
+        let (sent, received) = tokio::join!(
+            client.write_all(numbers.as_bytes()),
+            read_exactly(&mut app, numbers.len())
+        );
+        sent.expect("open");
+        assert!(received == numbers, "records are joined in order");
         let mut answer = String::new();
-        client.read_to_string(&mut answer).await.expect("ended");
-        assert_eq!(answer, "pong");
+        let back = async {
+            app.write_all(numbers.as_bytes()).await.expect("open");
+            drop(app);
+        };
+        let (_, read) = tokio::join!(back, client.read_to_string(&mut answer));
+        read.expect("ended");
+        assert!(answer == numbers, "all comes before the end");
     })
     .await;
 }

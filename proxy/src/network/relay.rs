@@ -1,9 +1,9 @@
 //! Copies bytes between two connections in both directions until both have ended.
 //!
-//! Buffers belong to the worker and are held only while bytes are on their way, so that an idle connection holds none.
+//! A buffer is held only while bytes are on their way, so that an idle connection holds none.
 //! A side that ends its sending is passed on as such; the other direction goes on.
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -13,30 +13,9 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
 use crate::conn::Io;
+use crate::conn::buffer::{BUFFER_SIZE, give_buffer, take_buffer};
 use crate::network::metadata_exchange::{self, Decoded};
 use crate::peer::PeerMetadata;
-
-/// Bytes read at once, and buffered at most per direction.
-const BUFFER_SIZE: usize = 16 * 1024;
-/// Buffers that a worker keeps for reuse.
-const KEPT_BUFFERS: usize = 32;
-
-thread_local! {
-    static BUFFERS: RefCell<Vec<Box<[u8]>>> = const { RefCell::new(Vec::new()) };
-}
-
-fn take_buffer() -> Box<[u8]> {
-    let kept = BUFFERS.with_borrow_mut(Vec::pop);
-    kept.unwrap_or_else(|| vec![0; BUFFER_SIZE].into_boxed_slice())
-}
-
-fn give_buffer(buffer: Box<[u8]>) {
-    BUFFERS.with_borrow_mut(|kept| {
-        if kept.len() < KEPT_BUFFERS && buffer.len() == BUFFER_SIZE {
-            kept.push(buffer);
-        }
-    });
-}
 
 /// Which connection something came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -204,6 +183,8 @@ struct Direction<'a> {
     start: usize,
     end: usize,
     unflushed: bool,
+    /// Met behind bytes that are to be passed on first.
+    failure: Option<io::Error>,
     activity: &'a Activity,
     count: &'a Cell<u64>,
 }
@@ -225,6 +206,7 @@ impl<'a> Direction<'a> {
             start: 0,
             end: 0,
             unflushed: false,
+            failure: None,
             activity,
             count,
         }
@@ -273,6 +255,9 @@ impl<'a> Direction<'a> {
 
     /// Reads into the buffer, which is empty. Zero is the end of the stream.
     fn poll_fill(&mut self, cx: &mut Context<'_>, from: &mut Io) -> Poll<io::Result<usize>> {
+        if let Some(error) = self.failure.take() {
+            return Poll::Ready(ended(error));
+        }
         if let Err(error) = ready!(from.poll_readable(cx)) {
             return Poll::Ready(ended(error));
         }
@@ -286,8 +271,9 @@ impl<'a> Direction<'a> {
         }
         let buffer = self.buffer.get_or_insert_with(take_buffer);
         let mut read = ReadBuf::new(buffer);
-        if let Err(error) = ready!(Pin::new(from).poll_read(cx, &mut read)) {
-            return Poll::Ready(ended(error));
+        match ready!(poll_read_all(cx, from, &mut read)) {
+            Err(error) if read.filled().is_empty() => return Poll::Ready(ended(error)),
+            result => self.failure = result.err(),
         }
         self.start = 0;
         self.end = read.filled().len();
@@ -389,6 +375,26 @@ impl<'a> Direction<'a> {
 impl Drop for Direction<'_> {
     fn drop(&mut self) {
         self.release();
+    }
+}
+
+/// Reads what there is: TLS gives one record at a time, and a write for each would cost more than its bytes.
+fn poll_read_all(
+    cx: &mut Context<'_>,
+    from: &mut Io,
+    read: &mut ReadBuf<'_>,
+) -> Poll<io::Result<()>> {
+    loop {
+        let before = read.filled().len();
+        match Pin::new(&mut *from).poll_read(cx, read) {
+            Poll::Pending if before == 0 => return Poll::Pending,
+            Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+            _ => {}
+        }
+        let came = read.filled().len() > before;
+        if !came || !from.is_tls() || read.remaining() == 0 {
+            return Poll::Ready(Ok(()));
+        }
     }
 }
 

@@ -5,7 +5,7 @@ mod hostile;
 use std::sync::Arc;
 
 use ironsail_xds::core::TransportSocket as SocketProto;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 
 use crate::conn::TlsInfo;
 use crate::resource::intern::Interner;
@@ -58,6 +58,15 @@ async fn handshake(
     server: (&ServerContext, &Secrets),
 ) -> (Side, Side) {
     let (near, far) = tokio::io::duplex(16 * 1024);
+    handshake_over((near, far), client, server).await
+}
+
+/// The same between the ends of a given transport.
+async fn handshake_over(
+    (near, far): (DuplexStream, DuplexStream),
+    client: (&ClientContext, &Secrets, Option<&[Arc<[u8]>]>),
+    server: (&ServerContext, &Secrets),
+) -> (Side, Side) {
     let (context, secrets, alpn) = client;
     let connecting = async {
         let (mut stream, info) = context.connect(near, secrets, alpn, None).await?;
@@ -98,6 +107,7 @@ async fn both_sides_know_each_other() {
     assert_eq!(&*server.local_uri_sans[0], WEB);
     assert_eq!(client.alpn.as_deref(), Some(&b"http/1.1"[..]));
     assert_eq!(server.version, "TLSv1.3");
+    assert_eq!(server.cipher, "TLS_AES_128_GCM_SHA256");
     assert_eq!(server.server_name.as_deref(), Some("outbound_.80_._.web"));
     assert_eq!(server.peer.expect("verified").sha256.len(), 64);
 }

@@ -9,8 +9,8 @@ use rustls::pki_types::{CertificateDer, DnsName, IpAddr, ServerName};
 use rustls::server::{Acceptor, ClientHello, ResolvesServerCert};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{
-    ClientConfig, CommonState, ServerConfig, SupportedCipherSuite, SupportedProtocolVersion,
-    version,
+    CipherSuite, ClientConfig, CommonState, ServerConfig, SupportedCipherSuite,
+    SupportedProtocolVersion, version,
 };
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::{LazyConfigAcceptor, TlsConnector, client, server};
@@ -351,6 +351,11 @@ fn versions(versions: TlsVersions) -> &'static [&'static SupportedProtocolVersio
 /// The crypto provider, narrowed to the suites and groups of `params`.
 fn provider(params: &TlsParams) -> Result<Arc<CryptoProvider>, TlsError> {
     let mut provider = aws_lc_rs::default_provider();
+    // What Envoy chooses where the processor has AES, and a quarter cheaper than 256 bits.
+    let first = CipherSuite::TLS13_AES_128_GCM_SHA256;
+    provider
+        .cipher_suites
+        .sort_by_key(|suite| suite.suite() != first);
     if let Some(wanted) = &params.cipher_suites {
         provider.cipher_suites.retain(|suite| {
             // The list of Envoy concerns TLS 1.2 only.

@@ -3,11 +3,16 @@
 use std::sync::Arc;
 
 use ironsail_proxy::access_log::{Absent, Format, FormatContext, ISTIO_TEXT, StreamInfo};
+use ironsail_proxy::conn::Proxied;
 use ironsail_proxy::http::connection_manager::path::{Normalized, normalize};
 use ironsail_proxy::http::connection_manager::{EscapedSlashes, PathPolicy};
+use ironsail_proxy::listener::proxy_protocol::{Parsed, parse};
 use ironsail_proxy::listener::{http_inspector as http, tls_inspector as tls};
 use ironsail_proxy::network::metadata_exchange as exchange;
+use ironsail_proxy::resource::listener::ProxyProtocol;
+use ironsail_proxy::resource::transport_socket::ProxyProtocolVersion;
 use ironsail_proxy::route::FullRegex;
+use ironsail_proxy::transport_socket::proxy_protocol::header;
 use ironsail_proxy::worker::LocalNode;
 
 const MAX_HELLO: usize = 16 * 1024;
@@ -44,6 +49,58 @@ pub fn http_inspector(data: &[u8]) {
             "{part:?} became {whole:?}"
         );
     }
+}
+
+/// More bytes never make something else of what was decided, and what a header says can be said again.
+pub fn proxy_protocol(data: &[u8]) {
+    for optional in [false, true] {
+        let config = ProxyProtocol {
+            optional,
+            v1: true,
+            v2: true,
+        };
+        let read = |bytes: &[u8]| parse(bytes, config).map_err(|error| error.to_string());
+        let whole = read(data);
+        for cut in [1, 6, 13, 16, 28, data.len() / 2] {
+            let part = read(data.get(..cut).unwrap_or(data));
+            assert!(
+                part == Ok(Parsed::NeedMore) || part == whole,
+                "{part:?} became {whole:?}"
+            );
+        }
+        if let Ok(Parsed::Header(length, proxied)) = whole {
+            assert!(length <= data.len());
+            for version in [ProxyProtocolVersion::V1, ProxyProtocolVersion::V2] {
+                let again = header(version, proxied);
+                assert_eq!(read(&again), Ok(Parsed::Header(again.len(), proxied)));
+            }
+        }
+    }
+}
+
+pub fn proxy_protocol_seeds() -> Vec<Vec<u8>> {
+    let ends = [
+        ("192.0.2.1:5000", "10.0.0.1:80"),
+        ("[2001:db8::1]:5000", "[::1]:80"),
+    ]
+    .map(|(source, destination)| {
+        let address = |text: &str| text.parse().expect("an address");
+        Some(Proxied {
+            source: address(source),
+            destination: address(destination),
+        })
+    });
+    let [four, six] = ends;
+    let mut seeds = Vec::new();
+    for version in [ProxyProtocolVersion::V1, ProxyProtocolVersion::V2] {
+        for proxied in [four, six, None] {
+            seeds.push([&header(version, proxied), &b"GET /"[..]].concat());
+        }
+    }
+    let tlv =
+        b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x11\xc0\0\x02\x01\x0a\0\0\x01\x13\x88\0\x50\x01\0\x02h2";
+    seeds.push(tlv.to_vec());
+    seeds
 }
 
 pub fn metadata_exchange(data: &[u8]) {

@@ -3,7 +3,7 @@
 use rcgen::{CertificateParams, ExtendedKeyUsagePurpose, SanType};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use super::{API, WEB, handshake, mesh_client, mesh_server, secrets};
+use super::{API, WEB, handshake, handshake_over, mesh_client, mesh_server, secrets};
 use crate::testing::{Authority, client_hello};
 
 const ALERT: u8 = 21;
@@ -80,6 +80,21 @@ async fn certificates_that_are_no_identity() {
         let error = server.expect_err(name).to_string();
         assert!(error.contains(reason), "{name}: {error}");
     }
+}
+
+#[tokio::test]
+async fn handshakes_come_in_single_bytes() {
+    let authority = Authority::new();
+    let (ours, theirs) = (authority.workload(API), authority.workload(WEB));
+    let (near, mut between) = tokio::io::duplex(16 * 1024);
+    let (mut beyond, far) = tokio::io::duplex(16 * 1024);
+    let (context, acceptor) = (mesh_client(&[WEB]), mesh_server());
+    let (ours, theirs) = (secrets(ours), secrets(theirs));
+    let handshake = handshake_over((near, far), (&context, &ours, None), (&acceptor, &theirs));
+    let carried = tokio::io::copy_bidirectional_with_sizes(&mut between, &mut beyond, 1, 1);
+    let ((client, server), _) = tokio::join!(handshake, carried);
+    client.expect("the server is who it should be");
+    server.expect("the client is of the mesh");
 }
 
 /// The first byte that a server answers, and whether it goes on.

@@ -6,8 +6,10 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::time::timeout;
 
 use super::{
-    Answer, Mesh, OK, connection, forward, local, manager, proto, protobuf, static_cluster, to,
+    Answer, Mesh, OK, connection, forward, local, manager, mutual_tls, proto, protobuf,
+    static_cluster, to,
 };
+use crate::conn::ConnectionInfo;
 use crate::resource::listener::TrafficDirection;
 use crate::testing::frames::{
     self, CONTINUATION, DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, PING, RST_STREAM, Received,
@@ -349,6 +351,16 @@ fn frames_of_connections() -> Vec<(&'static str, Vec<u8>, Told)> {
             Goodbye(PROTOCOL_ERROR),
         ),
         (
+            "a table larger than ours",
+            frame(
+                HEADERS,
+                END_HEADERS | END_STREAM,
+                1,
+                &[&[0x3f, 0xe2, 0x1f], &block(&GET)[..]].concat(),
+            ),
+            Goodbye(PROTOCOL_ERROR),
+        ),
+        (
             "an increment of 0",
             [opened.clone(), frame(frames::WINDOW_UPDATE, 0, 1, &[0; 4])].concat(),
             Goodbye(PROTOCOL_ERROR),
@@ -405,12 +417,23 @@ fn status(block: &[u8]) -> u16 {
     status.copied().unwrap_or_default()
 }
 
+/// Each row in plaintext and with mutual TLS.
 async fn check(table: Vec<(&str, Vec<u8>, Told)>) {
+    let client = "spiffe://cluster.local/ns/shop/sa/client";
+    let server = "spiffe://cluster.local/ns/shop/sa/web";
+    check_on(&table, || connection(TrafficDirection::Inbound)).await;
+    check_on(&table, || {
+        mutual_tls(TrafficDirection::Inbound, client, server)
+    })
+    .await;
+}
+
+async fn check_on(table: &[(&str, Vec<u8>, Told)], info: impl Fn() -> ConnectionInfo) {
     let mut wrong = Vec::new();
-    for (name, bytes, expected) in table {
+    for &(name, ref bytes, expected) in table {
         let mesh = mesh(manager(to(forward("web"))));
-        let mut client = mesh.connect(connection(TrafficDirection::Inbound));
-        let all = [frames::preface(), bytes].concat();
+        let mut client = mesh.connect(info());
+        let all = [&frames::preface(), &bytes[..]].concat();
         client.write_all(&all).await.expect("room");
         let mut read = Vec::new();
         let closed = listen(&mut client, &mut read).await;
@@ -689,6 +712,63 @@ async fn closed_windows_hold_little_and_not_for_ever() {
             .count();
         assert_eq!(resets, 100);
         assert!(received.iter().all(|frame| frame.kind != DATA));
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn answered_streams_take_nothing_more() {
+    local(async {
+        for (name, late) in [
+            ("head", get_with(&[])),
+            ("data", frame(DATA, END_STREAM, 1, b"x")),
+        ] {
+            let mesh = mesh(manager(to(forward("web"))));
+            let mut client = mesh.connect(connection(TrafficDirection::Inbound));
+            let all = [frames::preface(), get_with(&[])].concat();
+            client.write_all(&all).await.expect("room");
+            let mut read = Vec::new();
+            listen(&mut client, &mut read).await;
+            assert_eq!(told(1, &frames::parse(&read)), Some(Status(200)));
+            let answered = read.len();
+            client.write_all(&late).await.expect("room");
+            listen(&mut client, &mut read).await;
+            let told = told(1, &frames::parse(&read[answered..]));
+            assert!(
+                matches!(told, Some(Reset(_) | Goodbye(_))),
+                "{name}: {told:?}"
+            );
+            assert_eq!(mesh.seen().len(), 1, "{name}");
+        }
+    })
+    .await;
+}
+
+/// Each change empties a table; none of them is a reason to end a connection, or to keep anything.
+#[tokio::test(start_paused = true)]
+async fn tables_may_change_their_size_with_every_request() {
+    local(async {
+        let mesh = mesh(manager(to(forward("web"))));
+        let mut client = mesh.connect(connection(TrafficDirection::Inbound));
+        client.write_all(&frames::preface()).await.expect("room");
+        let mut read = Vec::new();
+        for number in 0..200_u32 {
+            let size = if number % 2 == 0 { 0 } else { u32::MAX };
+            let setting = [&[0, 1][..], &size.to_be_bytes()].concat();
+            // To 0, and to 4,096 again.
+            let resized = [&[0x20, 0x3f, 0xe1, 0x1f], &block(&GET)[..]].concat();
+            let request = frame(HEADERS, END_HEADERS | END_STREAM, number * 2 + 1, &resized);
+            let both = [frame(SETTINGS, 0, 0, &setting), request].concat();
+            client.write_all(&both).await.expect("room");
+            assert!(!listen(&mut client, &mut read).await, "{number}");
+        }
+        let received = frames::parse(&read);
+        let count = |kind| received.iter().filter(|frame| frame.kind == kind).count();
+        assert_eq!(
+            (count(HEADERS), count(RST_STREAM), count(GOAWAY)),
+            (200, 0, 0)
+        );
+        assert_eq!(mesh.seen().len(), 200);
     })
     .await;
 }
