@@ -6,7 +6,7 @@
 //! <https://www.envoyproxy.io/docs/envoy/latest/api-v3/config/listener/v3/listener_components.proto#config-listener-v3-filterchainmatch>
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use ironsail_xds::core::CidrRange;
 use ironsail_xds::listener as proto;
@@ -373,13 +373,18 @@ fn source_type<'a>(
     criteria: &Criteria<'_>,
 ) -> Option<&'a Ranges<Choices<u16, usize>>> {
     let source = criteria.source.ip();
-    let is_local = source.is_loopback() || source == criteria.destination.ip();
+    let is_local = is_the_loopback_address(source) || source == criteria.destination.ip();
     let wanted = if is_local {
         SourceType::SameIpOrLoopback
     } else {
         SourceType::External
     };
     types.get(&wanted).or_else(|| types.get(&SourceType::Any))
+}
+
+/// As in Envoy only this one of its range: Istio's inbound connections come from 127.0.0.6.
+fn is_the_loopback_address(address: IpAddr) -> bool {
+    address == IpAddr::V4(Ipv4Addr::LOCALHOST) || address == IpAddr::V6(Ipv6Addr::LOCALHOST)
 }
 
 #[cfg(test)]

@@ -77,6 +77,11 @@ impl Board {
         }
     }
 
+    /// How many attempts of a call servers saw by now.
+    pub fn attempts(&self, id: &str) -> usize {
+        self.lock().seen.get(id).map_or(0, Vec::len)
+    }
+
     /// What servers saw of a call.
     pub fn take(&self, id: &str) -> Vec<Seen> {
         self.lock().seen.remove(id).unwrap_or_default()

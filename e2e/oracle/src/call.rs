@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context, bail};
 
-use crate::server::answer::Answer;
+use crate::server::answer::{Answer, Kind};
 
 /// What is said, to whom, and what is expected.
 #[derive(Clone, Debug, Default)]
@@ -25,6 +25,8 @@ pub struct Call {
     pub listener: String,
     pub message: Message,
     pub tls: Option<Tls>,
+    /// So many requests like it are under way meanwhile, on connections of their own; servers do not answer them.
+    pub beside: usize,
     pub answers: Answers,
     pub expected: String,
     pub differs: Option<Differs>,
@@ -112,6 +114,17 @@ pub struct Differs {
     pub lines: Vec<String>,
 }
 
+impl Answers {
+    /// None ever.
+    pub fn hang() -> Self {
+        let answer = Answer {
+            kind: Kind::Hang,
+            ..Answer::default()
+        };
+        Self([(String::new(), vec![answer])].into())
+    }
+}
+
 impl Default for Message {
     fn default() -> Self {
         Message::Request(Request::default())
@@ -120,7 +133,7 @@ impl Default for Message {
 
 impl Call {
     /// Words of segments: `on LISTENER`, `h2`, `http/1.0`, `body TEXT`, `chunked TEXT`, `trailer NAME: VALUE`,
-    /// `times N`, `then TEXT`, `leave MILLISECONDS`, `end`, `answer …` and `answer@SERVER …`, `tls …`.
+    /// `times N`, `then TEXT`, `leave MILLISECONDS`, `beside N`, `end`, `answer …` and `answer@SERVER …`, `tls …`.
     ///
     /// # Errors
     /// A word that is none of these, or a value that does not parse.
@@ -191,6 +204,7 @@ impl Call {
         match word {
             "on" => self.listener = argument.to_owned(),
             "tls" => self.tls = Some(Tls::parse(argument)?),
+            "beside" => self.beside = argument.parse()?,
             _ => match &mut self.message {
                 Message::Request(request) => request.segment(word, argument, segment)?,
                 Message::Stream(stream) if word == "end" => stream.ends = true,

@@ -4,13 +4,15 @@ pub mod h1;
 mod h2;
 mod stream;
 
+use std::io::ErrorKind;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::bail;
 use rustls_pki_types::ServerName;
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpSocket;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpSocket, TcpStream};
 use tokio_rustls::TlsConnector;
 
 use crate::call::{Call, Message, Protocol};
@@ -39,12 +41,13 @@ pub async fn speak(
     port: u16,
     certificates: &Certificates,
 ) -> anyhow::Result<Noted> {
-    let socket = TcpSocket::new_v4()?;
-    socket.bind(SocketAddr::from((source, 0)))?;
-    let stream = socket
-        .connect(SocketAddr::from((Ipv4Addr::LOCALHOST, port)))
-        .await?;
-    stream.set_nodelay(true)?;
+    let stream = match connect(source, port).await {
+        // The other side ended before this one knew that it had begun.
+        Err(error) if !call.is_http() && error.kind() == ErrorKind::ConnectionReset => {
+            return Ok(stream::noted(&[], "reset", id));
+        }
+        connected => connected?,
+    };
     match &call.tls {
         None => say(stream, call, id).await,
         Some(tls) => {
@@ -64,6 +67,33 @@ pub async fn speak(
             }
         }
     }
+}
+
+/// Says a call's request as HTTP/1 in plaintext and leaves it under way.
+///
+/// # Errors
+/// Nobody listens, or the call is no request.
+pub async fn begin(
+    call: &Call,
+    id: &str,
+    source: Ipv4Addr,
+    port: u16,
+) -> anyhow::Result<TcpStream> {
+    let Message::Request(request) = &call.message else {
+        bail!("only requests may be beside a call");
+    };
+    let mut stream = connect(source, port).await?;
+    stream.write_all(&h1::bytes(request, id)).await?;
+    Ok(stream)
+}
+
+async fn connect(source: Ipv4Addr, port: u16) -> std::io::Result<TcpStream> {
+    let socket = TcpSocket::new_v4()?;
+    socket.bind(SocketAddr::from((source, 0)))?;
+    let listener = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    let stream = socket.connect(listener).await?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
 }
 
 /// What the handshake agreed on, and with whom.

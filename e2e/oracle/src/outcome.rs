@@ -144,6 +144,7 @@ fn mask(line: &str) -> String {
             ),
             mask(r"(?i)^(\s*x-envoy-upstream-service-time: )\d+$", "$1<ms>"),
             mask(r"Hash=[0-9a-f]{64}", "Hash=<hash>"),
+            mask(r#"(?i)^(\s*set-cookie: \w+)="[0-9a-f]{16}""#, "$1=<hash>"),
             mask(r"TLS_error:[^}]*", "TLS_error:<text>"),
         ]
     });

@@ -4,16 +4,17 @@ use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use futures::StreamExt;
 use serde_json::Value;
 use socket2::Socket;
+use tokio::net::TcpStream;
 
 use crate::access_log::Log;
 use crate::board::Board;
-use crate::call::Call;
+use crate::call::{Answers, Call};
 use crate::certificate::Certificates;
 use crate::client::{self, Noted};
 use crate::compare::{Verdict, judge};
@@ -27,6 +28,8 @@ use crate::topic::{Header, Topic};
 const CONCURRENCY: usize = 8;
 /// For servers to see what comes after the answer: mirrored requests, ends of connections.
 const SETTLE: Duration = Duration::from_millis(150);
+/// How long a request may take to reach a server.
+const START: Duration = Duration::from_secs(5);
 
 /// What came of a call.
 #[derive(Debug)]
@@ -134,7 +137,9 @@ impl Shared<'_> {
             let id = side.id(call);
             self.board.plan(&id, call.answers.clone());
             let port = side.port(&call.listener)?;
+            let beside = self.beside(call, &id, index, port).await?;
             let noted = client::speak(call, &id, source(index), port, self.certificates).await;
+            end(beside).await;
             noted.with_context(|| format!("line {}: {}", call.line, call.text))
         });
         let noted: Vec<_> = futures::stream::iter(calls)
@@ -142,6 +147,32 @@ impl Shared<'_> {
             .collect()
             .await;
         noted.into_iter().collect()
+    }
+
+    /// Connections with the requests that are to be under way beside a call, once servers have them.
+    async fn beside(
+        &self,
+        call: &Call,
+        id: &str,
+        index: usize,
+        port: u16,
+    ) -> anyhow::Result<Vec<TcpStream>> {
+        let mut held = Vec::new();
+        let id = format!("{id}-beside");
+        self.board.plan(&id, Answers::hang());
+        let [_, _, high, low] = source(index).octets();
+        let source = Ipv4Addr::new(127, 2, high, low);
+        for number in 0..call.beside {
+            held.push(client::begin(call, &id, source, port).await?);
+            let begin = Instant::now();
+            while self.board.attempts(&id) <= number {
+                if begin.elapsed() > START {
+                    bail!("line {}: a request beside it reaches no server", call.line);
+                }
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+        }
+        Ok(held)
     }
 
     fn outcomes(&self, side: &Side, noted: Vec<Noted>) -> anyhow::Result<Vec<Outcome>> {
@@ -174,6 +205,14 @@ impl Side {
         let found = ports.find(|(name, _)| listener.is_empty() || name == listener);
         let (_, port) = found.with_context(|| format!("no listener {listener:?}"))?;
         Ok(*port)
+    }
+}
+
+/// Gives up requests; a proxy is told, and has let go of them, when it returns.
+async fn end(held: Vec<TcpStream>) {
+    if !held.is_empty() {
+        drop(held);
+        tokio::time::sleep(SETTLE).await;
     }
 }
 

@@ -62,6 +62,11 @@ impl Flag {
 pub struct ResponseFlags(u32);
 
 impl ResponseFlags {
+    /// The flags of short names that are joined by commas. What is no name is left out.
+    pub fn from_short(text: &str) -> Self {
+        text.split(',').filter_map(Flag::from_short).collect()
+    }
+
     pub fn insert(&mut self, flag: Flag) {
         self.0 |= 1 << flag as u8;
     }
@@ -141,6 +146,7 @@ mod tests {
         .into_iter()
         .collect();
         assert_eq!(set.to_short(), "UF,URX");
+        assert_eq!(ResponseFlags::from_short("UF,URX"), set);
         assert_eq!(ResponseFlags::default().to_short(), "-");
         assert_eq!(Flag::from_short("DPE"), Some(Flag::DownstreamProtocolError));
         assert_eq!(Flag::from_short("XX"), None);

@@ -116,11 +116,7 @@ impl AccessLog {
         let connection = &session.info;
         let mut info = StreamInfo::new(session.start, connection.start_time);
         info.finish();
-        info.flags = session
-            .flag
-            .and_then(Flag::from_short)
-            .into_iter()
-            .collect();
+        info.flags = ResponseFlags::from_short(session.flags);
         info.bytes_received = session.received.get();
         info.bytes_sent = session.sent.get();
         info.wire_received = info.bytes_received;

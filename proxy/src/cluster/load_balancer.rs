@@ -11,10 +11,11 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 use tokio::time::Instant;
 
+use crate::cluster::bounded_load;
 use crate::cluster::hash_table::HashTable;
 use crate::cluster::outlier::Detector;
 use crate::cluster::{Host, PickContext};
-use crate::resource::cluster::{LbPolicy, SlowStart};
+use crate::resource::cluster::{Hashing, LbPolicy, SlowStart};
 use crate::resource::endpoint::{Endpoint, Endpoints};
 
 /// How often a choice is repeated to avoid hosts that earlier attempts used.
@@ -126,6 +127,12 @@ impl HostSet {
     pub fn all(&self) -> Vec<Rc<Host>> {
         let all = self.priorities.iter().flat_map(|priority| &priority.all);
         all.cloned().collect()
+    }
+
+    /// Requests that are under way.
+    fn active(&self) -> u64 {
+        let all = self.priorities.iter().flat_map(|priority| &priority.all);
+        all.map(|host| u64::from(host.stats.rq_active.get())).sum()
     }
 
     /// The hosts to choose among; of priorities other than `avoid`, unless nothing else is healthy.
@@ -306,21 +313,28 @@ impl Group {
         }
     }
 
-    /// The host for a hash; requests without one go anywhere.
+    /// The host for a hash; requests without one go anywhere. `active` are the requests of all hosts of the cluster.
     fn hashed(
         &self,
         hash: Option<u64>,
+        hashing: Hashing,
+        active: impl FnOnce() -> u64,
         build: impl FnOnce(&[(String, u32)]) -> HashTable,
     ) -> Option<&Rc<Host>> {
         let table = self.table.get_or_init(|| {
             let hosts = self.hosts.iter();
             let hosts: Vec<_> = hosts
-                .map(|host| (hash_key(host), host.endpoint.weight))
+                .map(|host| (hash_key(host, hashing), host.endpoint.weight))
                 .collect();
             build(&hosts)
         });
         let hash = hash.unwrap_or_else(|| fastrand::u64(..));
-        self.hosts.get(table.find(hash)?)
+        let first = table.find(hash)?;
+        let chosen = match hashing.balance_factor {
+            0 => first,
+            factor => bounded_load::choose(&self.hosts, first, hash, factor, active()),
+        };
+        self.hosts.get(chosen)
     }
 
     fn random(&self) -> Option<&Rc<Host>> {
@@ -397,8 +411,9 @@ impl Group {
     }
 }
 
-fn hash_key(host: &Host) -> String {
+fn hash_key(host: &Host, hashing: Hashing) -> String {
     match &*host.endpoint.hash_key {
+        "" if hashing.by_hostname => host.endpoint.hostname.to_string(),
         "" => host.address().to_string(),
         key => key.to_owned(),
     }
@@ -419,21 +434,26 @@ impl LoadBalancer {
     /// A host that takes requests; one of `context.avoid` only when repeated draws find no other.
     pub fn pick(&self, hosts: &HostSet, context: &PickContext<'_>) -> Option<Rc<Host>> {
         let group = || hosts.group(context.avoid_priorities);
-        let mut host = self.draw_old_enough(group()?, context.hash)?;
+        let mut host = self.draw_old_enough(hosts, group()?, context.hash)?;
         for attempt in 1..=AVOID_ATTEMPTS {
             if !context.avoids(host) {
                 break;
             }
             // Another hash per attempt, and the same for the same attempt, as in Envoy.
             let hash = context.hash.map(|hash| hash ^ (u64::MAX - attempt + 1));
-            host = self.draw_old_enough(group()?, hash)?;
+            host = self.draw_old_enough(hosts, group()?, hash)?;
         }
         Some(Rc::clone(host))
     }
 
     /// Draws again when a new host is drawn, more often the newer it is.
-    fn draw_old_enough<'a>(&self, group: &'a Group, hash: Option<u64>) -> Option<&'a Rc<Host>> {
-        let mut host = self.draw(group, hash)?;
+    fn draw_old_enough<'a>(
+        &self,
+        hosts: &HostSet,
+        group: &'a Group,
+        hash: Option<u64>,
+    ) -> Option<&'a Rc<Host>> {
+        let mut host = self.draw(hosts, group, hash)?;
         if let Some(slow_start) = self.slow_start {
             let now = Instant::now();
             for _ in 0..SLOW_START_ATTEMPTS {
@@ -441,13 +461,19 @@ impl LoadBalancer {
                 if share >= 1.0 || fastrand::f64() < share {
                     break;
                 }
-                host = self.draw(group, hash)?;
+                host = self.draw(hosts, group, hash)?;
             }
         }
         Some(host)
     }
 
-    fn draw<'a>(&self, group: &'a Group, hash: Option<u64>) -> Option<&'a Rc<Host>> {
+    fn draw<'a>(
+        &self,
+        hosts: &HostSet,
+        group: &'a Group,
+        hash: Option<u64>,
+    ) -> Option<&'a Rc<Host>> {
+        let active = || hosts.active();
         match self.policy {
             LbPolicy::LeastRequest {
                 choices,
@@ -455,10 +481,14 @@ impl LoadBalancer {
             } => group.least_request(choices, active_request_bias),
             LbPolicy::RoundRobin => group.round_robin(),
             LbPolicy::Random => group.random(),
-            LbPolicy::RingHash { min, max } => {
-                group.hashed(hash, |hosts| HashTable::ring(hosts, min, max))
+            LbPolicy::RingHash { min, max, hashing } => {
+                let ring = |hosts: &_| HashTable::ring(hosts, min, max);
+                group.hashed(hash, hashing, active, ring)
             }
-            LbPolicy::Maglev { size } => group.hashed(hash, |hosts| HashTable::maglev(hosts, size)),
+            LbPolicy::Maglev { size, hashing } => {
+                let table = |hosts: &_| HashTable::maglev(hosts, size);
+                group.hashed(hash, hashing, active, table)
+            }
             LbPolicy::ClusterProvided => None,
         }
     }

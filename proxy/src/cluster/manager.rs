@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::cluster::load_balancer::{HostSet, LoadBalancer, Membership};
-use crate::cluster::outlier::{Detector, Ejection, Verdict};
+use crate::cluster::outlier::{Detector, Judged, Verdict};
 use crate::cluster::{
     ConnectError, ConnectOptions, ConnectionGuard, Dialer, Host, HostResult, PickContext,
     PickError, Upstream, connect,
@@ -198,38 +198,31 @@ impl Cluster {
             return;
         };
         for ejection in detector.count(monitor, result).into_iter().flatten() {
-            let verdict = detector.judge(host.address(), ejection, Instant::now());
-            self.count_ejection(ejection, verdict);
-            if verdict == Verdict::Ejected {
-                tracing::info!(
-                    cluster = %self.config.name, host = %host.address(), ?ejection,
-                    "Host ejected"
-                );
-                let stats = self.outlier_stats();
-                let returned = move |count: usize| {
-                    let active = stats("ejections_active");
-                    (0..count).for_each(|_| active.dec());
-                };
-                detector.keep_sweeping(Rc::new(returned));
+            let address = host.address();
+            let judged = Judged {
+                address,
+                ejection,
+                verdict: detector.judge(address, ejection, Instant::now()),
+            };
+            note_ejection(&self.config.name, &self.outlier_stats(), &judged);
+            if judged.verdict == Verdict::Ejected {
+                self.keep_sweeping(detector);
             }
+        }
+        if detector.is_to_compare() {
+            self.keep_sweeping(detector);
         }
     }
 
-    fn count_ejection(&self, ejection: Ejection, verdict: Verdict) {
-        let stats = self.outlier_stats();
-        let kind = ejection.as_str();
-        if verdict != Verdict::Ignored {
-            stats(&format!("ejections_detected_{kind}")).inc();
-        }
-        match verdict {
-            Verdict::Ejected => {
-                stats(&format!("ejections_enforced_{kind}")).inc();
-                stats("ejections_enforced_total").inc();
-                stats("ejections_active").inc();
+    /// Lets ejected hosts come back, and has hosts compared where that is wanted.
+    fn keep_sweeping(&self, detector: &Arc<Detector>) {
+        let (name, stats) = (Arc::clone(&self.config.name), self.outlier_stats());
+        detector.keep_sweeping(Rc::new(move |swept| {
+            (0..swept.returned).for_each(|_| stats("ejections_active").dec());
+            for judged in &swept.judged {
+                note_ejection(&name, &stats, judged);
             }
-            Verdict::Overflow => stats("ejections_overflow").inc(),
-            Verdict::Spared | Verdict::Ignored => {}
-        }
+        }));
     }
 
     /// Counters `outlier_detection.…` by their last part. Looked up when they are needed, which is seldom.
@@ -357,6 +350,24 @@ impl OriginalDstHosts {
             }
             !idle
         });
+    }
+}
+
+/// Counts what was done about a host, and logs it if it is ejected.
+fn note_ejection(cluster: &str, stats: &impl Fn(&str) -> stats::Local, judged: &Judged) {
+    let kind = judged.ejection.as_str();
+    if judged.verdict != Verdict::Ignored {
+        stats(&format!("ejections_detected_{kind}")).inc();
+    }
+    match judged.verdict {
+        Verdict::Ejected => {
+            stats(&format!("ejections_enforced_{kind}")).inc();
+            stats("ejections_enforced_total").inc();
+            stats("ejections_active").inc();
+            tracing::info!(%cluster, host = %judged.address, ejection = kind, "Host ejected");
+        }
+        Verdict::Overflow => stats("ejections_overflow").inc(),
+        Verdict::Spared | Verdict::Ignored => {}
     }
 }
 

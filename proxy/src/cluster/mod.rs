@@ -2,6 +2,7 @@
 //!
 //! Request counts that load balancing reads are those of this worker. Differs from Envoy, which shares them.
 
+mod bounded_load;
 mod connect;
 mod happy_eyeballs;
 mod hash_table;

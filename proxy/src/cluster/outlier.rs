@@ -1,11 +1,15 @@
-//! Outlier detection: hosts whose requests fail in a row are left out for a time.
+//! Outlier detection: hosts whose requests fail in a row, or more often than those of others, are left out for a time.
 //!
 //! What hosts do is counted in atomics that all workers share, so that failures in a row are those of the process, as
 //! in Envoy. The lock is taken when a host is new, when one has failed often enough, and by the sweep that lets hosts
 //! come back; never for a request as such. Workers learn of a change from a number that they compare on each choice.
 //! <https://www.envoyproxy.io/docs/envoy/latest/intro/arch_overview/upstream/outlier>.
 //!
-//! Differs from Envoy: the first sweep comes an interval after the first ejection, not after the cluster was made.
+//! Differs from Envoy: the first sweep comes an interval after the first ejection, or request where rates count, not
+//! after the cluster was made. Rates are not looked at where nothing would come of it, so that
+//! `ejections_detected_success_rate` stays 0 there.
+
+mod rate;
 
 use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
@@ -16,7 +20,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::resource::cluster::{OutlierDetection, Threshold};
+use crate::resource::cluster::{OutlierDetection, Rates, Threshold};
+use rate::Tally;
 
 /// What came of a request, or of a connection, on a host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,12 +38,16 @@ pub enum HostResult {
     ConnectedFinally,
 }
 
-/// Which row of failures was complete.
+/// Which row of failures was complete, or which rate out of line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ejection {
     Consecutive5xx,
     ConsecutiveGatewayFailure,
     ConsecutiveLocalOriginFailure,
+    SuccessRate,
+    LocalOriginSuccessRate,
+    FailurePercentage,
+    LocalOriginFailurePercentage,
 }
 
 impl Ejection {
@@ -48,6 +57,10 @@ impl Ejection {
             Ejection::Consecutive5xx => "consecutive_5xx",
             Ejection::ConsecutiveGatewayFailure => "consecutive_gateway_failure",
             Ejection::ConsecutiveLocalOriginFailure => "consecutive_local_origin_failure",
+            Ejection::SuccessRate => "success_rate",
+            Ejection::LocalOriginSuccessRate => "local_origin_success_rate",
+            Ejection::FailurePercentage => "failure_percentage",
+            Ejection::LocalOriginFailurePercentage => "local_origin_failure_percentage",
         }
     }
 }
@@ -64,12 +77,31 @@ pub enum Verdict {
     Ignored,
 }
 
+/// What came of a sweep.
+#[derive(Debug)]
+pub struct Swept {
+    /// Hosts whose time was over.
+    pub returned: usize,
+    /// Hosts that were out of line.
+    pub judged: Vec<Judged>,
+}
+
+/// What was done about a host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Judged {
+    pub address: SocketAddr,
+    pub ejection: Ejection,
+    pub verdict: Verdict,
+}
+
 /// Outlier detection of a cluster, shared by all workers.
 #[derive(Debug)]
 pub struct Detector {
     config: OutlierDetection,
     /// Grows whenever a host is ejected or comes back.
     generation: AtomicU64,
+    /// Somebody sweeps for good, because rates are to be compared.
+    compares: AtomicBool,
     state: Mutex<State>,
 }
 
@@ -90,12 +122,15 @@ struct Tracked {
     times: u32,
 }
 
-/// Failures in a row of one host.
+/// What came of the requests of one host.
 #[derive(Debug, Default)]
 pub struct Monitor {
     server_errors: AtomicU32,
     gateway_failures: AtomicU32,
     local_failures: AtomicU32,
+    /// Counted where rates are.
+    tally: Tally,
+    local_tally: Tally,
     ejected: AtomicBool,
 }
 
@@ -117,6 +152,9 @@ impl Monitor {
     fn status(&self, status: u16, config: &OutlierDetection) -> Detected {
         let is_error = (500..600).contains(&status);
         let is_gateway_failure = (502..=504).contains(&status);
+        if config.rates.is_some() {
+            self.tally.count(is_error);
+        }
         let gateway = row(
             &self.gateway_failures,
             is_gateway_failure,
@@ -130,6 +168,9 @@ impl Monitor {
     }
 
     fn local(&self, failed: bool, config: &OutlierDetection) -> Detected {
+        if config.rates.is_some() {
+            self.local_tally.count(failed);
+        }
         let threshold = config.consecutive_local_origin_failure;
         let complete = row(&self.local_failures, failed, threshold);
         [
@@ -164,6 +205,7 @@ impl Detector {
         Self {
             config,
             generation: AtomicU64::new(0),
+            compares: AtomicBool::new(false),
             state: Mutex::default(),
         }
     }
@@ -222,7 +264,7 @@ impl Detector {
         if !self.has_room(ejected, count) {
             return Verdict::Overflow;
         }
-        if fastrand::u32(0..100) >= self.threshold(ejection).enforcing {
+        if fastrand::u32(0..100) >= self.enforcing(ejection) {
             return Verdict::Spared;
         }
         host.times = host.times.saturating_add(1);
@@ -245,11 +287,22 @@ impl Detector {
         first || (ejected + 1) * 100 <= percent * hosts
     }
 
-    fn threshold(&self, ejection: Ejection) -> Threshold {
+    /// In how many percent of the cases.
+    fn enforcing(&self, ejection: Ejection) -> u32 {
+        let config = &self.config;
+        let rate = |of: fn(&Rates) -> u32| config.rates.as_ref().map_or(0, of);
         match ejection {
-            Ejection::Consecutive5xx => self.config.consecutive_5xx,
-            Ejection::ConsecutiveGatewayFailure => self.config.consecutive_gateway_failure,
-            Ejection::ConsecutiveLocalOriginFailure => self.config.consecutive_local_origin_failure,
+            Ejection::Consecutive5xx => config.consecutive_5xx.enforcing,
+            Ejection::ConsecutiveGatewayFailure => config.consecutive_gateway_failure.enforcing,
+            Ejection::ConsecutiveLocalOriginFailure => {
+                config.consecutive_local_origin_failure.enforcing
+            }
+            Ejection::SuccessRate => rate(|rates| rates.success_rate.enforcing),
+            Ejection::LocalOriginSuccessRate => rate(|rates| rates.success_rate.enforcing_local),
+            Ejection::FailurePercentage => rate(|rates| rates.failure_percentage.enforcing),
+            Ejection::LocalOriginFailurePercentage => {
+                rate(|rates| rates.failure_percentage.enforcing_local)
+            }
         }
     }
 
@@ -274,19 +327,52 @@ impl Detector {
         if returned > 0 {
             self.generation.fetch_add(1, Ordering::Release);
         }
-        let left = state.hosts.values().any(|host| host.times > 0);
+        let left = self.config.rates.is_some() || state.hosts.values().any(|host| host.times > 0);
         state.sweeping = left;
         (returned, left)
     }
 
-    /// Sees to it that one worker sweeps as long as there is something to sweep; `returned` is told how many hosts came
-    /// back. Runs inside a `LocalSet`.
-    pub fn keep_sweeping(self: &Arc<Self>, returned: Rc<dyn Fn(usize)>) {
+    /// Ejects hosts whose requests since the last time went worse than those of others.
+    fn compare(&self, now: Instant) -> Vec<Judged> {
+        let Some(rates) = &self.config.rates else {
+            return Vec::new();
+        };
+        let outliers = rate::outliers(rates, &self.take_tallies());
+        let judge = |(address, ejection)| Judged {
+            address,
+            ejection,
+            verdict: self.judge(address, ejection, now),
+        };
+        outliers.into_iter().map(judge).collect()
+    }
+
+    fn take_tallies(&self) -> Vec<rate::Tallies> {
+        let state = self.lock();
+        let hosts = state.hosts.iter();
+        let tallies = hosts.map(|(address, host)| rate::Tallies {
+            address: *address,
+            ejected: host.ejection.is_some(),
+            all: host.monitor.tally.take(),
+            local: host.monitor.local_tally.take(),
+        });
+        tallies.collect()
+    }
+
+    /// Whether the caller is to see to it, with [`Detector::keep_sweeping`], that rates are compared; true once.
+    pub fn is_to_compare(&self) -> bool {
+        self.config.rates.is_some()
+            && !self.compares.load(Ordering::Relaxed)
+            && !self.compares.swap(true, Ordering::Relaxed)
+    }
+
+    /// Sees to it that one worker sweeps as long as there is something to sweep; `told` is told what came of each time.
+    /// Runs inside a `LocalSet`.
+    pub fn keep_sweeping(self: &Arc<Self>, told: Rc<dyn Fn(&Swept)>) {
         if std::mem::replace(&mut self.lock().sweeping, true) {
             return;
         }
         let (detector, interval) = (Arc::downgrade(self), self.config.interval);
-        tokio::task::spawn_local(sweep(detector, interval, returned));
+        tokio::task::spawn_local(sweep(detector, interval, told));
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -295,14 +381,16 @@ impl Detector {
     }
 }
 
-async fn sweep(detector: Weak<Detector>, interval: Duration, returned: Rc<dyn Fn(usize)>) {
+async fn sweep(detector: Weak<Detector>, interval: Duration, told: Rc<dyn Fn(&Swept)>) {
     loop {
         tokio::time::sleep(interval.max(Duration::from_millis(1))).await;
         let Some(detector) = detector.upgrade() else {
             return;
         };
-        let (count, left) = detector.sweep(Instant::now());
-        returned(count);
+        let now = Instant::now();
+        let (returned, left) = detector.sweep(now);
+        let judged = detector.compare(now);
+        told(&Swept { returned, judged });
         if !left {
             return;
         }
@@ -310,176 +398,4 @@ async fn sweep(detector: Weak<Detector>, interval: Duration, returned: Rc<dyn Fn
 }
 
 #[cfg(test)]
-mod tests {
-    use ironsail_xds::cluster::OutlierDetection as Proto;
-    use ironsail_xds::protobuf::UInt32Value;
-
-    use super::*;
-
-    fn number(value: u32) -> Option<UInt32Value> {
-        Some(UInt32Value { value })
-    }
-
-    fn address(last: u8) -> SocketAddr {
-        ([10, 0, 0, last], 80).into()
-    }
-
-    fn detector(hosts: u8, change: impl FnOnce(&mut Proto)) -> Detector {
-        let mut config = Proto {
-            consecutive_5xx: number(2),
-            max_ejection_percent: number(50),
-            enforcing_success_rate: number(0),
-            ..Default::default()
-        };
-        change(&mut config);
-        let detector = Detector::new(OutlierDetection::compile(&config, "web"));
-        detector.follow(&(1..=hosts).map(address).collect());
-        detector
-    }
-
-    /// Verdicts over a host for what came of its requests.
-    fn report(detector: &Detector, host: u8, results: &[HostResult]) -> Vec<Verdict> {
-        let monitor = detector.monitor(address(host)).expect("followed");
-        let detected = results
-            .iter()
-            .flat_map(|result| detector.count(&monitor, *result).into_iter().flatten());
-        let judge = |ejection| detector.judge(address(host), ejection, Instant::now());
-        detected.map(judge).collect()
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn failures_in_a_row_eject() {
-        use HostResult::{ConnectFailed, Connected, ConnectedFinally, Status, Timeout};
-        let cases: &[(&str, &[HostResult], bool)] = &[
-            ("two 5xx", &[Status(500), Status(503)], true),
-            (
-                "a success between",
-                &[Status(500), Status(200), Status(500)],
-                false,
-            ),
-            ("4xx are the client's", &[Status(404), Status(429)], false),
-            ("failed connections", &[ConnectFailed, Timeout], true),
-            (
-                "connections of TCP",
-                &[ConnectFailed, ConnectedFinally, ConnectFailed],
-                false,
-            ),
-            (
-                "connections of HTTP",
-                &[ConnectFailed, Connected, ConnectFailed],
-                true,
-            ),
-        ];
-        for (name, results, ejects) in cases {
-            let detector = detector(2, |_| ());
-            let ejected = report(&detector, 1, results).contains(&Verdict::Ejected);
-            assert_eq!(ejected, *ejects, "{name}");
-            let monitor = detector.monitor(address(1)).expect("followed");
-            assert_eq!(monitor.is_ejected(), *ejects, "{name}");
-        }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn gateway_failures_are_detected_and_enforced_when_asked_for() {
-        let failures = [HostResult::Status(502), HostResult::Status(504)];
-        let silent = detector(2, |config| {
-            config.consecutive_gateway_failure = number(2);
-            config.consecutive_5xx = number(0);
-        });
-        assert_eq!(report(&silent, 1, &failures), [Verdict::Spared]);
-        let enforced = detector(2, |config| {
-            config.consecutive_gateway_failure = number(2);
-            config.enforcing_consecutive_gateway_failure = number(100);
-            config.consecutive_5xx = number(0);
-        });
-        assert_eq!(report(&enforced, 1, &[HostResult::Status(500); 4]), []);
-        assert_eq!(report(&enforced, 1, &failures), [Verdict::Ejected]);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn local_failures_count_for_themselves_when_split() {
-        let detector = detector(2, |config| {
-            config.split_external_local_origin_errors = true;
-            config.consecutive_local_origin_failure = number(2);
-        });
-        use HostResult::{ConnectFailed, Connected, Status};
-        assert_eq!(report(&detector, 1, &[ConnectFailed, Status(500)]), []);
-        assert_eq!(report(&detector, 1, &[Connected, ConnectFailed]), []);
-        assert_eq!(report(&detector, 1, &[ConnectFailed]), [Verdict::Ejected]);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_share_of_the_hosts_stays() {
-        let failures = [HostResult::Status(500); 2];
-        let half = detector(3, |_| ());
-        assert_eq!(report(&half, 1, &failures), [Verdict::Ejected]);
-        assert_eq!(report(&half, 1, &failures), [Verdict::Ignored]);
-        assert_eq!(report(&half, 2, &failures), [Verdict::Overflow]);
-        // Ten percent of two hosts is none, unless one may always go.
-        let few = |always| {
-            detector(2, |config| {
-                config.max_ejection_percent = None;
-                config.always_eject_one_host =
-                    Some(ironsail_xds::protobuf::BoolValue { value: always });
-            })
-        };
-        assert_eq!(report(&few(false), 1, &failures), [Verdict::Overflow]);
-        let one = few(true);
-        assert_eq!(report(&one, 1, &failures), [Verdict::Ejected]);
-        assert_eq!(report(&one, 2, &failures), [Verdict::Overflow]);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn ejections_last_longer_each_time_and_are_forgiven() {
-        let failures = [HostResult::Status(500); 2];
-        let detector = detector(2, |_| ());
-        let second = Duration::from_secs(1);
-        assert_eq!(report(&detector, 1, &failures), [Verdict::Ejected]);
-        tokio::time::advance(29 * second).await;
-        assert_eq!(detector.sweep(Instant::now()), (0, true));
-        tokio::time::advance(second).await;
-        assert_eq!(detector.sweep(Instant::now()), (1, true));
-        let monitor = detector.monitor(address(1)).expect("followed");
-        assert!(!monitor.is_ejected());
-        // At once again: twice as long.
-        assert_eq!(report(&detector, 1, &failures), [Verdict::Ejected]);
-        tokio::time::advance(59 * second).await;
-        assert_eq!(detector.sweep(Instant::now()), (0, true));
-        tokio::time::advance(second).await;
-        assert_eq!(detector.sweep(Instant::now()), (1, true));
-        // Two quiet intervals, and it is as if nothing had been.
-        assert_eq!(detector.sweep(Instant::now()), (0, true));
-        assert_eq!(detector.sweep(Instant::now()), (0, false));
-        assert_eq!(report(&detector, 1, &failures), [Verdict::Ejected]);
-        tokio::time::advance(30 * second).await;
-        assert_eq!(detector.sweep(Instant::now()), (1, true));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn hosts_that_go_free_their_place() {
-        let failures = [HostResult::Status(500); 2];
-        let detector = detector(2, |_| ());
-        assert_eq!(report(&detector, 1, &failures), [Verdict::Ejected]);
-        let gone = detector.follow(&[address(2), address(3)].into());
-        assert_eq!(gone, 1);
-        assert_eq!(report(&detector, 2, &failures), [Verdict::Ejected]);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn the_sweep_brings_hosts_back_and_ends() {
-        let set = tokio::task::LocalSet::new();
-        set.run_until(async {
-            let detector = Arc::new(detector(2, |_| ()));
-            let returned = Rc::new(std::cell::Cell::new(0));
-            let count = Rc::clone(&returned);
-            report(&detector, 1, &[HostResult::Status(500); 2]);
-            let generation = detector.generation();
-            detector.keep_sweeping(Rc::new(move |n| count.set(count.get() + n)));
-            tokio::time::sleep(Duration::from_secs(60)).await;
-            assert_eq!(returned.get(), 1);
-            assert!(detector.generation() > generation);
-            assert!(!detector.lock().sweeping);
-        })
-        .await;
-    }
-}
+mod tests;

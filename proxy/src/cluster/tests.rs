@@ -7,7 +7,7 @@ use crate::cluster::loopback;
 use crate::cluster::manager::ClusterUpdate;
 use crate::cluster::{ClusterManager, Dialer, Host, PickContext, PickError};
 use crate::peer::PeerMetadata;
-use crate::resource::cluster::{ClusterConfig, LbPolicy, SlowStart};
+use crate::resource::cluster::{ClusterConfig, Hashing, LbPolicy, SlowStart};
 use crate::resource::endpoint::{Endpoint, Endpoints, HealthStatus};
 use crate::resource::intern::Interner;
 use crate::stats::{DEFAULT_BOUNDS, Registry};
@@ -168,12 +168,74 @@ fn localities_share_by_weight_when_configured() {
 }
 
 #[test]
+fn hosts_with_more_than_their_share_are_passed_over() {
+    let ring = LbPolicy::RingHash {
+        min: 1024,
+        max: 8192,
+        hashing: Hashing {
+            by_hostname: false,
+            balance_factor: 100,
+        },
+    };
+    let (balancer, set) = (LoadBalancer::new(ring, None), hosts(&[&[(1, true); 3]]));
+    let context = PickContext {
+        hash: Some(7),
+        ..PickContext::default()
+    };
+    let pick = || balancer.pick(&set, &context).expect("a host");
+    let first = pick();
+    let one = first.begin();
+    assert_eq!(pick().address(), first.address(), "one of one is its share");
+    let two = first.begin();
+    let other = pick();
+    assert_ne!(other.address(), first.address());
+    assert_eq!(pick().address(), other.address(), "always the same");
+    drop((one, two));
+    assert_eq!(pick().address(), first.address());
+}
+
+#[test]
+fn what_hashing_asks_for_must_be_possible() {
+    use ironsail_xds::cluster::cluster::CommonLbConfig;
+    use ironsail_xds::cluster::cluster::common_lb_config::ConsistentHashingLbConfig;
+    use ironsail_xds::protobuf::UInt32Value;
+    let check = |use_hostname_for_hashing, factor| {
+        let mut proto = eds_cluster("a");
+        proto.lb_policy = ironsail_xds::cluster::cluster::LbPolicy::RingHash as i32;
+        proto.common_lb_config = Some(CommonLbConfig {
+            consistent_hashing_lb_config: Some(ConsistentHashingLbConfig {
+                use_hostname_for_hashing,
+                hash_balance_factor: Some(UInt32Value { value: factor }),
+            }),
+            ..Default::default()
+        });
+        let config = ClusterConfig::compile(&proto, 1, &mut Interner::default());
+        config.map(|config| config.lb_policy.hashing().balance_factor)
+    };
+    assert_eq!(check(false, 150).expect("valid"), 150);
+    let path = "common_lb_config.consistent_hashing_lb_config.";
+    for (by_hostname, factor, field) in [
+        (true, 150, "use_hostname_for_hashing"),
+        (false, 99, "hash_balance_factor"),
+    ] {
+        let error = check(by_hostname, factor)
+            .expect_err("impossible")
+            .to_string();
+        assert!(error.contains(&format!("{path}{field}")), "{error}");
+    }
+}
+
+#[test]
 fn hashes_stay_with_their_host() {
     let ring = LbPolicy::RingHash {
         min: 1024,
         max: 8192,
+        hashing: Hashing::default(),
     };
-    let maglev = LbPolicy::Maglev { size: 65_537 };
+    let maglev = LbPolicy::Maglev {
+        size: 65_537,
+        hashing: Hashing::default(),
+    };
     for policy in [ring, maglev] {
         let all: Vec<(u32, bool)> = vec![(1, true); 5];
         let (set, fewer) = (hosts(&[&all]), hosts(&[&all[..4]]));

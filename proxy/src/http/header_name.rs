@@ -68,6 +68,7 @@ known_names! {
     EnvoyStreamDurationMs = "x-envoy-upstream-stream-duration-ms",
     EnvoyUpstreamServiceTime = "x-envoy-upstream-service-time",
     EnvoyRetriableStatusCodes = "x-envoy-retriable-status-codes",
+    EnvoyRetriableHeaderNames = "x-envoy-retriable-header-names",
     AllowOrigin = "access-control-allow-origin",
     RequestMethod = "access-control-request-method",
 }

@@ -247,7 +247,7 @@ fn find_chain<'a>(
 fn refuse(raw: Raw, start: Start, findings: &Findings, listener: &Listener, worker: &Worker) {
     let info = Rc::new(start.info(findings, listener, None, None));
     let mut session = TcpSession::new(info);
-    session.flag = Some("NR");
+    session.flags = "NR";
     session.termination = Some("filter_chain_not_found");
     for log in &listener.config.access_log {
         log.log_tcp(&session, worker);

@@ -30,8 +30,8 @@ pub struct TcpSession {
     pub received: Rc<Cell<u64>>,
     /// Bytes to the client so far.
     pub sent: Rc<Cell<u64>>,
-    /// Response flag: `UF`, `UH`, `UO`, `NR`, `UC`, `DI`, …
-    pub flag: Option<&'static str>,
+    /// Response flags: `UF,URX`, `UH`, `UO`, `NR`, `UC`, …; empty: none.
+    pub flags: &'static str,
     /// Text for `%UPSTREAM_TRANSPORT_FAILURE_REASON%`.
     pub upstream_failure: Option<String>,
     /// Text for `%CONNECTION_TERMINATION_DETAILS%`.
@@ -52,7 +52,7 @@ impl TcpSession {
             upstream_peer: None,
             received: Rc::default(),
             sent: Rc::default(),
-            flag: None,
+            flags: "",
             upstream_failure: None,
             termination: None,
         }

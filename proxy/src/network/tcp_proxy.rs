@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use ironsail_xds::ext::filters::network::tcp_proxy::v3 as proto;
 use proto::tcp_proxy::ClusterSpecifier;
+use tokio::io::AsyncWriteExt;
 use tokio::time::{Instant, sleep_until};
 
 use crate::access_log::AccessLog;
@@ -24,6 +25,8 @@ use crate::resource::{At, CompileError};
 use crate::worker::Worker;
 
 const DEFAULT_IDLE_TIMEOUT: Duration = Duration::from_secs(3600);
+/// For the end of a connection to go out.
+const FAREWELL: Duration = Duration::from_secs(1);
 /// Interval of reports to statistics while a connection is open.
 const REPORT_INTERVAL: Duration = Duration::from_secs(5);
 const MAX_REPORT_INTERVAL: Duration = Duration::from_secs(40);
@@ -134,8 +137,8 @@ pub struct Dialled {
 /// Why no host was reached.
 #[derive(Debug)]
 pub struct DialError {
-    /// Response flag.
-    pub flag: &'static str,
+    /// Response flags.
+    pub flags: &'static str,
     pub failure: Option<String>,
     pub cluster: Option<Rc<Cluster>>,
     pub host: Option<Rc<Host>>,
@@ -150,8 +153,8 @@ pub async fn dial(
     info: &ConnectionInfo,
     worker: &Worker,
 ) -> Result<Dialled, DialError> {
-    let error = |flag| DialError {
-        flag,
+    let error = |flags| DialError {
+        flags,
         failure: None,
         cluster: None,
         host: None,
@@ -194,9 +197,8 @@ pub async fn dial(
                     active,
                 });
             }
-            Err(ConnectError::Overflow(_)) => {
-                return Err(dial_error("UO", None, &cluster, Some(host)));
-            }
+            // Not even tried.
+            Err(ConnectError::Overflow(_)) => return Err(dial_error("UO", None, &cluster, None)),
             Err(failure) => {
                 let result = match failure {
                     ConnectError::Timeout => HostResult::Timeout,
@@ -204,7 +206,7 @@ pub async fn dial(
                 };
                 cluster.report(&host, result);
                 let text = failure.to_string();
-                last = dial_error("UF", Some(text), &cluster, Some(Rc::clone(&host)));
+                last = dial_error("UF,URX", Some(text), &cluster, Some(Rc::clone(&host)));
                 tried.push(host);
             }
         }
@@ -213,13 +215,13 @@ pub async fn dial(
 }
 
 fn dial_error(
-    flag: &'static str,
+    flags: &'static str,
     failure: Option<String>,
     cluster: &Rc<Cluster>,
     host: Option<Rc<Host>>,
 ) -> DialError {
     DialError {
-        flag,
+        flags,
         failure,
         cluster: Some(Rc::clone(cluster)),
         host,
@@ -250,9 +252,15 @@ pub async fn serve(
         }
         Err(error) => {
             report.failed(error);
-            io.reset();
+            end(io).await;
         }
     }
+}
+
+/// Ends a connection of which nothing came, as one that is over.
+async fn end(mut io: Io) {
+    // Who does not read that it ends is cut off.
+    let _ = tokio::time::timeout(FAREWELL, io.shutdown()).await;
 }
 
 async fn run(io: Io, config: &TcpProxyConfig, upstream: Upstream, report: &mut Report<'_>) {
@@ -292,7 +300,7 @@ async fn run(io: Io, config: &TcpProxyConfig, upstream: Upstream, report: &mut R
                     return;
                 }
                 Tick::TooLong => {
-                    report.session.flag = Some("DT");
+                    report.session.flags = "DT";
                     report.session.termination = Some("max_connection_duration_reached");
                     return;
                 }
@@ -309,7 +317,7 @@ async fn run(io: Io, config: &TcpProxyConfig, upstream: Upstream, report: &mut R
             Event::Ended => return,
             Event::Failed(side, error) => {
                 if side == Side::Upstream {
-                    report.session.flag = Some("UC");
+                    report.session.flags = "UC";
                     report.session.upstream_failure = Some(error.to_string());
                 }
                 relay.reset();
@@ -362,7 +370,7 @@ impl<'a> Report<'a> {
 
     fn failed(&mut self, error: DialError) {
         let session = &mut self.session;
-        session.flag = Some(error.flag);
+        session.flags = error.flags;
         session.upstream_failure = error.failure;
         session.cluster = error.cluster;
         if let Some(host) = &error.host {

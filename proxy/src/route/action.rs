@@ -200,11 +200,12 @@ struct HashCookie {
     attributes: Box<str>,
 }
 
-/// The hash of a request, and the cookie that keeps it for the next one.
+/// The hash of a request, and the cookies that keep it for the next one.
 #[derive(Debug, Default)]
 pub struct RequestHash {
     pub hash: Option<u64>,
-    pub set_cookie: Option<String>,
+    /// Values of `set-cookie`.
+    pub set_cookies: Vec<String>,
 }
 
 impl Forward {
@@ -287,7 +288,7 @@ impl Forward {
     pub fn hash(&self, head: &RequestHead, source: IpAddr) -> RequestHash {
         let mut result = RequestHash::default();
         for policy in &self.hash {
-            if let Some(new) = policy.hash(head, source, &mut result.set_cookie) {
+            if let Some(new) = policy.hash(head, source, &mut result.set_cookies) {
                 let old = result.hash.map_or(0, |old: u64| old.rotate_left(1));
                 result.hash = Some(old ^ new);
                 if policy.terminal {
@@ -534,7 +535,7 @@ impl HashPolicy {
         &self,
         head: &RequestHead,
         source: IpAddr,
-        set_cookie: &mut Option<String>,
+        set_cookies: &mut Vec<String>,
     ) -> Option<u64> {
         match &self.kind {
             HashKind::SourceIp => Some(xxh64(source.to_string().as_bytes(), 0)),
@@ -544,8 +545,8 @@ impl HashPolicy {
             }
             HashKind::Header { name, rewrite } => header_hash(head, name, rewrite.as_ref()),
             HashKind::Cookie(cookie) => match matcher::cookie(head, &cookie.name) {
-                Some(value) => Some(xxh64(value.as_bytes(), 0)),
-                None => cookie.generate(set_cookie),
+                Some(value) if !value.is_empty() => Some(xxh64(value.as_bytes(), 0)),
+                _ => cookie.generate(set_cookies),
             },
         }
     }
@@ -571,7 +572,7 @@ fn header_hash(head: &RequestHead, name: &[u8], rewrite: Option<&Substitution>) 
 }
 
 impl HashCookie {
-    fn generate(&self, set_cookie: &mut Option<String>) -> Option<u64> {
+    fn generate(&self, set_cookies: &mut Vec<String>) -> Option<u64> {
         let ttl = self.ttl?;
         let value = format!("{:016x}", fastrand::u64(..));
         let mut text = format!("{}=\"{value}\"", self.name);
@@ -583,7 +584,7 @@ impl HashCookie {
         }
         text.push_str(&self.attributes);
         text.push_str("; HttpOnly");
-        *set_cookie = Some(text);
+        set_cookies.push(text);
         Some(xxh64(value.as_bytes(), 0))
     }
 }

@@ -186,6 +186,16 @@ impl HeaderMatcher {
     pub fn name(&self) -> &[u8] {
         &self.name
     }
+
+    /// Whether there is a header of this name.
+    pub fn present(name: &str) -> Self {
+        Self {
+            name: name.to_ascii_lowercase().into_bytes().into(),
+            kind: HeaderKind::Present(true),
+            invert: false,
+            missing_is_empty: false,
+        }
+    }
 }
 
 fn in_range(range: Int64Range, value: &[u8]) -> bool {

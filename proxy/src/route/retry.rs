@@ -212,14 +212,16 @@ impl RetryPolicy {
     }
 
     /// The route's policy as a trusted client changes it: `x-envoy-retry-on`, `x-envoy-retry-grpc-on` and
-    /// `x-envoy-retriable-status-codes` add to it, `x-envoy-max-retries` replaces the number. `None`: nothing is asked.
+    /// `x-envoy-retriable-status-codes` and `x-envoy-retriable-header-names` add to it, `x-envoy-max-retries` replaces
+    /// the number. `None`: nothing is asked.
     /// <https://www.envoyproxy.io/docs/envoy/latest/configuration/http/http_filters/router_filter#x-envoy-retry-on>
     pub fn asked_for(route: Option<&Self>, headers: &HeaderBlock) -> Option<Self> {
-        const ASKS: [Known; 4] = [
+        const ASKS: [Known; 5] = [
             Known::EnvoyRetryOn,
             Known::EnvoyRetryGrpcOn,
             Known::EnvoyMaxRetries,
             Known::EnvoyRetriableStatusCodes,
+            Known::EnvoyRetriableHeaderNames,
         ];
         if !ASKS.iter().any(|name| headers.contains(*name)) {
             return None;
@@ -237,6 +239,10 @@ impl RetryPolicy {
         let codes = codes.unwrap_or_default().split(',');
         let codes = codes.filter_map(|code| code.trim().parse::<u16>().ok());
         policy.status_codes.extend(codes);
+        let names = headers.get_str(Known::EnvoyRetriableHeaderNames);
+        let names = names.unwrap_or_default().split(',').map(str::trim);
+        let names = names.filter(|name| !name.is_empty());
+        policy.headers.extend(names.map(HeaderMatcher::present));
         Some(policy)
     }
 
@@ -423,6 +429,15 @@ mod tests {
         assert!(alone.covers_response(&ResponseHead::new(502)));
         assert!(alone.covers_response(&ResponseHead::new(429)));
         assert!(!alone.covers_response(&ResponseHead::new(500)));
+        let named = headers(&[
+            ("x-envoy-retry-on", "retriable-headers"),
+            ("x-envoy-retriable-header-names", "X-Again, x-other"),
+        ]);
+        let named = RetryPolicy::asked_for(None, &named).expect("asked for");
+        let mut head = ResponseHead::new(200);
+        assert!(!named.covers_response(&head));
+        head.headers.append_named(b"x-again", b"");
+        assert!(named.covers_response(&head));
         let route = policy("retriable-4xx");
         let both = RetryPolicy::asked_for(Some(&route), &asked).expect("asked for");
         assert!(both.covers_response(&ResponseHead::new(409)));

@@ -6,7 +6,7 @@ use ironsail_xds::istio::PluginConfig;
 
 use super::istio::{StatsSettings, TcpSeries};
 use super::labels::{Call, Reporter, Service};
-use crate::access_log::{Flag, ResponseFlags};
+use crate::access_log::ResponseFlags;
 use crate::network::TcpSession;
 use crate::resource::CompileError;
 use crate::resource::listener::TrafficDirection;
@@ -144,11 +144,7 @@ impl IstioStats {
             destination_principal: destination,
             mutual_tls: session.info.is_mutual_tls(),
         };
-        let flags: ResponseFlags = session
-            .flag
-            .and_then(Flag::from_short)
-            .into_iter()
-            .collect();
+        let flags = ResponseFlags::from_short(session.flags);
         worker.stats.reports.tcp(&self.settings, &call, flags)
     }
 }

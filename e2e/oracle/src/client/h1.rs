@@ -304,7 +304,8 @@ async fn finish<S: AsyncRead + AsyncWrite + Unpin>(reader: &mut Reader<S>, noted
     noted.lines.push(format!("[end] {end}"));
 }
 
-fn bytes(request: &Request, id: &str) -> Vec<u8> {
+/// A request as it is sent.
+pub fn bytes(request: &Request, id: &str) -> Vec<u8> {
     let version: &[u8] = match request.protocol {
         Protocol::Http10 => b" HTTP/1.0\r\n",
         _ => b" HTTP/1.1\r\n",

@@ -33,7 +33,12 @@ pub async fn speak<S: AsyncRead + AsyncWrite + Unpin>(
             Ok(Ok(length)) => received.extend_from_slice(&buffer[..length]),
         }
     };
-    let text = printable(&received).replace(id, "ID");
+    noted(&received, end, id)
+}
+
+/// What came, and how the connection ended.
+pub fn noted(received: &[u8], end: &str, id: &str) -> Noted {
+    let text = printable(received).replace(id, "ID");
     Noted {
         statuses: vec![if received.is_empty() { end } else { "bytes" }.to_owned()],
         lines: vec![format!("[bytes] {text}"), format!("[end] {end}")],

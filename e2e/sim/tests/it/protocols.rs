@@ -162,6 +162,6 @@ fn an_application_that_does_not_listen_is_reported() {
         assert_eq!(outcome.hop("store").flags, "UF,URX");
         let outcome = call(&mesh, Call::tcp("idle:81", "x").from("client")).await;
         assert_eq!(outcome.answer, Answer::Closed, "{outcome}");
-        assert_eq!(outcome.hop("store").flags, "UF");
+        assert_eq!(outcome.hop("store").flags, "UF,URX");
     });
 }

@@ -62,7 +62,7 @@ pub struct Exchange {
     pub messages: Option<MessageCounts>,
     pub peer_asks: PeerAsks,
     /// A cookie that the client is to keep, for load balancing.
-    pub set_cookie: Option<String>,
+    pub set_cookies: Vec<String>,
     /// Bytes sent on the client's connection before this request.
     sent_before: u64,
 }
@@ -188,7 +188,7 @@ impl Exchange {
             fault: None,
             messages: None,
             peer_asks: PeerAsks::default(),
-            set_cookie: None,
+            set_cookies: Vec::new(),
         }
     }
 
@@ -198,7 +198,10 @@ impl Exchange {
                 self.context.stats.downstream_cx_protocol_error.inc();
                 LocalReply::protocol_error(error.status, error.details)
             }
-            Refusal::LateHead => LocalReply::late_head(),
+            Refusal::LateHead => {
+                self.context.stats.downstream_rq_header_timeout.inc();
+                LocalReply::late_head()
+            }
             Refusal::LateRequest => LocalReply::late_request(),
         }
     }

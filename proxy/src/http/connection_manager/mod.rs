@@ -28,7 +28,7 @@ use tokio::time::{Instant, Sleep};
 pub use config::{Codec, EscapedSlashes, HttpConnectionManager, PathPolicy, Routes};
 
 use super::codec::h1::{ServerConnection, StreamError};
-use super::codec::h2::{ServerStream, read_request};
+use super::codec::h2::{HeadWatch, Heads, ServerStream, read_request};
 use super::message::{Method, RequestHead};
 use super::pool::keep_alive;
 use super::rewind::Rewind;
@@ -247,9 +247,24 @@ impl IdleTimer {
     }
 }
 
+/// Completes when the head of a request takes longer than it may.
+async fn late_head(heads: Rc<Heads>, context: &Context) {
+    let timeouts = &context.hcm.timeouts;
+    let limits = [
+        timeouts.request_headers,
+        timeouts.request,
+        timeouts.stream_idle,
+    ];
+    match limits.into_iter().flatten().min() {
+        Some(limit) => heads.late(limit).await,
+        None => std::future::pending().await,
+    }
+}
+
 async fn serve_h2(io: Rewind<Io>, context: &Rc<Context>) {
     context.stats.downstream_cx_http2_total.inc();
     let settings = context.hcm.h2;
+    let (io, heads) = HeadWatch::new(io);
     let handshake = settings.server().handshake::<_, Bytes>(io);
     let limit = context.hcm.timeouts.idle.unwrap_or(Duration::MAX);
     let Ok(Ok(mut connection)) = tokio::time::timeout(limit, handshake).await else {
@@ -272,6 +287,7 @@ async fn serve_h2(io: Rewind<Io>, context: &Rc<Context>) {
             None => std::future::pending().await,
         }
     });
+    let mut late = Box::pin(late_head(heads, context));
     let mut goodbye = false;
     loop {
         let busy = streams.are_active();
@@ -293,6 +309,13 @@ async fn serve_h2(io: Rewind<Io>, context: &Rc<Context>) {
                 goodbye = true;
                 context.stats.downstream_cx_max_duration_reached.inc();
                 connection.graceful_shutdown();
+                continue;
+            }
+            // Until it is complete no other frame can come, so that there is nothing to go on with.
+            () = &mut late, if !goodbye => {
+                goodbye = true;
+                context.stats.downstream_rq_header_timeout.inc();
+                connection.abrupt_shutdown(h2::Reason::ENHANCE_YOUR_CALM);
                 continue;
             }
             () = streams.changed() => {

@@ -25,11 +25,11 @@ const INTERNAL_ONLY: &[Known] = &[
     Known::EnvoyStreamDurationMs,
     Known::EnvoyForceTrace,
     Known::EnvoyRetriableStatusCodes,
+    Known::EnvoyRetriableHeaderNames,
 ];
 
 /// Others of the kind, without a number of their own.
 const INTERNAL_ONLY_NAMED: &[&[u8]] = &[
-    b"x-envoy-retriable-header-names",
     b"x-envoy-upstream-alt-stat-name",
     b"x-envoy-upstream-rq-timeout-alt-response",
     b"x-envoy-hedge-on-per-try-timeout",

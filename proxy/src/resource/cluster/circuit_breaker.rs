@@ -12,13 +12,12 @@ use ironsail_xds::cluster::{CircuitBreakers as BreakersProto, Cluster};
 use ironsail_xds::core::RoutingPriority as PriorityProto;
 
 use super::RoutingPriority;
+use super::retry_budget::RetryBudget;
 use crate::resource::parse::u32_or;
 
 /// What Envoy allows when no limit is configured.
 const DEFAULT_MAX: u32 = 1024;
 const DEFAULT_MAX_RETRIES: u32 = 3;
-const DEFAULT_BUDGET_PERCENT: f64 = 20.0;
-const DEFAULT_MIN_RETRIES: u32 = 3;
 
 /// Limits by routing priority.
 #[derive(Debug)]
@@ -49,13 +48,6 @@ pub struct Thresholds {
     pub requests: Breaker,
     retries: Breaker,
     budget: Option<RetryBudget>,
-}
-
-/// Retries in proportion to the requests in progress, in place of a fixed number.
-#[derive(Clone, Copy, Debug, PartialEq)]
-struct RetryBudget {
-    percent: f64,
-    min: u32,
 }
 
 /// A limit, counted if it is one.
@@ -182,6 +174,18 @@ impl Thresholds {
             .map(|(name, breaker, max)| (name, breaker.used() >= max))
     }
 
+    /// A request to a host.
+    ///
+    /// # Errors
+    /// As many requests as allowed are under way.
+    pub fn acquire_request(&self) -> Result<Permit, Overflow> {
+        let permit = self.requests.acquire()?;
+        if let Some(budget) = &self.budget {
+            budget.note_request();
+        }
+        Ok(permit)
+    }
+
     /// # Errors
     /// As many retries as allowed are under way.
     pub fn acquire_retry(&self) -> Result<Permit, Overflow> {
@@ -190,7 +194,7 @@ impl Thresholds {
 
     /// Retries that may be under way at a time, as things are now.
     pub fn max_retries(&self) -> u32 {
-        let Some(budget) = self.budget else {
+        let Some(budget) = &self.budget else {
             return self.retries.max;
         };
         let active = self
@@ -198,28 +202,6 @@ impl Thresholds {
             .used()
             .saturating_add(self.pending_requests.used());
         budget.allows(active)
-    }
-}
-
-impl RetryBudget {
-    fn compile(config: &proto::thresholds::RetryBudget) -> Self {
-        let percent = config
-            .budget_percent
-            .map_or(DEFAULT_BUDGET_PERCENT, |p| p.value);
-        Self {
-            percent: if percent.is_finite() {
-                percent.clamp(0.0, 100.0)
-            } else {
-                0.0
-            },
-            min: u32_or(config.min_retry_concurrency.as_ref(), DEFAULT_MIN_RETRIES),
-        }
-    }
-
-    /// Of `active` requests; at least the minimum.
-    fn allows(self, active: u32) -> u32 {
-        let share = (f64::from(active) * self.percent / 100.0).floor() as u32;
-        share.max(self.min)
     }
 }
 

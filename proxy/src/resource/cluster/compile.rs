@@ -21,7 +21,7 @@ use proto::cluster::{
 };
 
 use super::{
-    BindConfig, CircuitBreakers, ClusterConfig, Discovery, Http2Options, HttpOptions,
+    BindConfig, CircuitBreakers, ClusterConfig, Discovery, Hashing, Http2Options, HttpOptions,
     IstioMetadata, IstioService, Keepalive, LbPolicy, OutlierDetection, SlowStart,
     UpstreamProtocol, dns,
 };
@@ -52,7 +52,13 @@ impl ClusterConfig {
             return Err(CompileError::new("is empty").at("name"));
         }
         let name = shared_text(&cluster.name);
-        let discovery = discovery(cluster)?;
+        let mut discovery = discovery(cluster)?;
+        let lb_policy = lb_policy(cluster, &discovery)?;
+        if let Discovery::StrictDns(config) | Discovery::LogicalDns(config) = &mut discovery
+            && lb_policy.hashing().by_hostname
+        {
+            config.hash_by_hostname();
+        }
         warn_about_absent_features(cluster);
         Ok(Self {
             stat_name: stat_name(cluster),
@@ -62,7 +68,7 @@ impl ClusterConfig {
                 cluster.cleanup_interval.as_ref(),
                 DEFAULT_CLEANUP_INTERVAL,
             ),
-            lb_policy: lb_policy(cluster, &discovery)?,
+            lb_policy,
             breakers: CircuitBreakers::compile(cluster),
             http: http_options(cluster)?,
             transport: transport(cluster, interner)?,
@@ -73,7 +79,7 @@ impl ClusterConfig {
             panic_threshold: panic_threshold(cluster),
             slow_start: slow_start(cluster)?,
             outlier: cluster.outlier_detection.as_ref().map(|config| {
-                let config = OutlierDetection::compile(config, &cluster.name);
+                let config = OutlierDetection::compile(config);
                 Arc::new(Detector::new(config))
             }),
             tcp_keepalive: keepalive(cluster),
@@ -201,13 +207,15 @@ fn lb_policy(cluster: &proto::Cluster, discovery: &Discovery) -> Result<LbPolicy
             ring_hash(
                 config.minimum_ring_size.as_ref(),
                 config.maximum_ring_size.as_ref(),
+                common_hashing(cluster, discovery)?,
             )
         }
-        (Ok(LbProto::RingHash), _) => ring_hash(None, None),
+        (Ok(LbProto::RingHash), _) => ring_hash(None, None, common_hashing(cluster, discovery)?),
         (Ok(LbProto::Maglev), Some(LbConfig::MaglevLbConfig(config))) => {
-            maglev(config.table_size.as_ref()).at("maglev_lb_config.table_size")?
+            let hashing = common_hashing(cluster, discovery)?;
+            maglev(config.table_size.as_ref(), hashing).at("maglev_lb_config.table_size")?
         }
-        (Ok(LbProto::Maglev), _) => maglev(None)?,
+        (Ok(LbProto::Maglev), _) => maglev(None, common_hashing(cluster, discovery)?)?,
         (Ok(other), _) => {
             let message = format!("{} is not supported", other.as_str_name());
             return Err(CompileError::new(message).at("lb_policy"));
@@ -250,12 +258,14 @@ fn known_policy(any: &Any) -> Result<Option<LbPolicy>, CompileError> {
         Some(least_request(config.choice_count.as_ref(), bias))
     } else if is_type::<lb::maglev::v3::Maglev>(any) {
         let config: lb::maglev::v3::Maglev = unpack(any)?;
-        Some(maglev(config.table_size.as_ref())?)
+        let hashing = extension_hashing(config.consistent_hashing_lb_config.as_ref())?;
+        Some(maglev(config.table_size.as_ref(), hashing)?)
     } else if is_type::<lb::ring_hash::v3::RingHash>(any) {
         let config: lb::ring_hash::v3::RingHash = unpack(any)?;
         Some(ring_hash(
             config.minimum_ring_size.as_ref(),
             config.maximum_ring_size.as_ref(),
+            ring_hashing(&config)?,
         ))
     } else if is_type::<lb::wrr_locality::v3::WrrLocality>(any) {
         let config: lb::wrr_locality::v3::WrrLocality = unpack(any)?;
@@ -281,7 +291,73 @@ fn least_request(
     }
 }
 
-fn ring_hash(min: Option<&protobuf::UInt64Value>, max: Option<&protobuf::UInt64Value>) -> LbPolicy {
+fn common_hashing(
+    cluster: &proto::Cluster,
+    discovery: &Discovery,
+) -> Result<Hashing, CompileError> {
+    const FIELD: &str = "common_lb_config.consistent_hashing_lb_config";
+    let common = cluster.common_lb_config.as_ref();
+    let config = common.and_then(|common| common.consistent_hashing_lb_config.as_ref());
+    let Some(config) = config else {
+        return Ok(Hashing::default());
+    };
+    let by_hostname = config.use_hostname_for_hashing;
+    let has_names = matches!(
+        discovery,
+        Discovery::StrictDns(_) | Discovery::LogicalDns(_)
+    );
+    if by_hostname && !has_names {
+        let error = CompileError::new("is for clusters of type STRICT_DNS and LOGICAL_DNS");
+        return Err(error.at("use_hostname_for_hashing").at(FIELD));
+    }
+    hashing(by_hostname, config.hash_balance_factor.as_ref()).at(FIELD)
+}
+
+fn extension_hashing(
+    config: Option<&lb::common::v3::ConsistentHashingLbConfig>,
+) -> Result<Hashing, CompileError> {
+    match config {
+        Some(config) => hashing(
+            config.use_hostname_for_hashing,
+            config.hash_balance_factor.as_ref(),
+        )
+        .at("consistent_hashing_lb_config"),
+        None => Ok(Hashing::default()),
+    }
+}
+
+/// As in the other places, or in fields of its own that were there before.
+#[allow(deprecated)]
+fn ring_hashing(config: &lb::ring_hash::v3::RingHash) -> Result<Hashing, CompileError> {
+    match &config.consistent_hashing_lb_config {
+        Some(common) => extension_hashing(Some(common)),
+        None => hashing(
+            config.use_hostname_for_hashing,
+            config.hash_balance_factor.as_ref(),
+        ),
+    }
+}
+
+fn hashing(
+    by_hostname: bool,
+    balance_factor: Option<&protobuf::UInt32Value>,
+) -> Result<Hashing, CompileError> {
+    match balance_factor.map(|factor| factor.value) {
+        Some(factor @ ..100) => {
+            Err(CompileError::new(format!("{factor} is below 100")).at("hash_balance_factor"))
+        }
+        factor => Ok(Hashing {
+            by_hostname,
+            balance_factor: factor.unwrap_or(0),
+        }),
+    }
+}
+
+fn ring_hash(
+    min: Option<&protobuf::UInt64Value>,
+    max: Option<&protobuf::UInt64Value>,
+    hashing: Hashing,
+) -> LbPolicy {
     /// Entries of a ring at most, as in Envoy.
     const LIMIT: u64 = 8 << 20;
     let max = max.map_or(LIMIT, |size| size.value.clamp(1, LIMIT));
@@ -290,10 +366,14 @@ fn ring_hash(min: Option<&protobuf::UInt64Value>, max: Option<&protobuf::UInt64V
     LbPolicy::RingHash {
         min: size(min),
         max: size(max),
+        hashing,
     }
 }
 
-fn maglev(size: Option<&protobuf::UInt64Value>) -> Result<LbPolicy, CompileError> {
+fn maglev(
+    size: Option<&protobuf::UInt64Value>,
+    hashing: Hashing,
+) -> Result<LbPolicy, CompileError> {
     /// Largest table, as in Envoy.
     const LIMIT: u64 = 5_000_011;
     let size = size.map_or(65_537, |size| size.value);
@@ -308,6 +388,7 @@ fn maglev(size: Option<&protobuf::UInt64Value>) -> Result<LbPolicy, CompileError
     }
     Ok(LbPolicy::Maglev {
         size: usize::try_from(size).unwrap_or(usize::MAX),
+        hashing,
     })
 }
 

@@ -36,6 +36,19 @@ pub struct DnsConfig {
     pub family: DnsFamily,
 }
 
+impl DnsConfig {
+    /// Has hosts told apart by the names that endpoints give them, if they have no key of their own. Those without
+    /// either go by the name that is looked up.
+    pub(super) fn hash_by_hostname(&mut self) {
+        for name in &mut self.names {
+            let template = &mut name.template;
+            if template.hash_key.is_empty() {
+                template.hash_key = (*template.hostname).into();
+            }
+        }
+    }
+}
+
 /// A name, and where its addresses stand.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DnsName {

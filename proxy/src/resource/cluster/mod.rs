@@ -4,6 +4,7 @@ mod circuit_breaker;
 pub(crate) mod compile;
 mod dns;
 mod outlier;
+mod retry_budget;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -15,7 +16,7 @@ use crate::resource::transport_socket::TransportPlan;
 
 pub use circuit_breaker::{Breaker, CircuitBreakers, Overflow, Permit, Thresholds};
 pub use dns::{DnsConfig, DnsFamily, DnsName};
-pub use outlier::{OutlierDetection, Threshold};
+pub use outlier::{OutlierDetection, RateRule, Rates, Threshold};
 
 /// An upstream cluster.
 #[derive(Debug)]
@@ -94,13 +95,38 @@ pub enum LbPolicy {
     RingHash {
         min: usize,
         max: usize,
+        hashing: Hashing,
     },
     /// By hash in a table of prime `size`.
     Maglev {
         size: usize,
+        hashing: Hashing,
     },
     /// Of `ORIGINAL_DST`.
     ClusterProvided,
+}
+
+impl LbPolicy {
+    /// Whether the hash of a request says where it goes.
+    pub fn hashes(self) -> bool {
+        matches!(self, LbPolicy::RingHash { .. } | LbPolicy::Maglev { .. })
+    }
+
+    pub fn hashing(self) -> Hashing {
+        match self {
+            LbPolicy::RingHash { hashing, .. } | LbPolicy::Maglev { hashing, .. } => hashing,
+            _ => Hashing::default(),
+        }
+    }
+}
+
+/// `ConsistentHashingLbConfig`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Hashing {
+    /// Hosts are told apart by their names, not by their addresses.
+    pub by_hostname: bool,
+    /// Percent of the average load of all hosts that one may have, at least 100; 0: any.
+    pub balance_factor: u32,
 }
 
 /// How hosts that are new grow into their share.

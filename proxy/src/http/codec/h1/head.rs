@@ -3,14 +3,21 @@
 //! Stricter than RFC 9112 allows where laxness lets two parsers disagree: bare LF, folded lines, repeated lengths and
 //! hosts are refused. <https://www.rfc-editor.org/rfc/rfc9112>.
 
+mod response;
+mod target;
+mod write;
+
 use std::mem::MaybeUninit;
 
 use super::error::ProtocolError;
 use crate::http::header_block::{HeaderBlock, Span, has_token, tokens};
 use crate::http::header_name::Known;
-use crate::http::message::{
-    BodyLength, Method, RequestHead, ResponseHead, ResponseTo, Scheme, Version, reason_phrase,
-};
+use crate::http::message::{BodyLength, Method, RequestHead, Version};
+use target::{set_host, set_target};
+
+pub use response::parse_response;
+pub use target::check_authority;
+pub use write::{ResponseFraming, write_decimal, write_request, write_response};
 
 /// Header fields that fit on the stack while parsing; larger limits are clamped to it.
 const MAX_FIELDS: usize = 256;
@@ -231,94 +238,6 @@ fn copy_fields(
     Ok(())
 }
 
-/// Moves `Host` out of the fields.
-fn set_host(head: &mut RequestHead, settings: &H1Settings) -> Result<(), ProtocolError> {
-    let (first, count) = head.headers.span_of(Known::Host);
-    let Some(host) = first else {
-        return match &settings.default_host_for_http_10 {
-            Some(host) if head.version == Version::Http10 => {
-                head.set_authority(host.as_bytes());
-                Ok(())
-            }
-            _ => Err(ProtocolError::MISSING_HOST),
-        };
-    };
-    if count > 1 {
-        return Err(ProtocolError::DUPLICATE_HOST);
-    }
-    check_authority(head.headers.text(host), settings.edge)?;
-    head.set_authority_span(host);
-    if settings.preserve_case {
-        let name = head.headers.name_span_of(Known::Host);
-        head.set_host_name_span(name);
-    }
-    head.headers.remove(Known::Host);
-    Ok(())
-}
-
-/// RFC 3986 section 3.2; the lax forms that Envoy lets through are refused only at the edge.
-pub fn check_authority(authority: &[u8], edge: bool) -> Result<(), ProtocolError> {
-    let allowed =
-        |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=:@[]".contains(byte);
-    if !authority.iter().all(allowed) {
-        return Err(ProtocolError::INVALID_HOST);
-    }
-    if edge && (authority.contains(&b'@') || !port_is_possible(authority)) {
-        return Err(ProtocolError::INVALID_HOST);
-    }
-    Ok(())
-}
-
-fn port_is_possible(authority: &[u8]) -> bool {
-    let text = std::str::from_utf8(authority).unwrap_or_default();
-    match text.rsplit_once(':') {
-        Some((host, port)) if !host.ends_with(':') && !port.contains(']') => {
-            port.parse::<u16>().is_ok()
-        }
-        _ => true,
-    }
-}
-
-/// RFC 9112 section 3.2: origin, absolute, authority and asterisk form.
-fn set_target(
-    input: &[u8],
-    target: &str,
-    head: &mut RequestHead,
-    settings: &H1Settings,
-) -> Result<(), ProtocolError> {
-    if !target.bytes().all(|byte| (0x21..0x7f).contains(&byte)) {
-        return Err(ProtocolError::INVALID_URL);
-    }
-    if head.method == Method::Connect {
-        check_authority(target.as_bytes(), settings.edge)?;
-        head.set_authority_span(Span::new(offset(input, target.as_bytes()), target.len()));
-        return Ok(());
-    }
-    if target.starts_with('/') || (target == "*" && head.method == Method::Options) {
-        head.set_path_span(Span::new(offset(input, target.as_bytes()), target.len()));
-        return Ok(());
-    }
-    let (scheme, rest) = target.split_once("://").ok_or(ProtocolError::INVALID_URL)?;
-    head.scheme = match scheme {
-        _ if scheme.eq_ignore_ascii_case("http") => Scheme::Http,
-        _ if scheme.eq_ignore_ascii_case("https") => Scheme::Https,
-        _ => return Err(ProtocolError::INVALID_SCHEME),
-    };
-    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
-    let (authority, path) = rest.split_at(end);
-    if authority.is_empty() {
-        return Err(ProtocolError::INVALID_URL);
-    }
-    check_authority(authority.as_bytes(), settings.edge)?;
-    // RFC 9112 section 3.2.2: the target wins over Host.
-    head.set_authority(authority.as_bytes());
-    match path.as_bytes().first() {
-        Some(b'/') => head.set_path(path.as_bytes()),
-        _ => head.set_path(format!("/{path}").as_bytes()),
-    }
-    Ok(())
-}
-
 /// RFC 9112 section 6.3, without the cases in which a proxy and a server could differ.
 fn request_body(
     head: &mut RequestHead,
@@ -403,86 +322,6 @@ fn set_intents(head: &mut RequestHead, settings: &H1Settings) {
     }
 }
 
-/// Parses a response head at the start of `input` into `head`, which must be reset.
-///
-/// # Errors
-/// The response is malformed; the status says nothing to the client.
-pub fn parse_response(
-    input: &[u8],
-    settings: &H1Settings,
-    to: ResponseTo,
-    head: &mut ResponseHead,
-) -> Parsed {
-    let mut storage = fields();
-    let mut response = httparse::Response::new(&mut []);
-    let status = httparse::ParserConfig::default()
-        .parse_response_with_uninit_headers(
-            &mut response,
-            input,
-            window(&mut storage, &settings.limits),
-        )
-        .map_err(parse_error)?;
-    let httparse::Status::Complete(consumed) = status else {
-        return Ok(None);
-    };
-    let (Some(version), Some(code)) = (response.version, response.code) else {
-        return Err(ProtocolError::CODEC);
-    };
-    if !(100..600).contains(&code) {
-        return Err(ProtocolError::CODEC);
-    }
-    head.status = code;
-    head.version = version_of(version);
-    head.wire_size = consumed;
-    copy_fields(
-        input,
-        consumed,
-        response.headers,
-        settings,
-        &mut head.headers,
-    )?;
-    head.body = response_body(head, to)?;
-    Ok(Some(consumed))
-}
-
-fn response_body(head: &mut ResponseHead, to: ResponseTo) -> Result<BodyLength, ProtocolError> {
-    if head.status == 101 && to != ResponseTo::Upgrade {
-        return Err(ProtocolError::CODEC);
-    }
-    if to == ResponseTo::Connect && to.becomes_tunnel(head.status) {
-        // RFC 9110 section 9.3.6: they mean nothing there.
-        head.headers.remove(Known::TransferEncoding);
-        head.headers.remove(Known::ContentLength);
-        return Ok(BodyLength::Empty);
-    }
-    let length = content_length(&head.headers)?;
-    let encoded = head.headers.contains(Known::TransferEncoding);
-    if encoded && (length.is_some() || head.version == Version::Http10) {
-        return Err(ProtocolError::LENGTH_AND_CHUNKED);
-    }
-    if encoded && !is_chunked(&head.headers) {
-        return Err(ProtocolError::TRANSFER_ENCODING);
-    }
-    // RFC 9112 section 6.1, RFC 9110 section 8.6: what follows would be taken for the next response.
-    let announces = encoded || length.is_some_and(|length| length > 0);
-    if announces && matches!(head.status, 100..=199 | 204) {
-        return Err(ProtocolError::CODEC);
-    }
-    if to == ResponseTo::Head || matches!(head.status, 100..=199 | 204 | 304) {
-        return Ok(BodyLength::Empty);
-    }
-    if encoded {
-        head.headers.remove(Known::TransferEncoding);
-        head.chunked = true;
-        return Ok(BodyLength::Unknown);
-    }
-    Ok(match length {
-        Some(0) => BodyLength::Empty,
-        Some(length) => BodyLength::Exactly(length),
-        None => BodyLength::Unknown,
-    })
-}
-
 /// Parses trailers at the start of `input`: bytes consumed and the fields, or `None` when more is needed.
 ///
 /// # Errors
@@ -541,111 +380,4 @@ fn check_trailer_lines(block: &[u8]) -> Result<(), ProtocolError> {
     } else {
         Ok(())
     }
-}
-
-/// Appends a request head; `Host` first, framing last.
-pub fn write_request(out: &mut Vec<u8>, head: &RequestHead) {
-    out.extend_from_slice(head.method.as_str().as_bytes());
-    out.push(b' ');
-    let target = match head.method {
-        Method::Connect => head.authority(),
-        _ => head.path(),
-    };
-    out.extend_from_slice(target.as_bytes());
-    out.extend_from_slice(b" HTTP/1.1\r\n");
-    out.extend_from_slice(head.host_name());
-    out.extend_from_slice(b": ");
-    out.extend_from_slice(head.authority().as_bytes());
-    out.extend_from_slice(b"\r\n");
-    head.headers.write_to(out);
-    match head.body {
-        BodyLength::Unknown => out.extend_from_slice(b"transfer-encoding: chunked\r\n"),
-        BodyLength::Exactly(length) if !head.headers.contains(Known::ContentLength) => {
-            write_length(length, out);
-        }
-        BodyLength::Empty if says_no_body(head) => write_length(0, out),
-        _ => {}
-    }
-    out.extend_from_slice(b"\r\n");
-}
-
-/// Whether a request without body says so: methods that usually have one (RFC 9110 section 8.6).
-fn says_no_body(head: &RequestHead) -> bool {
-    let never_has_one = matches!(
-        head.method,
-        Method::Get | Method::Head | Method::Delete | Method::Trace | Method::Connect
-    );
-    !never_has_one && head.upgrade.is_none() && !head.headers.contains(Known::ContentLength)
-}
-
-/// What a response's head says beside its fields.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct ResponseFraming {
-    /// The client speaks HTTP/1.0.
-    pub old: bool,
-    pub chunked: bool,
-    pub close: bool,
-    /// Nothing follows, which is said.
-    pub empty: bool,
-    /// HTTP/1.0 clients are told that the connection stays open.
-    pub keep_alive: bool,
-}
-
-/// Appends a response head.
-pub fn write_response(out: &mut Vec<u8>, head: &ResponseHead, framing: ResponseFraming) {
-    write_status_line(out, head.status, framing.old);
-    head.headers.write_to(out);
-    if let BodyLength::Exactly(length) = head.body
-        && !head.headers.contains(Known::ContentLength)
-    {
-        write_length(length, out);
-    }
-    match framing {
-        ResponseFraming { close: true, .. } => out.extend_from_slice(b"connection: close\r\n"),
-        ResponseFraming {
-            keep_alive: true, ..
-        } => out.extend_from_slice(b"connection: keep-alive\r\n"),
-        _ => {}
-    }
-    if framing.chunked {
-        out.extend_from_slice(b"transfer-encoding: chunked\r\n");
-    }
-    if framing.empty {
-        write_length(0, out);
-    }
-    out.extend_from_slice(b"\r\n");
-}
-
-fn write_status_line(out: &mut Vec<u8>, status: u16, old: bool) {
-    if status == 200 && !old {
-        out.extend_from_slice(b"HTTP/1.1 200 OK\r\n");
-        return;
-    }
-    out.extend_from_slice(if old { b"HTTP/1.0 " } else { b"HTTP/1.1 " });
-    write_decimal(u64::from(status), out);
-    out.push(b' ');
-    out.extend_from_slice(reason_phrase(status).as_bytes());
-    out.extend_from_slice(b"\r\n");
-}
-
-fn write_length(length: u64, out: &mut Vec<u8>) {
-    out.extend_from_slice(b"content-length: ");
-    write_decimal(length, out);
-    out.extend_from_slice(b"\r\n");
-}
-
-/// Appends a number in decimal.
-pub fn write_decimal(number: u64, out: &mut Vec<u8>) {
-    let mut digits = [0u8; 20];
-    let mut first = digits.len();
-    let mut rest = number;
-    for slot in digits.iter_mut().rev() {
-        *slot = b'0' + (rest % 10) as u8;
-        first -= 1;
-        rest /= 10;
-        if rest == 0 {
-            break;
-        }
-    }
-    out.extend_from_slice(digits.get(first..).unwrap_or(b"0"));
 }

@@ -2,10 +2,12 @@
 
 mod client;
 mod convert;
+mod head_watch;
 mod server;
 
 pub use client::{ClientStream, OpenError};
 pub use convert::{H2HeadRules, read_request};
+pub use head_watch::{HeadWatch, Heads};
 pub use server::ServerStream;
 
 use std::time::Duration;

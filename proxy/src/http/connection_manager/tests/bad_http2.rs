@@ -545,6 +545,79 @@ async fn endless_continuation_ends_the_connection() {
     .await;
 }
 
+fn seconds(seconds: i64) -> protobuf::Duration {
+    protobuf::Duration { seconds, nanos: 0 }
+}
+
+/// A head that does not come to its end, in whatever way, ends the connection when the time for heads is up.
+#[tokio::test(start_paused = true)]
+async fn slow_heads_end_the_connection() {
+    let begun = || frame(HEADERS, 0, 1, &block(&GET));
+    let short = head(1, END_STREAM, &GET);
+    let drips: [(&str, Vec<u8>, Vec<u8>); 3] = [
+        ("silence", begun(), Vec::new()),
+        ("continuations", begun(), frame(CONTINUATION, 0, 1, &[])),
+        (
+            "bytes of a frame",
+            short[..10].to_vec(),
+            short[10..11].to_vec(),
+        ),
+    ];
+    for (name, first, drip) in drips {
+        for limited in [false, true] {
+            local(async {
+                let mesh = mesh(proto::HttpConnectionManager {
+                    request_headers_timeout: limited.then(|| seconds(10)),
+                    stream_idle_timeout: Some(seconds(0)),
+                    ..manager(to(forward("web")))
+                });
+                let mut client = mesh.connect(connection(TrafficDirection::Inbound));
+                client.write_all(&frames::preface()).await.expect("room");
+                client.write_all(&first).await.expect("room");
+                let begin = tokio::time::Instant::now();
+                let mut read = Vec::new();
+                while begin.elapsed() < Duration::from_secs(15) {
+                    let _ = client.write_all(&drip).await;
+                    if listen(&mut client, &mut read).await {
+                        break;
+                    }
+                    // The h2 crate allows few continuations, whenever they come.
+                    tokio::time::sleep(Duration::from_secs(4)).await;
+                }
+                assert!(begin.elapsed() > Duration::from_secs(10), "{name}");
+                let code = goodbye(&frames::parse(&read));
+                assert_eq!(code, limited.then_some(ENHANCE_YOUR_CALM), "{name}");
+            })
+            .await;
+        }
+    }
+}
+
+/// The time for heads is over before a second request, and begins anew with it.
+#[tokio::test(start_paused = true)]
+async fn heads_in_time_are_served_however_long_the_connection_lasts() {
+    local(async {
+        let mesh = mesh(proto::HttpConnectionManager {
+            request_headers_timeout: Some(seconds(10)),
+            ..manager(to(forward("web")))
+        });
+        let mut client = mesh.connect(connection(TrafficDirection::Inbound));
+        client.write_all(&frames::preface()).await.expect("room");
+        let mut read = Vec::new();
+        for stream in [1, 3, 5] {
+            let request = head(stream, END_STREAM, &GET);
+            let (first, rest) = request.split_at(12);
+            client.write_all(first).await.expect("room");
+            tokio::time::sleep(Duration::from_secs(8)).await;
+            client.write_all(rest).await.expect("room");
+            assert!(!listen(&mut client, &mut read).await, "{stream} is served");
+            tokio::time::sleep(Duration::from_secs(30)).await;
+        }
+        assert_eq!(mesh.seen().len(), 3);
+    })
+    .await;
+}
+
 /// Nobody reads the answers, so that the proxy stops to read, too.
 #[tokio::test(start_paused = true)]
 async fn frames_that_are_answered_wait_for_their_readers() {

@@ -7,9 +7,12 @@ use std::task::{Context, Poll};
 
 use h2::Reason;
 
+use super::Forwarding;
 use super::body::Side;
 use super::deadline::Expired;
-use super::{Forwarding, ResetText, reset_reply};
+use super::failure::{
+    ResetText, connect_failed, failed, is_end_of_connection, late_reply, reset_reply, timed_out,
+};
 use crate::access_log::Flag;
 use crate::cluster::{Cluster, ConnectOptions, Host};
 use crate::http::codec::h1::{HeadLimits, ProtocolError, StreamError};
@@ -17,7 +20,7 @@ use crate::http::codec::h2::OpenError;
 use crate::http::connection_manager::exchange::Exchange;
 use crate::http::connection_manager::local_reply::LocalReply;
 use crate::http::message::{BodyLength, Method, RequestHead, Version};
-use crate::http::pool::{Channel, ConnectFailure, ConnectFailureKind, Pools};
+use crate::http::pool::{Channel, Pools};
 use crate::http::stream::{Downstream, Upstream};
 use crate::route::Failure;
 
@@ -63,8 +66,8 @@ impl Attempted {
     pub fn was_stale(self, failure: Failure, head: &RequestHead) -> bool {
         let unsent = !self.sent;
         self.reused
+            && self.closed
             && matches!(failure, Failure::Reset { .. } | Failure::RefusedStream)
-            && (self.closed || failure == Failure::RefusedStream)
             && (unsent || head.method.is_safe() || failure == Failure::RefusedStream)
     }
 }
@@ -210,6 +213,8 @@ impl<'a, 'r> Attempt<'a, 'r> {
         let sent = channel.send(&exchange.request, HeadLimits::default());
         (exchange.request.method, exchange.request.body) = (method, body);
         exchange.info.timing.upstream_first_sent = Some(exchange.info.elapsed());
+        // The connection that takes no stream is at its end.
+        self.facts.closed = matches!(sent, Err(OpenError::H2(_)));
         sent.map_err(|error| match error {
             OpenError::NotExpressible(_) => {
                 let reply = LocalReply::new(400, "", "http2.invalid_header_field");
@@ -267,7 +272,7 @@ impl<'a, 'r> Attempt<'a, 'r> {
                 self.forwarding.stats.upstream_rq_rx_reset.inc();
                 exchange.response.reset();
                 self.facts.closed = is_end_of_connection(&error);
-                self.failed(&error)
+                failed(&error, self.facts.sent)
             }
         }
     }
@@ -334,65 +339,6 @@ impl<'a, 'r> Attempt<'a, 'r> {
             .poll(cx)
             .map(|expired| Err(Stop::Expired(expired)))
     }
-
-    fn failed(&self, error: &StreamError) -> Ended {
-        let sent = self.facts.sent;
-        let refused = ResetText {
-            reason: "remote refused stream reset",
-            details: "remote_refused_stream_reset",
-        };
-        let (failure, text, status, flag) = match error {
-            StreamError::Protocol(_) => (
-                Failure::Reset { sent },
-                ResetText {
-                    reason: "protocol error",
-                    details: "protocol_error",
-                },
-                502,
-                Flag::UpstreamProtocolError,
-            ),
-            StreamError::H2(error)
-                if error.reason() == Some(Reason::REFUSED_STREAM) || error.is_go_away() =>
-            {
-                (
-                    Failure::RefusedStream,
-                    refused,
-                    503,
-                    Flag::UpstreamRemoteReset,
-                )
-            }
-            StreamError::H2(error) if error.is_reset() => (
-                Failure::Reset { sent },
-                ResetText {
-                    reason: "remote reset",
-                    details: "remote_reset",
-                },
-                503,
-                Flag::UpstreamRemoteReset,
-            ),
-            StreamError::Io(_) | StreamError::Closed | StreamError::H2(_) => (
-                Failure::Reset { sent },
-                ResetText {
-                    reason: "connection termination",
-                    details: "connection_termination",
-                },
-                503,
-                Flag::UpstreamConnectionTermination,
-            ),
-        };
-        Ended::Failed {
-            failure,
-            reply: reset_reply(status, &text, None, flag),
-        }
-    }
-}
-
-fn is_end_of_connection(error: &StreamError) -> bool {
-    match error {
-        StreamError::Io(_) | StreamError::Closed => true,
-        StreamError::H2(error) => !error.is_reset(),
-        StreamError::Protocol(_) => false,
-    }
 }
 
 /// Why the wait for a head stopped.
@@ -413,74 +359,6 @@ fn pass_informational(exchange: &mut Exchange, downstream: &mut Downstream) {
         downstream.send_informational(response);
     }
     exchange.response.reset();
-}
-
-fn timed_out(expired: Expired, downstream: &Downstream) -> Ended {
-    let reply = late_reply(expired, downstream);
-    match expired {
-        Expired::Stream | Expired::Idle | Expired::Request => Ended::Refused(reply),
-        _ => Ended::TimedOut(reply),
-    }
-}
-
-/// The answer when time is up: it is the server that is late once the whole request is there.
-pub(super) fn late_reply(expired: Expired, downstream: &Downstream) -> LocalReply {
-    let complete = downstream.is_request_done();
-    let late = if complete { 504 } else { 408 };
-    let upstream_late = |details: &'static str| {
-        LocalReply::new(504, "upstream request timeout", details).flag(Flag::UpstreamRequestTimeout)
-    };
-    match expired {
-        Expired::Whole => upstream_late("response_timeout"),
-        Expired::PerTry => upstream_late("upstream_per_try_timeout"),
-        Expired::PerTryIdle => upstream_late("upstream_per_try_idle_timeout"),
-        Expired::UpstreamStream => LocalReply::new(
-            late,
-            "upstream max stream duration reached",
-            "upstream_max_stream_duration_reached",
-        )
-        .flag(Flag::UpstreamMaxStreamDurationReached),
-        Expired::Stream => LocalReply {
-            grpc_status: Some(4),
-            ..LocalReply::new(late, "downstream duration timeout", "max_duration_timeout")
-        },
-        Expired::Idle => LocalReply {
-            close: !complete,
-            ..LocalReply::new(late, "stream timeout", "stream_idle_timeout")
-                .flag(Flag::StreamIdleTimeout)
-        },
-        Expired::Request => LocalReply {
-            close: !complete,
-            ..LocalReply::late_request()
-        },
-    }
-}
-
-fn connect_failed(exchange: &mut Exchange, failure: ConnectFailure) -> Ended {
-    let ConnectFailure { kind, reason } = failure;
-    if kind == ConnectFailureKind::Overflow {
-        // Not even tried.
-        exchange.info.upstream.remote = None;
-        return Ended::Refused(super::overflow());
-    }
-    let text = match kind {
-        ConnectFailureKind::Timeout => ResetText {
-            reason: "connection timeout",
-            details: "connection_timeout",
-        },
-        _ => ResetText {
-            reason: "remote connection failure",
-            details: "remote_connection_failure",
-        },
-    };
-    let reply = reset_reply(503, &text, Some(&reason), Flag::UpstreamConnectionFailure);
-    if !reason.is_empty() {
-        exchange.info.upstream.failure = Some(reason.into());
-    }
-    Ended::Failed {
-        failure: Failure::Connect,
-        reply,
-    }
 }
 
 /// Notes what went over the wire.

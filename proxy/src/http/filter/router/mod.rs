@@ -5,6 +5,7 @@
 mod attempt;
 mod body;
 mod deadline;
+mod failure;
 mod mirror;
 mod request;
 
@@ -309,7 +310,7 @@ impl Forwarding<'_> {
     /// Takes one of the requests that the cluster allows at a time.
     fn take_request(&mut self) -> bool {
         let thresholds = self.cluster.config.breakers.of(self.forward.priority);
-        self.request_permit = thresholds.requests.acquire().ok();
+        self.request_permit = thresholds.acquire_request().ok();
         if self.request_permit.is_none() {
             self.stats.upstream_rq_pending_overflow.inc();
         }
@@ -324,6 +325,10 @@ impl Forwarding<'_> {
         }
         self.retry_permit = None;
         let thresholds = self.cluster.config.breakers.of(self.forward.priority);
+        if self.request_permit.is_none() {
+            // It is under way for a budget, also when no connection came about.
+            self.request_permit = Some(thresholds.requests.exceed());
+        }
         let Ok(permit) = thresholds.acquire_retry() else {
             self.stats.upstream_rq_retry_overflow.inc();
             return Err(Flag::UpstreamOverflow);
@@ -355,7 +360,7 @@ impl Forwarding<'_> {
                 return Poll::Ready(Some(Outcome::ClientGone));
             }
             let expired = deadlines.poll(cx);
-            expired.map(|expired| Some(Outcome::Reply(attempt::late_reply(expired, downstream))))
+            expired.map(|expired| Some(Outcome::Reply(failure::late_reply(expired, downstream))))
         })
         .await
     }
@@ -489,7 +494,7 @@ impl Forwarding<'_> {
             let headers = &mut exchange.response.headers;
             headers.set(Known::EnvoyUpstreamServiceTime, &text);
         }
-        if let Some(cookie) = exchange.set_cookie.take() {
+        for cookie in std::mem::take(&mut exchange.set_cookies) {
             exchange
                 .response
                 .headers
@@ -542,31 +547,4 @@ pub(super) struct RequestTimeouts {
     pub(super) upstream_stream: Option<Duration>,
     /// `grpc-timeout` tells servers of gRPC what time they have.
     pub(super) tells_grpc: bool,
-}
-
-/// Names of failures in Envoy's words.
-pub(super) struct ResetText {
-    pub(super) reason: &'static str,
-    pub(super) details: &'static str,
-}
-
-/// The answer to a request whose stream failed before its response.
-pub(super) fn reset_reply(
-    status: u16,
-    text: &ResetText,
-    transport: Option<&str>,
-    flag: Flag,
-) -> LocalReply {
-    let ResetText { reason, details } = text;
-    let body = format!(
-        "upstream connect error or disconnect/reset before headers. reset reason: {reason}"
-    );
-    let mut code_details = format!("upstream_reset_before_response_started{{{details}}}");
-    if let Some(transport) = transport.filter(|transport| !transport.is_empty()) {
-        code_details = format!(
-            "upstream_reset_before_response_started{{{details}|{}}}",
-            transport.replace(' ', "_")
-        );
-    }
-    LocalReply::new(status, body, code_details).flag(flag)
 }

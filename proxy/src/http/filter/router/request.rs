@@ -7,7 +7,8 @@ use crate::access_log::FormatContext;
 use crate::http::connection_manager::exchange::{Chosen, Exchange};
 use crate::http::grpc;
 use crate::http::header_name::Known;
-use crate::route::{Forward, HostRewrite};
+use crate::resource::cluster::LbPolicy;
+use crate::route::{Forward, HostRewrite, RequestHash};
 
 /// Finds out how long a request may take.
 pub(super) fn timeouts(exchange: &Exchange, forward: &Forward) -> RequestTimeouts {
@@ -101,12 +102,8 @@ pub(super) fn prepare(
     timeouts: &RequestTimeouts,
     config: &RouterConfig,
 ) -> Option<u64> {
-    let source = exchange
-        .info
-        .remote
-        .unwrap_or(exchange.context.connection.remote);
-    let hash = forward.hash(&exchange.request, source.ip());
-    exchange.set_cookie = hash.set_cookie;
+    let hash = hash(exchange, forward);
+    exchange.set_cookies = hash.set_cookies;
     tell_timeouts(exchange, timeouts, None, config);
     if let Some(limit) = timeouts.stream
         && exchange.is_grpc
@@ -124,6 +121,7 @@ pub(super) fn prepare(
         Known::EnvoyRetryOn,
         Known::EnvoyRetryGrpcOn,
         Known::EnvoyRetriableStatusCodes,
+        Known::EnvoyRetriableHeaderNames,
     ] {
         exchange.request.headers.remove(name);
     }
@@ -143,6 +141,17 @@ pub(super) fn prepare(
     rewrite_path(exchange, chosen, forward, config);
     exchange.set_decorator(&chosen.found);
     hash.hash
+}
+
+/// What the choice of a host goes by, if it goes by a hash.
+fn hash(exchange: &Exchange, forward: &Forward) -> RequestHash {
+    let policy = exchange.cluster.as_ref().map(|c| c.config.lb_policy);
+    if !policy.is_some_and(LbPolicy::hashes) {
+        return RequestHash::default();
+    }
+    let connection = &exchange.context.connection;
+    let source = exchange.info.remote.unwrap_or(connection.remote);
+    forward.hash(&exchange.request, source.ip())
 }
 
 fn rewrite_host(
