@@ -2,6 +2,7 @@
 
 mod bad_http1;
 mod bad_http2;
+mod slow;
 
 use std::cell::RefCell;
 use std::future::{Future, poll_fn};
