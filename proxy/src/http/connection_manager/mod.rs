@@ -28,7 +28,7 @@ use tokio::time::{Instant, Sleep};
 pub use config::{Codec, EscapedSlashes, HttpConnectionManager, PathPolicy, Routes};
 
 use super::codec::h1::{ServerConnection, StreamError};
-use super::codec::h2::{HeadWatch, Heads, ServerStream, read_request};
+use super::codec::h2::{Heads, ServerStream, read_request, watch_heads};
 use super::message::{Method, RequestHead};
 use super::pool::keep_alive;
 use super::rewind::Rewind;
@@ -264,7 +264,7 @@ async fn late_head(heads: Rc<Heads>, context: &Context) {
 async fn serve_h2(io: Rewind<Io>, context: &Rc<Context>) {
     context.stats.downstream_cx_http2_total.inc();
     let settings = context.hcm.h2;
-    let (io, heads) = HeadWatch::new(io);
+    let (io, heads) = watch_heads(io);
     let handshake = settings.server().handshake::<_, Bytes>(io);
     let limit = context.hcm.timeouts.idle.unwrap_or(Duration::MAX);
     let Ok(Ok(mut connection)) = tokio::time::timeout(limit, handshake).await else {

@@ -4,15 +4,13 @@
 //! (RFC 9113, section 4.3). So bytes are looked at on their way to it, only as far as to know which frame they belong to.
 
 use std::cell::Cell;
-use std::io;
-use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::AsyncRead;
 use tokio::sync::Notify;
 use tokio::time::Instant;
+use tokio_util::io::InspectReader;
 
 use crate::http::codec::PREFACE;
 
@@ -55,25 +53,13 @@ impl Heads {
     }
 }
 
-/// A client's transport whose incoming heads are watched.
-#[derive(Debug)]
-pub struct HeadWatch<T> {
-    inner: T,
-    frames: Frames,
-    heads: Rc<Heads>,
-}
-
-impl<T> HeadWatch<T> {
-    /// `inner` begins with the preface.
-    pub fn new(inner: T) -> (Self, Rc<Heads>) {
-        let heads = Rc::<Heads>::default();
-        let watch = Self {
-            inner,
-            frames: Frames::default(),
-            heads: Rc::clone(&heads),
-        };
-        (watch, heads)
-    }
+/// Watches the heads that come from a client, whose bytes begin with the preface.
+pub fn watch_heads<T: AsyncRead>(inner: T) -> (InspectReader<T, impl FnMut(&[u8])>, Rc<Heads>) {
+    let heads = Rc::<Heads>::default();
+    let told = Rc::clone(&heads);
+    let mut frames = Frames::default();
+    let watched = InspectReader::new(inner, move |bytes: &[u8]| told.set(frames.pass(bytes)));
+    (watched, heads)
 }
 
 /// Where in the sequence of frames the next byte is.
@@ -148,52 +134,6 @@ impl Frames {
             self.in_head = false;
             self.ends_head = false;
         }
-    }
-}
-
-impl<T: AsyncRead + Unpin> AsyncRead for HeadWatch<T> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let before = buf.filled().len();
-        let read = Pin::new(&mut self.inner).poll_read(cx, buf);
-        if let Some(new) = buf.filled().get(before..) {
-            let under_way = self.frames.pass(new);
-            self.heads.set(under_way);
-        }
-        read
-    }
-}
-
-impl<T: AsyncWrite + Unpin> AsyncWrite for HeadWatch<T> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.inner).poll_write(cx, buf)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.inner).poll_write_vectored(cx, bufs)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.inner.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_shutdown(cx)
     }
 }
 

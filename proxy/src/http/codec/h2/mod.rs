@@ -7,7 +7,7 @@ mod server;
 
 pub use client::{ClientStream, OpenError};
 pub use convert::{H2HeadRules, read_request};
-pub use head_watch::{HeadWatch, Heads};
+pub use head_watch::{Heads, watch_heads};
 pub use server::ServerStream;
 
 use std::time::Duration;
