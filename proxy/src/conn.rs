@@ -34,8 +34,8 @@ pub enum Raw {
 
 /// A transport whose first bytes were read ahead and are given again to the next reader.
 #[derive(Debug)]
-pub struct Prefixed {
-    raw: Raw,
+pub struct Prefixed<T = Raw> {
+    inner: T,
     prefix: Bytes,
 }
 
@@ -47,28 +47,27 @@ pub enum Io {
     ClientTls(Box<ClientTls<ReadAhead>>),
 }
 
-impl Prefixed {
-    pub fn new(raw: Raw) -> Self {
-        Self {
-            raw,
-            prefix: Bytes::new(),
-        }
+impl<T> Prefixed<T> {
+    pub fn new(inner: T) -> Self {
+        Self::with_prefix(inner, Bytes::new())
     }
 
     /// Bytes that the next reads return before those of the transport.
-    pub fn with_prefix(raw: Raw, prefix: Bytes) -> Self {
-        Self { raw, prefix }
+    pub fn with_prefix(inner: T, prefix: Bytes) -> Self {
+        Self { inner, prefix }
     }
+}
 
+impl Prefixed {
     pub fn raw(&self) -> &Raw {
-        &self.raw
+        &self.inner
     }
 
     fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if !self.prefix.is_empty() {
             return Poll::Ready(Ok(()));
         }
-        match &mut self.raw {
+        match &mut self.inner {
             Raw::Tcp(socket) => socket.poll_read_ready(cx),
             Raw::Memory(stream) => {
                 // Memory cannot be asked, only read.
@@ -82,7 +81,7 @@ impl Prefixed {
     }
 
     fn tcp(&self) -> Option<&TcpStream> {
-        match &self.raw {
+        match &self.inner {
             Raw::Tcp(stream) => Some(stream),
             Raw::Memory(_) => None,
         }
@@ -194,7 +193,7 @@ impl AsyncWrite for Raw {
     }
 }
 
-impl AsyncRead for Prefixed {
+impl<T: AsyncRead + Unpin> AsyncRead for Prefixed<T> {
     fn poll_read(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -202,7 +201,7 @@ impl AsyncRead for Prefixed {
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         if this.prefix.is_empty() {
-            return Pin::new(&mut this.raw).poll_read(cx, buf);
+            return Pin::new(&mut this.inner).poll_read(cx, buf);
         }
         let taken = this.prefix.len().min(buf.remaining());
         buf.put_slice(&this.prefix.chunk()[..taken]);
@@ -215,13 +214,13 @@ impl AsyncRead for Prefixed {
     }
 }
 
-impl AsyncWrite for Prefixed {
+impl<T: AsyncWrite + Unpin> AsyncWrite for Prefixed<T> {
     fn poll_write(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().raw).poll_write(cx, buf)
+        Pin::new(&mut self.get_mut().inner).poll_write(cx, buf)
     }
 
     fn poll_write_vectored(
@@ -229,19 +228,19 @@ impl AsyncWrite for Prefixed {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().raw).poll_write_vectored(cx, bufs)
+        Pin::new(&mut self.get_mut().inner).poll_write_vectored(cx, bufs)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.raw.is_write_vectored()
+        self.inner.is_write_vectored()
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().raw).poll_flush(cx)
+        Pin::new(&mut self.get_mut().inner).poll_flush(cx)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().raw).poll_shutdown(cx)
+        Pin::new(&mut self.get_mut().inner).poll_shutdown(cx)
     }
 }
 

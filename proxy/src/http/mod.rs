@@ -8,7 +8,6 @@ pub mod header_block;
 pub mod header_name;
 pub mod message;
 pub mod pool;
-mod rewind;
 pub mod stream;
 #[cfg(test)]
 pub(crate) mod testing;

@@ -31,9 +31,8 @@ use super::codec::h1::{ServerConnection, StreamError};
 use super::codec::h2::{Heads, ServerStream, read_request, watch_heads};
 use super::message::{Method, RequestHead};
 use super::pool::keep_alive;
-use super::rewind::Rewind;
 use super::stream::Downstream;
-use crate::conn::{Connection, Io};
+use crate::conn::{Connection, Io, Prefixed};
 use crate::worker::Worker;
 use exchange::{Context, Refusal, fresh_heads};
 use streams::{StreamGuard, Streams};
@@ -93,7 +92,7 @@ async fn serve_any(io: Io, context: &Rc<Context>) {
     };
     if h2 {
         let (io, read) = server.into_parts();
-        Box::pin(serve_h2(Rewind::new(io, read), context)).await;
+        Box::pin(serve_h2(Prefixed::with_prefix(io, read), context)).await;
     } else {
         serve_h1(Downstream::H1(server), context).await;
     }
@@ -261,7 +260,7 @@ async fn late_head(heads: Rc<Heads>, context: &Context) {
     }
 }
 
-async fn serve_h2(io: Rewind<Io>, context: &Rc<Context>) {
+async fn serve_h2(io: Prefixed<Io>, context: &Rc<Context>) {
     context.stats.downstream_cx_http2_total.inc();
     let settings = context.hcm.h2;
     let (io, heads) = watch_heads(io);
