@@ -27,21 +27,23 @@ const FAMILIES: [i32; 2] = [libc::AF_INET, libc::AF_INET6];
 /// The kernel refuses.
 pub fn add(transparent: Transparent) -> io::Result<()> {
     let create = libc::NLM_F_CREATE;
+    let unless = [libc::EEXIST, libc::EAFNOSUPPORT, libc::EOPNOTSUPP];
     for family in FAMILIES {
-        let unless = [libc::EEXIST, libc::EAFNOSUPPORT, libc::EOPNOTSUPP];
-        rule(
+        request(
             libc::RTM_NEWRULE,
             create | libc::NLM_F_EXCL,
-            family,
-            transparent,
             &unless,
+            |out| {
+                rule(out, family, transparent);
+            },
         )?;
-        route(
+        request(
             libc::RTM_NEWROUTE,
             create | libc::NLM_F_REPLACE,
-            family,
-            transparent,
             &unless,
+            |out| {
+                route(out, family, transparent);
+            },
         )?;
     }
     Ok(())
@@ -52,55 +54,44 @@ pub fn add(transparent: Transparent) -> io::Result<()> {
 /// # Errors
 /// The kernel refuses.
 pub fn remove(transparent: Transparent) -> io::Result<()> {
+    let unless = [
+        libc::ENOENT,
+        libc::ESRCH,
+        libc::EAFNOSUPPORT,
+        libc::EOPNOTSUPP,
+    ];
     for family in FAMILIES {
-        let unless = [
-            libc::ENOENT,
-            libc::ESRCH,
-            libc::EAFNOSUPPORT,
-            libc::EOPNOTSUPP,
-        ];
-        rule(libc::RTM_DELRULE, 0, family, transparent, &unless)?;
-        route(libc::RTM_DELROUTE, 0, family, transparent, &unless)?;
+        request(libc::RTM_DELRULE, 0, &unless, |out| {
+            rule(out, family, transparent)
+        })?;
+        request(libc::RTM_DELROUTE, 0, &unless, |out| {
+            route(out, family, transparent)
+        })?;
     }
     Ok(())
 }
 
-/// `ip rule … fwmark <mark> lookup <table>`; refusals with one of the codes `unless` are none.
-fn rule(
-    kind: u16,
-    flags: i32,
-    family: i32,
-    transparent: Transparent,
-    unless: &[i32],
-) -> io::Result<()> {
-    request(kind, flags, unless, |out| {
-        // fib_rule_hdr: the table's number is in an attribute.
-        out.extend_from_slice(&[family as u8, 0, 0, 0, 0, 0, 0, TO_TABLE, 0, 0, 0, 0]);
-        attribute(out, RULE_PRIORITY, &PRIORITY.to_ne_bytes());
-        attribute(out, RULE_MARK, &transparent.mark.to_ne_bytes());
-        attribute(out, RULE_MARK_MASK, &u32::MAX.to_ne_bytes());
-        attribute(out, RULE_TABLE, &transparent.route_table.to_ne_bytes());
-    })
+/// `ip rule … fwmark <mark> lookup <table>`
+fn rule(out: &mut Vec<u8>, family: i32, transparent: Transparent) {
+    // fib_rule_hdr: the table's number is in an attribute.
+    out.extend_from_slice(&[family as u8, 0, 0, 0, 0, 0, 0, TO_TABLE, 0, 0, 0, 0]);
+    attribute(out, RULE_PRIORITY, &PRIORITY.to_ne_bytes());
+    attribute(out, RULE_MARK, &transparent.mark.to_ne_bytes());
+    attribute(out, RULE_MARK_MASK, &u32::MAX.to_ne_bytes());
+    attribute(out, RULE_TABLE, &transparent.route_table.to_ne_bytes());
 }
 
-/// `ip route … local default dev lo table <table>`.
-fn route(
-    kind: u16,
-    flags: i32,
-    family: i32,
-    transparent: Transparent,
-    unless: &[i32],
-) -> io::Result<()> {
-    request(kind, flags, unless, |out| {
-        let (protocol, scope) = (libc::RTPROT_BOOT, libc::RT_SCOPE_HOST);
-        // rtmsg: the default route, whose table's number is in an attribute.
-        out.extend_from_slice(&[family as u8, 0, 0, 0, 0, protocol, scope, libc::RTN_LOCAL]);
-        out.extend_from_slice(&[0; 4]);
-        attribute(out, ROUTE_INTERFACE, &LOOPBACK.to_ne_bytes());
-        attribute(out, ROUTE_TABLE, &transparent.route_table.to_ne_bytes());
-    })
+/// `ip route … local default dev lo table <table>`
+fn route(out: &mut Vec<u8>, family: i32, transparent: Transparent) {
+    let (protocol, scope) = (libc::RTPROT_BOOT, libc::RT_SCOPE_HOST);
+    // rtmsg: the default route, whose table's number is in an attribute.
+    out.extend_from_slice(&[family as u8, 0, 0, 0, 0, protocol, scope, libc::RTN_LOCAL]);
+    out.extend_from_slice(&[0; 4]);
+    attribute(out, ROUTE_INTERFACE, &LOOPBACK.to_ne_bytes());
+    attribute(out, ROUTE_TABLE, &transparent.route_table.to_ne_bytes());
 }
 
+/// A refusal with one of the codes `unless` is none.
 fn request(
     kind: u16,
     flags: i32,
