@@ -5,7 +5,8 @@
 //! ```
 //! Method, authority (`-`: none) and path; then segments behind ` | `: a header (`name: value`), or a word with its
 //! argument (see [`Call::parse`]); behind `=>` the expected summary: statuses, servers in the order of attempts (`-`:
-//! none), response flags of the access log; `*` is any one word. `!name` begins the decision that explains a
+//! none), response flags of the access log; `*` is any one word, and `(a)` that server `a` may see the call or not: what it
+//! sees is left aside. `!name` begins the decision that explains a
 //! difference, and the summary of our proxy if that is what differs. `?name` is a gap: our proxy is to answer alike and
 //! does not yet, or not always. `\r`, `\n`, `\t`, `\|`, `\\` and `\xNN` stand for bytes.
 
@@ -167,8 +168,19 @@ impl Call {
     pub fn expects(&self, summary: &str) -> bool {
         let wanted: Vec<&str> = self.expected.split(' ').collect();
         let found: Vec<&str> = summary.split(' ').collect();
-        let mut pairs = wanted.iter().zip(&found);
-        wanted.len() == found.len() && pairs.all(|(want, found)| *want == "*" || want == found)
+        let as_wanted = |(want, found): (&&str, &&str)| match *want {
+            "*" => true,
+            want if chance(want).is_some() => *found == "-",
+            want => want == *found,
+        };
+        wanted.len() == found.len() && wanted.iter().zip(&found).all(as_wanted)
+    }
+
+    /// Whether it is chance that a server sees the call.
+    pub fn is_chance(&self, server: &str) -> bool {
+        self.expected
+            .split(' ')
+            .any(|word| chance(word) == Some(server))
     }
 
     fn expect(&mut self, text: &str) {
@@ -276,6 +288,11 @@ impl Tls {
     }
 }
 
+/// The server of `(server)`.
+fn chance(word: &str) -> Option<&str> {
+    word.strip_prefix('(')?.strip_suffix(')')
+}
+
 /// `name: value`, or `name:` for an empty value.
 pub fn header(text: &str) -> anyhow::Result<(Vec<u8>, Vec<u8>)> {
     let colon = text.match_indices(':').map(|(at, _)| at).find(|at| *at > 0);
@@ -338,6 +355,13 @@ mod tests {
         let call = Call::parse(1, "GET a / => 200 * UC ?gap").expect("valid");
         assert!(call.expects("200 a UC") && !call.expects("200 a") && !call.expects("503 a UC"));
         assert!(call.differs.is_some_and(|differs| differs.is_gap));
+    }
+
+    #[test]
+    fn whether_a_server_sees_a_call_may_be_chance() {
+        let call = Call::parse(1, "GET a / => 400 (a) DPE").expect("valid");
+        assert!(call.is_chance("a") && !call.is_chance("b"));
+        assert!(call.expects("400 - DPE") && !call.expects("400 b DPE"));
     }
 
     #[test]

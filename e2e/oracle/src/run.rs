@@ -181,9 +181,11 @@ impl Shared<'_> {
         let calls = self.topic.calls.iter().zip(noted).enumerate();
         let outcome = |(index, (call, noted)): (usize, (&Call, Noted))| {
             let id = side.id(call);
+            let mut seen = self.board.take(&id);
+            seen.retain(|seen| !call.is_chance(&seen.server));
             let found = Found {
                 noted,
-                seen: self.board.take(&id),
+                seen,
                 log: &log,
                 source: source(index),
                 is_opaque: call.tls.is_some(),
