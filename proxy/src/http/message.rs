@@ -236,6 +236,15 @@ impl RequestHead {
         ResponseTo::of(self).becomes_tunnel(status)
     }
 
+    /// Whether a body belongs to the request. With HTTP/2 it is the stream itself that becomes a tunnel: what comes on it
+    /// has no end that could be waited for.
+    pub fn has_body(&self) -> bool {
+        let is_stream = self.version == Version::Http2
+            && self.body == BodyLength::Unknown
+            && self.asks_for_tunnel();
+        !self.body.is_empty() && !is_stream
+    }
+
     /// `application/grpc`, alone or with a suffix.
     pub fn is_grpc(&self) -> bool {
         is_grpc(&self.headers)

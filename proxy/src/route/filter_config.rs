@@ -3,15 +3,18 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use ironsail_xds::ext::filters::http::{cors::v3 as cors, fault::v3 as fault};
+use ironsail_xds::ext::filters::http::{
+    buffer::v3 as buffer, cors::v3 as cors, fault::v3 as fault,
+};
 use ironsail_xds::{Any, is_type, route as proto, unpack};
 
-use crate::http::filter::{CORS, CorsPolicy, FAULT, Fault};
+use crate::http::filter::{BUFFER, Buffer, CORS, CorsPolicy, FAULT, Fault};
 use crate::resource::{At, CompileError};
 
 /// What a route says to the filters that listen to routes.
 #[derive(Clone, Debug, Default)]
 pub struct RouteFilters {
+    pub buffer: Option<Setting<Buffer>>,
     pub fault: Option<Setting<Fault>>,
     pub cors: Option<Setting<CorsPolicy>>,
 }
@@ -40,6 +43,14 @@ impl<T> Setting<T> {
             Setting::Disabled => None,
         }
     }
+
+    /// What holds on a route: its own configuration if it has one, else the filter's; none where it is disabled.
+    pub fn or_general<'a>(own: Option<&'a Self>, general: &'a T) -> Option<&'a T> {
+        match own {
+            Some(own) => own.config().map(Arc::as_ref),
+            None => Some(general),
+        }
+    }
 }
 
 impl RouteFilters {
@@ -62,6 +73,7 @@ impl RouteFilters {
         }
         let wrapper: proto::FilterConfig = unpack(config)?;
         match (&wrapper.config, name) {
+            (_, BUFFER) if wrapper.disabled => self.buffer = Some(Setting::Disabled),
             (_, FAULT) if wrapper.disabled => self.fault = Some(Setting::Disabled),
             (_, CORS) if wrapper.disabled => self.cors = Some(Setting::Disabled),
             _ if wrapper.disabled => {}
@@ -77,7 +89,10 @@ impl RouteFilters {
     }
 
     fn add_config(&mut self, name: &str, config: &Any) -> Result<(), CompileError> {
-        if is_type::<fault::HttpFault>(config) {
+        if is_type::<buffer::BufferPerRoute>(config) {
+            let config = unpack::<buffer::BufferPerRoute>(config)?;
+            self.buffer = Some(Buffer::compile_route(&config)?);
+        } else if is_type::<fault::HttpFault>(config) {
             let config = unpack::<fault::HttpFault>(config)?;
             self.fault = Some(Setting::Use(Arc::new(Fault::compile(&config)?)));
         } else if is_type::<cors::CorsPolicy>(config) {
@@ -93,10 +108,16 @@ impl RouteFilters {
         Ok(())
     }
 
+    /// Whether nothing is said.
+    pub fn is_empty(&self) -> bool {
+        self.buffer.is_none() && self.fault.is_none() && self.cors.is_none()
+    }
+
     /// These settings, with those of the enclosing level where they say nothing.
     #[must_use]
     pub fn or(&self, outer: &RouteFilters) -> Self {
         Self {
+            buffer: self.buffer.clone().or_else(|| outer.buffer.clone()),
             fault: self.fault.clone().or_else(|| outer.fault.clone()),
             cors: self.cors.clone().or_else(|| outer.cors.clone()),
         }

@@ -84,6 +84,7 @@ scope! {
     downstream_rq_tx_reset,
     downstream_rq_timeout,
     downstream_rq_header_timeout,
+    downstream_rq_too_large,
     downstream_rq_too_many_premature_resets,
     no_route,
     no_cluster,

@@ -5,7 +5,7 @@ use std::future::{Future, poll_fn};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::Bytes;
 
@@ -18,14 +18,14 @@ use crate::conn::ConnectionInfo;
 use crate::http::codec::Piece;
 use crate::http::codec::h1::{ProtocolError, StreamError};
 use crate::http::filter::router::{self, Outcome};
-use crate::http::filter::{ActiveFault, CorsPolicy, MessageCounts, PeerAsks, Step};
+use crate::http::filter::{ActiveFault, BufferedBody, CorsPolicy, MessageCounts, PeerAsks};
 use crate::http::header_block::HeaderBlock;
 use crate::http::header_name::Known;
 use crate::http::message::{Method, RequestHead, ResponseHead, Version};
 use crate::http::stream::Downstream;
 use crate::resource::listener::TrafficDirection;
 use crate::route::{
-    Action, ClusterChoice, Forward, Found, RouteFilters, RouteMatch, RouteTable, WeightedCluster,
+    Action, ClusterChoice, Forward, Found, RouteMatch, RouteTable, WeightedCluster,
 };
 use crate::stats::HttpStats;
 use crate::worker::{Local, Worker};
@@ -57,6 +57,8 @@ pub struct Exchange {
     pub cluster_name: Option<Arc<str>>,
     /// ALPN to offer upstream instead of the cluster's.
     pub alpn: Option<Rc<[Arc<[u8]>]>>,
+    /// The body, once a filter waited for it.
+    pub buffered: Option<BufferedBody>,
     pub cors: Option<(Arc<CorsPolicy>, Box<[u8]>)>,
     pub fault: Option<ActiveFault>,
     pub messages: Option<MessageCounts>,
@@ -184,6 +186,7 @@ impl Exchange {
             cluster: None,
             cluster_name: None,
             alpn: None,
+            buffered: None,
             cors: None,
             fault: None,
             messages: None,
@@ -223,7 +226,7 @@ impl Exchange {
             Routes::Inline(table) => Table::Inline(table),
             Routes::Rds(name) => match context.worker.route(name) {
                 Some(table) => Table::Rds(table),
-                None => return Some(self.no_route()),
+                None => return self.end_here(downstream, Self::no_route).await,
             },
         };
         for name in &table.get().internal_only_headers {
@@ -233,10 +236,22 @@ impl Exchange {
         }
         let found = match table.get().find(&self.request, &context.connection) {
             Found::Route(found) => found,
-            Found::NeedsTls => return Some(self.to_https()),
-            Found::Nothing => return Some(self.no_route()),
+            Found::NeedsTls => return self.end_here(downstream, Self::to_https).await,
+            Found::Nothing => return self.end_here(downstream, Self::no_route).await,
         };
         self.follow(downstream, found).await
+    }
+
+    /// Answers a request that takes no route, after the filters had their say.
+    async fn end_here(
+        &mut self,
+        downstream: &mut Downstream,
+        answer: fn(&Self) -> LocalReply,
+    ) -> Option<LocalReply> {
+        match self.run_filters(downstream, None, None).await {
+            Ok(()) => Some(answer(self)),
+            Err(stop) => stop,
+        }
     }
 
     /// Does what the route says, after the filters had their say.
@@ -252,14 +267,24 @@ impl Exchange {
         let filters = chosen.weighted.map(|weighted| &weighted.filters);
         let merged;
         let filters = match filters {
-            Some(own) if own.fault.is_some() || own.cors.is_some() => {
+            Some(own) if !own.is_empty() => {
                 merged = own.or(&found.route.filters);
                 &merged
             }
             _ => &found.route.filters,
         };
-        if let Err(stop) = self.run_filters(downstream, filters).await {
-            return stop;
+        let forward = match &found.route.action {
+            Action::Forward(forward) => Some(&**forward),
+            Action::Redirect(_) | Action::Direct(_) => None,
+        };
+        let filtered = self.run_filters(downstream, forward, Some(filters)).await;
+        if let Err(stop) = filtered {
+            if let Some(reply) = stop {
+                // Other routes change only their own answers.
+                let chosen = forward.is_some().then_some(chosen);
+                self.reply(downstream, reply, chosen).await;
+            }
+            return None;
         }
         match &found.route.action {
             Action::Forward(forward) => self.forward(downstream, chosen, forward).await,
@@ -307,39 +332,6 @@ impl Exchange {
             }
         }
         Chosen { found, weighted }
-    }
-
-    /// `Err` when the request goes no further, with the answer if it is still to be given.
-    async fn run_filters(
-        &mut self,
-        downstream: &mut Downstream,
-        route: &RouteFilters,
-    ) -> Result<(), Option<LocalReply>> {
-        let context = Rc::clone(&self.context);
-        for index in 0..context.hcm.filters.len() {
-            let Some(filter) = context.hcm.filters.get(index) else {
-                break;
-            };
-            match filter.on_request(self, Some(route)) {
-                Step::Continue => {}
-                Step::Reply(reply) => return Err(Some(reply)),
-                Step::Answer(head) => {
-                    self.response = head;
-                    self.send_response(downstream, Bytes::new()).await;
-                    return Err(None);
-                }
-                Step::Wait(delay, reply) => {
-                    if !wait(downstream, delay).await {
-                        self.client_gone(downstream);
-                        return Err(None);
-                    }
-                    if let Some(reply) = reply {
-                        return Err(Some(reply));
-                    }
-                }
-            }
-        }
-        Ok(())
     }
 
     async fn forward(
@@ -398,7 +390,7 @@ impl Exchange {
     }
 
     /// Notes that the client went away before it was answered, or left a tunnel.
-    fn client_gone(&mut self, downstream: &mut Downstream) {
+    pub(super) fn client_gone(&mut self, downstream: &mut Downstream) {
         let (flag, details) = match downstream.was_reset() {
             true => (Flag::DownstreamRemoteReset, "http2.remote_reset"),
             false => (
@@ -433,7 +425,11 @@ impl Exchange {
     }
 
     /// Sends a response whose body is known.
-    async fn send_response(&mut self, downstream: &mut Downstream, body: Bytes) {
+    pub(super) async fn send_response(&mut self, downstream: &mut Downstream, body: Bytes) {
+        if !downstream.is_request_done() {
+            // Nobody will read the rest.
+            downstream.close_after_response();
+        }
         self.finish_head(downstream);
         if downstream.send_head(&self.response).is_err() {
             return self.client_gone(downstream);
@@ -586,19 +582,4 @@ impl Exchange {
         }
         keep_heads(self.request, self.response);
     }
-}
-
-/// Waits while the client stays; `false` when it left.
-async fn wait(downstream: &mut Downstream, delay: Duration) -> bool {
-    let mut sleep = std::pin::pin!(tokio::time::sleep(delay));
-    poll_fn(|cx| {
-        if sleep.as_mut().poll(cx).is_ready() {
-            return Poll::Ready(true);
-        }
-        if downstream.is_request_done() && downstream.poll_closed(cx).is_ready() {
-            return Poll::Ready(false);
-        }
-        Poll::Pending
-    })
-    .await
 }

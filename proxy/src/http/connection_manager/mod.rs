@@ -4,6 +4,7 @@ mod client_cert;
 mod config;
 mod date;
 pub mod exchange;
+mod filtering;
 pub mod local_reply;
 pub mod path;
 mod request_headers;

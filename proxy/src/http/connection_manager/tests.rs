@@ -2,6 +2,7 @@
 
 mod bad_http1;
 mod bad_http2;
+mod buffers;
 mod slow;
 
 use std::cell::RefCell;
@@ -14,7 +15,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use ironsail_xds::ext::filters::http::{
-    fault::v3 as fault, grpc_stats::v3 as grpc_stats, router::v3::Router,
+    buffer::v3 as buffer, fault::v3 as fault, grpc_stats::v3 as grpc_stats, router::v3::Router,
 };
 use ironsail_xds::ext::filters::network::http_connection_manager::v3 as proto;
 use ironsail_xds::ext::upstreams::http::v3 as upstreams;
@@ -148,6 +149,17 @@ fn manager(table: route::RouteConfiguration) -> proto::HttpConnectionManager {
         ],
         ..Default::default()
     }
+}
+
+/// The same, with a filter that waits for bodies of at most so many bytes.
+fn buffering(table: route::RouteConfiguration, max: u32) -> proto::HttpConnectionManager {
+    let mut config = manager(table);
+    let limit = buffer::Buffer {
+        max_request_bytes: Some(protobuf::UInt32Value { value: max }),
+    };
+    let buffer = filter("envoy.filters.http.buffer", pack(&limit));
+    config.http_filters.insert(0, buffer);
+    config
 }
 
 impl Mesh {

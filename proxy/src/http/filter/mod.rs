@@ -4,6 +4,7 @@
 //! that decides about access would let requests through.
 
 mod alpn;
+mod buffer;
 mod cors;
 mod fault;
 mod grpc_stats;
@@ -17,8 +18,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ironsail_xds::ext::filters::http::{
-    cors::v3 as cors_proto, fault::v3 as fault_proto, grpc_stats::v3 as grpc_stats_proto,
-    router::v3 as router_proto,
+    buffer::v3 as buffer_proto, cors::v3 as cors_proto, fault::v3 as fault_proto,
+    grpc_stats::v3 as grpc_stats_proto, router::v3 as router_proto,
 };
 use ironsail_xds::ext::filters::network::http_connection_manager::v3 as proto;
 use ironsail_xds::istio::{self, AlpnFilterConfig, PluginConfig, TypedStruct};
@@ -26,6 +27,7 @@ use ironsail_xds::{Any, is_type, type_name, unpack};
 use proto::http_filter::ConfigType;
 
 pub use alpn::AlpnFilter;
+pub use buffer::{Buffer, BufferedBody, Stop};
 pub use cors::{CorsPolicy, Verdict};
 pub use fault::{AbortStatus, ActiveFault, Fault, Injected};
 pub use grpc_stats::MessageCounts;
@@ -36,9 +38,11 @@ use super::connection_manager::exchange::Exchange;
 use super::connection_manager::local_reply::LocalReply;
 use super::message::ResponseHead;
 use crate::resource::{At, CompileError};
-use crate::route::RouteFilters;
+use crate::route::{RouteFilters, Setting};
 use crate::stats::StatsSettings;
 
+/// Name under which routes configure the buffer filter.
+pub const BUFFER: &str = "envoy.filters.http.buffer";
 /// Name under which routes configure the fault filter.
 pub const FAULT: &str = "envoy.filters.http.fault";
 /// Name under which routes configure the CORS filter.
@@ -50,6 +54,7 @@ pub enum HttpFilter {
     MetadataExchange(MetadataExchange),
     Alpn(AlpnFilter),
     GrpcStats,
+    Buffer(Buffer),
     Fault(Arc<Fault>),
     Cors,
     IstioStats(Arc<StatsSettings>),
@@ -72,6 +77,8 @@ pub enum Step {
     Answer(ResponseHead),
     /// Hold it, then go on or answer it.
     Wait(Duration, Option<LocalReply>),
+    /// Hold it until its body is there.
+    Buffer(Buffer),
 }
 
 impl Filters {
@@ -161,6 +168,8 @@ fn compile_config(name: &str, config: &Any) -> Result<Compiled, CompileError> {
         HttpFilter::GrpcStats
     } else if is_type::<AlpnFilterConfig>(config) {
         HttpFilter::Alpn(AlpnFilter::compile(&unpack(config)?))
+    } else if is_type::<buffer_proto::Buffer>(config) {
+        HttpFilter::Buffer(Buffer::compile(&unpack(config)?)?)
     } else if is_type::<fault_proto::HttpFault>(config) {
         let fault: fault_proto::HttpFault = unpack(config)?;
         HttpFilter::Fault(Arc::new(Fault::compile(&fault)?))
@@ -211,15 +220,15 @@ impl HttpFilter {
             HttpFilter::MetadataExchange(filter) => filter.on_request(exchange),
             HttpFilter::Alpn(filter) => filter.on_request(exchange),
             HttpFilter::GrpcStats => grpc_stats::on_request(exchange),
+            HttpFilter::Buffer(buffer) => {
+                let own = route.and_then(|route| route.buffer.as_ref());
+                let config = Setting::or_general(own, buffer);
+                config.map_or(Step::Continue, |buffer| buffer.on_request(exchange))
+            }
             HttpFilter::Fault(fault) => {
                 let own = route.and_then(|route| route.fault.as_ref());
-                match own {
-                    None => inject(fault, exchange),
-                    Some(setting) => match setting.config() {
-                        Some(fault) => inject(fault, exchange),
-                        None => Step::Continue,
-                    },
-                }
+                let config = Setting::or_general(own, fault);
+                config.map_or(Step::Continue, |fault| inject(fault, exchange))
             }
             HttpFilter::Cors => judge(exchange, route),
             HttpFilter::IstioStats(_) => Step::Continue,
@@ -236,6 +245,7 @@ impl HttpFilter {
             }
             HttpFilter::Alpn(_)
             | HttpFilter::GrpcStats
+            | HttpFilter::Buffer(_)
             | HttpFilter::Fault(_)
             | HttpFilter::IstioStats(_) => {}
         }

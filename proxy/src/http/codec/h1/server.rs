@@ -171,6 +171,10 @@ impl<T: AsyncRead + AsyncWrite + Unpin> ServerConnection<T> {
 
     pub fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Result<BodyEvent, StreamError>> {
         let event = self.wire.poll_body(cx);
+        if event.is_pending() {
+            // The client may wait to be told to go on; one that is gone is noticed by reading.
+            let _ = self.wire.poll_flush(cx);
+        }
         if matches!(event, Poll::Ready(Err(_))) {
             // Nobody knows where the next request would begin.
             self.closing = true;

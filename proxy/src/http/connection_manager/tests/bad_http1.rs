@@ -4,7 +4,8 @@
 //! which Envoy serves and we refuse, because two parsers may read them differently.
 
 use super::{
-    Answer, Mesh, OK, connection, forward, local, manager, mutual_tls, proto, static_cluster, to,
+    Answer, Mesh, OK, buffering, connection, forward, local, manager, mutual_tls, proto,
+    static_cluster, to,
 };
 use crate::conn::ConnectionInfo;
 use crate::resource::listener::TrafficDirection;
@@ -176,16 +177,43 @@ fn sizes() -> Vec<(String, u16, Ends, usize)> {
     ]
 }
 
+/// With a filter that takes bodies of 10 bytes.
+fn buffered() -> Vec<(String, u16, Ends, usize)> {
+    let sized = |length: &str, body: &str| post(&format!("Content-Length: {length}\r\n"), body);
+    let served = |text: String| (text, 200, Kept, 1);
+    let refused = |text: String| (text, 413, Closed, 0);
+    vec![
+        served(get("")),
+        served(sized("0", "")),
+        served(sized("10", "0123456789")),
+        served(chunked("a\r\n0123456789\r\n0\r\n\r\n")),
+        served(chunked("5\r\n01234\r\n5\r\n56789\r\n0\r\nX: b\r\n\r\n")),
+        refused(sized("11", "0123456789a")),
+        // Known before anything of it comes.
+        refused(sized("11", "")),
+        refused(sized("18446744073709551615", "")),
+        refused(chunked("b\r\n0123456789a\r\n0\r\n\r\n")),
+        // Known before its end.
+        refused(chunked("5\r\n01234\r\n6\r\n56789a")),
+        refused(chunked("fffffff\r\n0123456789a")),
+        (chunked("5\r\n01234\r\nzz\r\n"), 400, Closed, 0),
+    ]
+}
+
 fn mesh(config: proto::HttpConnectionManager) -> Mesh {
     let clusters = vec![static_cluster("web", &["10.0.0.1:80"])];
     Mesh::with_clusters(config, clusters, |_, _| Answer::Send(OK))
 }
 
 /// Sends each input, then a plain request on the same connection, and compares.
-async fn check(rows: &[Row<'_>], info: impl Fn() -> ConnectionInfo) {
+async fn check(
+    config: &proto::HttpConnectionManager,
+    rows: &[Row<'_>],
+    info: impl Fn() -> ConnectionInfo,
+) {
     let mut wrong = Vec::new();
     for &(input, status, ends, seen) in rows {
-        let mesh = mesh(manager(to(forward("web"))));
+        let mesh = mesh(config.clone());
         let mut client = mesh.connect(info());
         let first = super::exchange(&mut client, input).await;
         let reached = mesh.seen().len();
@@ -209,7 +237,7 @@ async fn check(rows: &[Row<'_>], info: impl Fn() -> ConnectionInfo) {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-async fn check_all(table: Vec<(String, u16, Ends, usize)>) {
+async fn check_all(config: proto::HttpConnectionManager, table: Vec<(String, u16, Ends, usize)>) {
     let rows: Vec<Row<'_>> = table
         .iter()
         .map(|(input, status, ends, seen)| (input.as_str(), *status, *ends, *seen))
@@ -217,8 +245,8 @@ async fn check_all(table: Vec<(String, u16, Ends, usize)>) {
     let client = "spiffe://cluster.local/ns/shop/sa/client";
     let server = "spiffe://cluster.local/ns/shop/sa/web";
     local(async {
-        check(&rows, || connection(TrafficDirection::Outbound)).await;
-        check(&rows, || {
+        check(&config, &rows, || connection(TrafficDirection::Outbound)).await;
+        check(&config, &rows, || {
             mutual_tls(TrafficDirection::Inbound, client, server)
         })
         .await;
@@ -228,17 +256,22 @@ async fn check_all(table: Vec<(String, u16, Ends, usize)>) {
 
 #[tokio::test(start_paused = true)]
 async fn framing() {
-    check_all(lengths()).await;
+    check_all(manager(to(forward("web"))), lengths()).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn lines_and_targets() {
-    check_all(lines()).await;
+    check_all(manager(to(forward("web"))), lines()).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn limits_and_chunks() {
-    check_all(sizes()).await;
+    check_all(manager(to(forward("web"))), sizes()).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn bodies_over_the_buffer() {
+    check_all(buffering(to(forward("web")), 10), buffered()).await;
 }
 
 #[tokio::test(start_paused = true)]

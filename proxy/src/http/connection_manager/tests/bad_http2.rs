@@ -6,7 +6,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::time::timeout;
 
 use super::{
-    Answer, Mesh, OK, connection, forward, local, manager, mutual_tls, proto, protobuf,
+    Answer, Mesh, OK, buffering, connection, forward, local, manager, mutual_tls, proto, protobuf,
     static_cluster, to,
 };
 use crate::conn::ConnectionInfo;
@@ -302,6 +302,41 @@ fn bodies() -> Vec<(&'static str, Vec<u8>, Told)> {
     ]
 }
 
+/// With a filter that takes bodies of 10 bytes.
+fn buffered() -> Vec<(&'static str, Vec<u8>, Told)> {
+    let announced = ("content-length", "11");
+    vec![
+        ("the limit", post(&[], b"0123456789"), Status(200)),
+        (
+            "the limit and trailers",
+            [
+                head(1, 0, &GET),
+                frame(DATA, 0, 1, b"0123456789"),
+                head(1, END_STREAM, &[("x", "b")]),
+            ]
+            .concat(),
+            Status(200),
+        ),
+        ("one frame", post(&[], b"0123456789a"), Status(413)),
+        ("announced", post(&[announced], b"0123456789a"), Status(413)),
+        (
+            "announced, before anything of it comes",
+            head(1, 0, &[&GET[..], &[announced]].concat()),
+            Status(413),
+        ),
+        (
+            "two frames, before its end",
+            [
+                head(1, 0, &GET),
+                frame(DATA, 0, 1, b"0123456789"),
+                frame(DATA, 0, 1, b"a"),
+            ]
+            .concat(),
+            Status(413),
+        ),
+    ]
+}
+
 fn frames_of_connections() -> Vec<(&'static str, Vec<u8>, Told)> {
     let request = get_with(&[]);
     let opened = head(1, 0, &GET);
@@ -408,30 +443,54 @@ fn told(stream: u32, received: &[Received]) -> Option<Told> {
     answers.next()
 }
 
-/// Statuses of the static table, RFC 7541 appendix A, behind updates of the table's size; 0 is any other.
+/// The status behind updates of the table's size: of the static table (RFC 7541 appendix A), or three digits in
+/// Huffman code.
 fn status(block: &[u8]) -> u16 {
     const STATIC: [u16; 7] = [200, 204, 206, 304, 400, 404, 500];
-    let first = block.iter().find(|byte| **byte & 0xe0 != 0x20);
-    let index = first.and_then(|byte| byte.checked_sub(0x88));
-    let status = index.and_then(|index| STATIC.get(usize::from(index)));
-    status.copied().unwrap_or_default()
+    const LITERAL: [u8; 2] = [0x48, 0x83];
+    let start = block.iter().position(|byte| byte & 0xe0 != 0x20);
+    match &block[start.unwrap_or_default()..] {
+        [first @ 0x88..=0x8e, ..] => STATIC[usize::from(first - 0x88)],
+        [first, length, a, b, c, ..] if [*first, *length] == LITERAL => digits([*a, *b, *c]),
+        other => panic!("no status: {other:x?}"),
+    }
+}
+
+/// RFC 7541 appendix B: five bits for 0 to 2, six for the others.
+fn digits(code: [u8; 3]) -> u16 {
+    let [a, b, c] = code.map(u32::from);
+    let mut bits = (a << 24) | (b << 16) | (c << 8);
+    let mut number = 0;
+    for _ in 0..3 {
+        let (digit, length) = match bits >> 27 {
+            digit @ 0..=2 => (digit, 5),
+            _ => ((bits >> 26) - 0x19 + 3, 6),
+        };
+        number = number * 10 + u16::try_from(digit).expect("a digit");
+        bits <<= length;
+    }
+    number
 }
 
 /// Each row in plaintext and with mutual TLS.
-async fn check(table: Vec<(&str, Vec<u8>, Told)>) {
+async fn check(config: proto::HttpConnectionManager, table: Vec<(&str, Vec<u8>, Told)>) {
     let client = "spiffe://cluster.local/ns/shop/sa/client";
     let server = "spiffe://cluster.local/ns/shop/sa/web";
-    check_on(&table, || connection(TrafficDirection::Inbound)).await;
-    check_on(&table, || {
+    check_on(&config, &table, || connection(TrafficDirection::Inbound)).await;
+    check_on(&config, &table, || {
         mutual_tls(TrafficDirection::Inbound, client, server)
     })
     .await;
 }
 
-async fn check_on(table: &[(&str, Vec<u8>, Told)], info: impl Fn() -> ConnectionInfo) {
+async fn check_on(
+    config: &proto::HttpConnectionManager,
+    table: &[(&str, Vec<u8>, Told)],
+    info: impl Fn() -> ConnectionInfo,
+) {
     let mut wrong = Vec::new();
     for &(name, ref bytes, expected) in table {
-        let mesh = mesh(manager(to(forward("web"))));
+        let mesh = mesh(config.clone());
         let mut client = mesh.connect(info());
         let all = [&frames::preface(), &bytes[..]].concat();
         client.write_all(&all).await.expect("room");
@@ -461,17 +520,23 @@ async fn check_on(table: &[(&str, Vec<u8>, Told)], info: impl Fn() -> Connection
 
 #[tokio::test(start_paused = true)]
 async fn malformed_heads() {
-    local(check(heads())).await;
+    local(check(manager(to(forward("web"))), heads())).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn lengths_and_trailers() {
-    local(check(bodies())).await;
+    local(check(manager(to(forward("web"))), bodies())).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn bodies_over_the_buffer() {
+    local(check(buffering(to(forward("web")), 10), buffered())).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn frames_out_of_place() {
-    local(check(frames_of_connections())).await;
+    let config = manager(to(forward("web")));
+    local(check(config, frames_of_connections())).await;
 }
 
 /// Writes as long as the proxy takes it, without reading more than there is at once; what was taken and what was read.

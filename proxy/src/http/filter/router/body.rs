@@ -9,8 +9,9 @@ use crate::access_log::Flag;
 use crate::http::codec::h1::StreamError;
 use crate::http::codec::{BodyEvent, Piece};
 use crate::http::connection_manager::exchange::Exchange;
+use crate::http::filter::BufferedBody;
 use crate::http::header_block::HeaderBlock;
-use crate::http::message::{BodyLength, RequestHead};
+use crate::http::message::RequestHead;
 use crate::http::stream::{Downstream, Upstream};
 
 /// The body of a request.
@@ -40,20 +41,19 @@ pub enum Side {
 }
 
 impl RequestBody {
-    /// `limit` is given when the body may have to be sent again.
-    pub fn new(head: &RequestHead, limit: Option<usize>) -> Self {
-        let upgrade = head.asks_for_tunnel();
-        // Of HTTP/2 the stream itself is what is upgraded, and has no length.
-        let empty = head.body.is_empty() || (upgrade && head.body == BodyLength::Unknown);
+    /// `limit` is given when the body may have to be sent again; what was `buffered` already can be in any case.
+    pub fn new(head: &RequestHead, buffered: Option<BufferedBody>, limit: Option<usize>) -> Self {
+        let read = buffered.is_some() || !head.has_body();
+        let BufferedBody { bytes, trailers } = buffered.unwrap_or_default();
         Self {
-            kept: Vec::new(),
+            kept: bytes,
             limit,
             resent: 0,
-            read: empty,
+            read,
             sent: false,
-            trailers: None,
+            trailers,
             lost: false,
-            upgrade,
+            upgrade: head.asks_for_tunnel(),
             tunnel: false,
         }
     }
@@ -86,9 +86,13 @@ impl RequestBody {
         self.sent
     }
 
-    /// There will be no other attempt: what comes from now on need not be kept.
+    /// There will be no other attempt: what comes from now on need not be kept, nor what was sent.
     pub fn forget(&mut self) {
         self.limit = None;
+        if self.sent {
+            self.lost = true;
+            self.kept = Vec::new();
+        }
     }
 
     /// The body as far as it was kept; `None` when it is not complete.

@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::time::{Instant, Sleep};
 
 use super::RequestTimeouts;
+use super::request::stream_limit;
 use crate::http::connection_manager::exchange::Exchange;
 use crate::route::Forward;
 
@@ -48,9 +49,26 @@ pub struct Deadlines {
 }
 
 impl Deadlines {
-    pub(super) fn new(exchange: &Exchange, forward: &Forward, timeouts: &RequestTimeouts) -> Self {
+    /// Those that count while a request arrives that goes nowhere yet.
+    pub(in crate::http::filter) fn of_arrival(
+        exchange: &Exchange,
+        forward: Option<&Forward>,
+    ) -> Self {
+        let timeouts = RequestTimeouts {
+            stream: stream_limit(exchange, forward),
+            ..RequestTimeouts::default()
+        };
+        Self::new(exchange, forward, &timeouts)
+    }
+
+    pub(super) fn new(
+        exchange: &Exchange,
+        forward: Option<&Forward>,
+        timeouts: &RequestTimeouts,
+    ) -> Self {
         let general = &exchange.context.hcm.timeouts;
-        let idle = forward.idle_timeout.unwrap_or(general.stream_idle);
+        let idle = forward.and_then(|forward| forward.idle_timeout);
+        let idle = idle.unwrap_or(general.stream_idle);
         let any = [
             idle,
             general.request,

@@ -80,7 +80,7 @@ pub(super) fn timed_out(expired: Expired, downstream: &Downstream) -> Ended {
 }
 
 /// The answer when time is up: it is the server that is late once the whole request is there.
-pub(super) fn late_reply(expired: Expired, downstream: &Downstream) -> LocalReply {
+pub(in crate::http::filter) fn late_reply(expired: Expired, downstream: &Downstream) -> LocalReply {
     let complete = downstream.is_request_done();
     let late = if complete { 504 } else { 408 };
     let upstream_late = |details: &'static str| {

@@ -29,7 +29,8 @@ use crate::route::{Failure, Forward, RetryPolicy};
 use crate::stats::ClusterStats;
 use attempt::{Attempt, Ended};
 use body::RequestBody;
-use deadline::Deadlines;
+pub(super) use deadline::Deadlines;
+pub(super) use failure::late_reply;
 
 /// Hosts that are asked for another one when the policy wants hosts not tried before.
 const HOST_PICKS: usize = 5;
@@ -128,6 +129,10 @@ pub async fn forward(
         .unwrap_or(exchange.context.connection.listener.buffer_limit);
     let retries_left = retry.map_or(0, |retry| retry.retries);
     let keep_body = retries_left > 0 || !forward.mirrors.is_empty();
+    let buffered = exchange.buffered.take();
+    if let (Some(messages), Some(body)) = (&mut exchange.messages, &buffered) {
+        messages.request.feed(&body.bytes);
+    }
     let mut forwarding = Forwarding {
         chosen,
         forward,
@@ -139,8 +144,8 @@ pub async fn forward(
         stale: 0,
         hash,
         tried: SmallVec::new(),
-        body: RequestBody::new(&exchange.request, keep_body.then_some(limit)),
-        deadlines: Deadlines::new(exchange, forward, &timeouts),
+        body: RequestBody::new(&exchange.request, buffered, keep_body.then_some(limit)),
+        deadlines: Deadlines::new(exchange, Some(forward), &timeouts),
         timeouts,
         config,
         asked_wait: None,

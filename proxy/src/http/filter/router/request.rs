@@ -22,7 +22,7 @@ pub(super) fn timeouts(exchange: &Exchange, forward: &Forward) -> RequestTimeout
         },
         per_try: retry.and_then(|retry| retry.per_try_timeout),
         per_try_idle: retry.and_then(|retry| retry.per_try_idle_timeout),
-        stream: stream_limit(exchange, forward),
+        stream: stream_limit(exchange, Some(forward)),
         upstream_stream: cluster.and_then(|cluster| cluster.config.http.max_stream_duration),
         tells_grpc: grpc.is_some(),
     };
@@ -49,9 +49,10 @@ fn grpc_timeout(exchange: &Exchange) -> Option<Duration> {
     asked.and_then(grpc::parse_timeout)
 }
 
-fn stream_limit(exchange: &Exchange, forward: &Forward) -> Option<Duration> {
+/// How long the client's stream may be open.
+pub(super) fn stream_limit(exchange: &Exchange, forward: Option<&Forward>) -> Option<Duration> {
     let general = exchange.context.hcm.timeouts.max_stream;
-    let Some(limit) = forward.stream_limit else {
+    let Some(limit) = forward.and_then(|forward| forward.stream_limit) else {
         return general;
     };
     match limit.grpc.zip(grpc_timeout(exchange)) {
