@@ -58,6 +58,7 @@ methods! {
     PropFind = "PROPFIND",
     PropPatch = "PROPPATCH",
     Purge = "PURGE",
+    Query = "QUERY",
     Rebind = "REBIND",
     Report = "REPORT",
     Search = "SEARCH",
@@ -74,7 +75,7 @@ impl Method {
     pub fn is_safe(&self) -> bool {
         matches!(
             self,
-            Method::Get | Method::Head | Method::Options | Method::Trace
+            Method::Get | Method::Head | Method::Options | Method::Query | Method::Trace
         )
     }
 }

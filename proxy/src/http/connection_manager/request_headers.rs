@@ -54,6 +54,7 @@ pub fn prepare(
     hcm: &HttpConnectionManager,
     connection: &ConnectionInfo,
 ) -> Result<Option<SocketAddr>, LocalReply> {
+    check_query(head)?;
     normalize_path(head, hcm)?;
     normalize_host(head, &hcm.hosts, connection);
     remove_hop_by_hop(head);
@@ -83,6 +84,23 @@ pub fn prepare(
         head.headers.remove(Known::EnvoyDecoratorOperation);
     }
     Ok(internal.address)
+}
+
+/// The method QUERY carries its question in the body, whose type must be told.
+/// <https://datatracker.ietf.org/doc/draft-ietf-httpbis-safe-method-w-body/>.
+fn check_query(head: &RequestHead) -> Result<(), LocalReply> {
+    let has_type = || {
+        head.headers
+            .get(Known::ContentType)
+            .is_some_and(|kind| !kind.is_empty())
+    };
+    if head.method != Method::Query || has_type() {
+        return Ok(());
+    }
+    Err(LocalReply {
+        close: true,
+        ..LocalReply::new(400, "", "query_missing_content_type")
+    })
 }
 
 fn normalize_path(head: &mut RequestHead, hcm: &HttpConnectionManager) -> Result<(), LocalReply> {

@@ -81,6 +81,7 @@ fn lines() -> Vec<(String, u16, Ends, usize)> {
         refused("GET / HTTP/1.1 \r\nHost: a\r\n\r\n", 400),
         refused("FOO / HTTP/1.1\r\nHost: a\r\n\r\n", 400),
         refused("get / HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+        refused("QUERY / HTTP/1.1\r\nHost: a\r\n\r\n", 400),
         refused("GET / HTTP/1.1\nHost: a\r\n\r\n", 400),
         refused("GET / HTTP/1.1\r\nHost: a\nX: b\r\n\r\n", 400),
         refused("GET / HTTP/1.1\r\nHost: a\r\n\n", 400),
@@ -104,6 +105,7 @@ fn lines() -> Vec<(String, u16, Ends, usize)> {
         refused("GET ftp://a/ HTTP/1.1\r\nHost: a\r\n\r\n", 400),
         served(get("X: \u{fc}\r\n")),
         served(get("X_Y: b\r\n")),
+        served(get("Content-Type: a/b\r\n").replace("GET", "QUERY")),
         served("GET / HTTP/1.1\r\nHost: a:99999\r\n\r\n".to_owned()),
         served("GET / HTTP/1.1\r\nHost: u@a\r\n\r\n".to_owned()),
         served("GET / HTTP/1.1\r\nHost:\r\n\r\n".to_owned()),
@@ -272,6 +274,30 @@ async fn limits_and_chunks() {
 #[tokio::test(start_paused = true)]
 async fn bodies_over_the_buffer() {
     check_all(buffering(to(forward("web")), 10), buffered()).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn unknown_methods_where_they_are_allowed() {
+    let config = proto::HttpConnectionManager {
+        http_protocol_options: Some(super::core::Http1ProtocolOptions {
+            allow_custom_methods: true,
+            ..Default::default()
+        }),
+        ..manager(to(forward("web")))
+    };
+    let method = |name: &str, status, ends, seen| {
+        let text = get("").replace("GET", name);
+        (text, status, ends, seen)
+    };
+    let table = vec![
+        method("FOO", 200, Kept, 1),
+        method("get", 200, Kept, 1),
+        method("X-!#$%&'*+.^_`|~9", 200, Kept, 1),
+        method("F@O", 400, Closed, 0),
+        method("F\0O", 400, Closed, 0),
+        method("F\u{fc}", 400, Closed, 0),
+    ];
+    check_all(config, table).await;
 }
 
 #[tokio::test(start_paused = true)]

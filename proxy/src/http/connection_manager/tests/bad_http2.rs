@@ -205,6 +205,11 @@ fn heads() -> Vec<(&'static str, Vec<u8>, Told)> {
             Reset(PROTOCOL_ERROR),
         ),
         (
+            "a query without content type",
+            changed(":method", "QUERY"),
+            Status(400),
+        ),
+        (
             "host and authority",
             get_with(&[("host", "b")]),
             Status(200),
