@@ -181,7 +181,10 @@ pub async fn speak<S: AsyncRead + AsyncWrite + Unpin>(
     let mut reader = Reader::new(stream, Vec::new());
     let mut noted = Noted::default();
     let bytes = bytes(request, id);
-    for _ in 0..request.times {
+    for number in 0..request.times {
+        if number > 0 {
+            tokio::time::sleep(request.pause).await;
+        }
         // A proxy may answer and close before it has read all.
         let _ = reader.stream.write_all(&bytes).await;
         let _ = reader.stream.flush().await;

@@ -30,7 +30,10 @@ where
     };
     let driver = tokio::spawn(connection);
     let mut noted = Noted::default();
-    for _ in 0..request.times {
+    for number in 0..request.times {
+        if number > 0 {
+            tokio::time::sleep(request.pause).await;
+        }
         let head = head(request, id)?;
         let exchange = exchange(client.clone(), head, request, &mut noted);
         let patience = request.leaves_after_ms.map(Duration::from_millis);
