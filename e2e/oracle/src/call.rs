@@ -68,7 +68,7 @@ pub struct Request {
     pub protocol: Protocol,
     /// How often it is sent, one after the other on one connection.
     pub times: usize,
-    /// Before each time but the first, for what an answer changes to be in force.
+    /// After each answer, for what it changes to be in force.
     pub pause: Duration,
     /// What is said once the other side has switched protocols.
     pub then: Option<Vec<u8>>,

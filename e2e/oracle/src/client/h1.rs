@@ -181,10 +181,7 @@ pub async fn speak<S: AsyncRead + AsyncWrite + Unpin>(
     let mut reader = Reader::new(stream, Vec::new());
     let mut noted = Noted::default();
     let bytes = bytes(request, id);
-    for number in 0..request.times {
-        if number > 0 {
-            tokio::time::sleep(request.pause).await;
-        }
+    for _ in 0..request.times {
         // A proxy may answer and close before it has read all.
         let _ = reader.stream.write_all(&bytes).await;
         let _ = reader.stream.flush().await;
@@ -194,6 +191,7 @@ pub async fn speak<S: AsyncRead + AsyncWrite + Unpin>(
             noted.statuses.push("silent".to_owned());
             return noted;
         }
+        tokio::time::sleep(request.pause).await;
         if let Some(then) = &request.then {
             converse(&mut reader, then, &mut noted).await;
         }

@@ -30,10 +30,7 @@ where
     };
     let driver = tokio::spawn(connection);
     let mut noted = Noted::default();
-    for number in 0..request.times {
-        if number > 0 {
-            tokio::time::sleep(request.pause).await;
-        }
+    for _ in 0..request.times {
         let head = head(request, id)?;
         let exchange = exchange(client.clone(), head, request, &mut noted);
         let patience = request.leaves_after_ms.map(Duration::from_millis);
@@ -42,6 +39,7 @@ where
             Ok(Err(error)) => note(&error, &mut noted),
             Err(_) => noted.statuses.push("silent".to_owned()),
         }
+        tokio::time::sleep(request.pause).await;
     }
     let end = match timeout(LINGER, driver).await {
         Err(_) => "open".to_owned(),
