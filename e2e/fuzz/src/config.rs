@@ -6,13 +6,16 @@ use ironsail_xds::endpoint::{
     ClusterLoadAssignment, Endpoint, LbEndpoint, LocalityLbEndpoints, lb_endpoint,
 };
 use ironsail_xds::ext::access_loggers::file::v3 as file;
-use ironsail_xds::ext::filters::http::{fault::v3 as fault, router::v3::Router};
+use ironsail_xds::ext::filters::http::{
+    buffer::v3 as buffer, fault::v3 as fault, router::v3::Router,
+};
 use ironsail_xds::ext::filters::network::http_connection_manager::v3 as hcm;
 use ironsail_xds::ext::transport_sockets::tls::v3 as tls;
 use ironsail_xds::listener::{Filter, FilterChain, Listener, filter};
 use ironsail_xds::{Any, accesslog, matcher, pack, protobuf, route};
 
 const NAME: &str = "origin";
+const BUFFER: &str = "envoy.filters.http.buffer";
 
 pub fn cluster() -> (&'static str, Cluster) {
     let cluster = Cluster {
@@ -59,6 +62,7 @@ pub fn listener() -> (&'static str, Listener) {
                 "envoy.filters.http.fault",
                 pack(&fault::HttpFault::default()),
             ),
+            http_filter(BUFFER, pack(&buffer_limit(1 << 20))),
             http_filter("envoy.filters.http.router", pack(&Router::default())),
         ],
         route_specifier: Some(hcm::http_connection_manager::RouteSpecifier::RouteConfig(
@@ -83,6 +87,7 @@ pub fn listener() -> (&'static str, Listener) {
 }
 
 pub fn routes() -> (&'static str, route::RouteConfiguration) {
+    use buffer::buffer_per_route::Override;
     use route::route_match::PathSpecifier;
     let forward = || {
         route::route::Action::Route(route::RouteAction {
@@ -116,14 +121,25 @@ pub fn routes() -> (&'static str, route::RouteConfiguration) {
         regex: "/r[0-9]+/.*".to_owned(),
         ..Default::default()
     };
+    let buffers = |choice| {
+        let config = buffer::BufferPerRoute {
+            r#override: Some(choice),
+        };
+        [(BUFFER.to_owned(), pack(&config))].into()
+    };
+    let waits = route::Route {
+        typed_per_filter_config: buffers(Override::Buffer(buffer_limit(10))),
+        ..one(PathSpecifier::SafeRegex(regex), forward())
+    };
     let table = route::RouteConfiguration {
         name: NAME.to_owned(),
         virtual_hosts: vec![route::VirtualHost {
             name: "all".to_owned(),
             domains: vec!["*".to_owned()],
+            typed_per_filter_config: buffers(Override::Disabled(true)),
             routes: vec![
                 one(PathSpecifier::Path("/redirect".to_owned()), redirect),
-                one(PathSpecifier::SafeRegex(regex), forward()),
+                waits,
                 one(PathSpecifier::Prefix("/".to_owned()), forward()),
             ],
             ..Default::default()
@@ -155,6 +171,12 @@ fn access_log() -> accesslog::AccessLog {
         name: "envoy.access_loggers.file".to_owned(),
         config_type: Some(accesslog::access_log::ConfigType::TypedConfig(pack(&file))),
         ..Default::default()
+    }
+}
+
+fn buffer_limit(max: u32) -> buffer::Buffer {
+    buffer::Buffer {
+        max_request_bytes: Some(protobuf::UInt32Value { value: max }),
     }
 }
 

@@ -19,6 +19,8 @@ pub fn request_seeds() -> Vec<Vec<u8>> {
         GET,
         b"POST /a/../b?c=d HTTP/1.1\r\nHost: a:80\r\nContent-Length: 5\r\nX-Request-Id: 1\r\n\r\nhello",
         b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nTrailer: x\r\n\r\n5;e=1\r\nhello\r\n0\r\nX: y\r\n\r\n",
+        b"POST /r1/a HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhelloPOST /r1/a HTTP/1.1\r\nHost: a\r\nContent-Length: 11\r\n\r\n0123456789a",
+        b"POST /r1/a HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n5\r\nworld\r\n0\r\nX: y\r\n\r\n",
         b"GET http://b/%2e%2e//c HTTP/1.1\r\nHost: a\r\nCookie: a=b\r\nConnection: close, x\r\nX: y\r\n\r\n",
         b"HEAD /redirect HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n",
         b"GET / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nX-Forwarded-For: 1.2.3.4\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n",

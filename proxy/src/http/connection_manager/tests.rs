@@ -408,17 +408,22 @@ async fn bodies_pass_in_both_framings() {
 #[tokio::test(start_paused = true)]
 async fn large_bodies_pass_whole() {
     local(async {
-        let mesh = Mesh::new(manager(to(forward("web"))), |_, request| {
-            assert_eq!(body_of(request).len(), 300_000);
-            assert!(body_of(request).bytes().all(|byte| byte == b'x'));
-            Answer::Send(OK)
-        });
         let request = format!(
             "POST / HTTP/1.1\r\nHost: web\r\nContent-Length: 300000\r\n\r\n{}",
             "x".repeat(300_000)
         );
-        let response = mesh.ask(&request).await;
-        assert_eq!((status(&response), body_of(&response)), ("200", "hi"));
+        for config in [
+            manager(to(forward("web"))),
+            buffering(to(forward("web")), 300_000),
+        ] {
+            let mesh = Mesh::new(config, |_, request| {
+                assert_eq!(body_of(request).len(), 300_000);
+                assert!(body_of(request).bytes().all(|byte| byte == b'x'));
+                Answer::Send(OK)
+            });
+            let response = mesh.ask(&request).await;
+            assert_eq!((status(&response), body_of(&response)), ("200", "hi"));
+        }
     })
     .await;
 }
