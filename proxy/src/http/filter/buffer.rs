@@ -75,6 +75,8 @@ impl Buffer {
             BodyLength::Exactly(length) if length > self.max_request_bytes as u64 => {
                 Step::Reply(too_large(exchange))
             }
+            // Another filter of the kind waited for it.
+            _ if exchange.buffered.is_some() => Step::Continue,
             _ => Step::Buffer(*self),
         }
     }
@@ -93,7 +95,7 @@ impl Buffer {
     ) -> Result<(), Stop> {
         let mut deadlines = Deadlines::of_arrival(exchange, forward);
         ask_for_body(exchange, downstream);
-        let mut body = exchange.buffered.take().unwrap_or_default();
+        let mut body = BufferedBody::default();
         poll_fn(|cx| self.poll(cx, &mut body, exchange, downstream, &mut deadlines)).await?;
         let received = exchange.info.elapsed();
         exchange.info.timing.request_received = Some(received);

@@ -43,6 +43,25 @@ async fn refusals_are_counted() {
     .await;
 }
 
+#[tokio::test(start_paused = true)]
+async fn of_two_limits_the_smaller_holds() {
+    let mut config = buffering(to(forward("web")), 10);
+    let smaller = buffering(to(forward("web")), 5).http_filters.remove(0);
+    config.http_filters.insert(1, smaller);
+    let chunked = |body: &str| {
+        let head = "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
+        format!("{head}{:x}\r\n{body}\r\n0\r\n\r\n", body.len())
+    };
+    local(async {
+        let mesh = mesh(config);
+        assert_eq!(status(&mesh.ask(&chunked("hello!")).await), "413");
+        assert!(mesh.seen().is_empty());
+        assert_eq!(status(&mesh.ask(&chunked("hello")).await), "200");
+        assert!(mesh.seen().concat().ends_with("\r\n\r\nhello"));
+    })
+    .await;
+}
+
 /// With and without the filter, and also where servers are asked whether the client is to go on.
 #[tokio::test(start_paused = true)]
 async fn clients_that_wait_are_told_to_go_on() {
