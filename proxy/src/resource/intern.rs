@@ -13,13 +13,32 @@ use crate::resource::parse::content_hash;
 use crate::stats::IstioStats;
 use crate::transport_socket::tls::{ClientContext, ServerContext};
 
-/// Compiled blocks by the hash of their encoding, as long as someone uses them.
+/// Compiled blocks by the hash of their encoding, as long as someone uses them; all are compiled for one process.
 #[derive(Debug, Default)]
 pub struct Interner {
+    /// What the user asked of the process, beyond what resources say.
+    pub switches: Switches,
     clients: shared::Interner<ClientContext>,
     servers: shared::Interner<ServerContext>,
     managers: shared::Interner<HttpConnectionManager>,
     stats: HashMap<TrafficDirection, shared::Interner<IstioStats>>,
+}
+
+/// Behaviour that is the user's choice for a whole proxy and has no field in resources.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Switches {
+    /// Heads of HTTP/1 messages are understood as Envoy understands them where ours are stricter; default false.
+    pub lenient_http1: bool,
+}
+
+impl Interner {
+    /// Without blocks.
+    pub fn new(switches: Switches) -> Self {
+        Self {
+            switches,
+            ..Self::default()
+        }
+    }
 }
 
 /// Takes the block that was compiled from the same bytes, or compiles it.

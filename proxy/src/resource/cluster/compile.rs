@@ -70,7 +70,7 @@ impl ClusterConfig {
             ),
             lb_policy,
             breakers: CircuitBreakers::compile(cluster),
-            http: http_options(cluster)?,
+            http: http_options(cluster, interner.switches)?,
             transport: transport(cluster, interner)?,
             metadata_exchange: metadata_exchange(cluster)?,
             bind: bind(cluster.upstream_bind_config.as_ref()).at("upstream_bind_config")?,
@@ -590,7 +590,10 @@ fn keepalive(cluster: &proto::Cluster) -> Option<Keepalive> {
 }
 
 /// Options of HTTP, from the extension or from the older fields of the cluster itself.
-fn http_options(cluster: &proto::Cluster) -> Result<Arc<HttpOptions>, CompileError> {
+fn http_options(
+    cluster: &proto::Cluster,
+    switches: intern::Switches,
+) -> Result<Arc<HttpOptions>, CompileError> {
     static OPTIONS: LazyLock<Interner<HttpOptions>> = LazyLock::new(Interner::default);
     let mut extension = None;
     for (name, any) in &cluster.typed_extension_protocol_options {
@@ -634,6 +637,7 @@ fn http_options(cluster: &proto::Cluster) -> Result<Arc<HttpOptions>, CompileErr
         max_stream_duration: timeout_or(common.max_stream_duration.as_ref(), Duration::ZERO),
         http2: http2.map(http2_options).unwrap_or_default(),
         preserve_header_case: http1.is_some_and(|http1| preserves_case(&http1)),
+        lenient_http1: switches.lenient_http1,
         auto_sni: upstream.auto_sni,
         auto_san_validation: upstream.auto_san_validation,
     })))
