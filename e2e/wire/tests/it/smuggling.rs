@@ -54,6 +54,7 @@ impl Kind {
                     server,
                     upstream: Upstream::Http1,
                     certificate: None,
+                    client_root: None,
                     access_log: Some(&log),
                 };
                 let proxy = Proxy::start_with(switches, &hop.listener(), &hop.cluster(), port);
