@@ -41,6 +41,14 @@ impl Resource {
     /// # Errors
     /// The API server refuses it.
     pub fn annotate(&self, change: &str) -> anyhow::Result<()> {
+        self.annotate_all(&[change])
+    }
+
+    /// Sets and removes annotations with one write.
+    ///
+    /// # Errors
+    /// The API server refuses it.
+    pub fn annotate_all(&self, changes: &[&str]) -> anyhow::Result<()> {
         let kind = [
             "-n",
             mesh::SYSTEM,
@@ -48,7 +56,7 @@ impl Resource {
             "--overwrite",
             "istiooperator",
         ];
-        kubectl::run(&[&kind[..], &[&self.name, change]].concat()).map(drop)
+        kubectl::run(&[&kind[..], &[&self.name], changes].concat()).map(drop)
     }
 
     /// The object as it is now.

@@ -11,6 +11,7 @@
 //! does not yet, or not always. `\r`, `\n`, `\t`, `\|`, `\\` and `\xNN` stand for bytes.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 
@@ -67,6 +68,8 @@ pub struct Request {
     pub protocol: Protocol,
     /// How often it is sent, one after the other on one connection.
     pub times: usize,
+    /// After each answer, for what it changes to be in force.
+    pub pause: Duration,
     /// What is said once the other side has switched protocols.
     pub then: Option<Vec<u8>>,
     /// The client goes away after this time.
@@ -134,7 +137,7 @@ impl Default for Message {
 
 impl Call {
     /// Words of segments: `on LISTENER`, `h2`, `http/1.0`, `body TEXT`, `chunked TEXT`, `trailer NAME: VALUE`,
-    /// `times N`, `then TEXT`, `leave MILLISECONDS`, `beside N`, `end`, `answer …` and `answer@SERVER …`, `tls …`.
+    /// `times N`, `pause MILLISECONDS`, `then TEXT`, `leave MILLISECONDS`, `beside N`, `end`, `answer …` and `answer@SERVER …`, `tls …`.
     ///
     /// # Errors
     /// A word that is none of these, or a value that does not parse.
@@ -263,6 +266,7 @@ impl Request {
             "chunked" => self.body = Body::Chunked(unescape(argument)?),
             "trailer" => self.trailers.push(header(argument)?),
             "times" => self.times = argument.parse()?,
+            "pause" => self.pause = Duration::from_millis(argument.parse()?),
             "then" => self.then = Some(unescape(argument)?),
             "leave" => self.leaves_after_ms = Some(argument.parse()?),
             _ => self.headers.push(header(whole)?),

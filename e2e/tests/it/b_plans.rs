@@ -11,6 +11,7 @@ const SOON: Duration = Duration::from_secs(30);
 
 const APPLY: &str = "operator.ironsail.dev/apply";
 const APPROVE: &str = "operator.ironsail.dev/approve";
+const IGNORE: &str = "install.istio.io/ignoreReconcile";
 const RECREATE: &str = "operator.ironsail.dev/recreate";
 
 fn of_gateways(names: &[&str]) -> Value {
@@ -30,10 +31,13 @@ fn an_approval_is_void_once_more_would_be_lost() -> anyhow::Result<()> {
     both.change(&of_gateways(&["approved-a"]))?;
     let shown = both.wait("ACTION_REQUIRED", SOON)?["status"]["plan"].clone();
     ensure!(!shown.to_string().contains("approved-b"), "{shown:#}");
+    // Until it is approved nothing else is shown.
+    both.annotate(&format!("{IGNORE}=true"))?;
+    both.condition("Paused", "True", SOON)?;
     drop(heir);
 
     let hash = shown["hash"].as_str().context("no plan")?;
-    both.annotate(&format!("{APPROVE}={hash}"))?;
+    both.annotate_all(&[&format!("{APPROVE}={hash}"), &format!("{IGNORE}-")])?;
     let said = wait::until("the approval is void", SOON, || {
         let status = both.get()?["status"].clone();
         let lost = status["plan"]["destructive"].to_string();

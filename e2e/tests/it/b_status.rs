@@ -143,14 +143,7 @@ fn the_reason_of_a_pod_that_cannot_start_is_quoted() -> anyhow::Result<()> {
     resource.change(&gateway("unstartable", &json!({})))?;
     resource.healthy()?;
     // A pause is no trouble, but it is said.
-    kubectl::run(&[
-        "-n",
-        mesh::SYSTEM,
-        "annotate",
-        "istiooperator",
-        "unstartable",
-        "install.istio.io/ignoreReconcile=true",
-    ])?;
+    resource.annotate("install.istio.io/ignoreReconcile=true")?;
     resource.condition("Paused", "True", SOON)?;
     resource.annotate("install.istio.io/ignoreReconcile-")?;
     resource.healthy().map(drop)

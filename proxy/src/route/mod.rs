@@ -5,11 +5,16 @@
 
 mod action;
 mod back_off;
+mod cluster_choice;
+mod direct_response;
 mod filter_config;
+mod hash_policy;
 mod header_mutation;
 pub mod matcher;
+mod redirect;
 mod regex;
 pub mod retry;
+mod rewrite;
 #[cfg(test)]
 mod tests;
 mod upgrade;
@@ -19,14 +24,17 @@ use std::sync::Arc;
 
 use ironsail_xds::route as proto;
 
-pub use action::{
-    Action, ClusterChoice, DirectResponse, Forward, GrpcTimeout, HostRewrite, Mirror, PathRewrite,
-    Redirect, RequestHash, StreamLimit, WeightedCluster, split_port,
-};
+pub use action::{Action, Forward, GrpcTimeout, Mirror, StreamLimit};
+pub use cluster_choice::{ClusterChoice, WeightedCluster};
+pub use direct_response::DirectResponse;
 pub use filter_config::{RouteFilters, Setting};
+pub use hash_policy::RequestHash;
 pub use header_mutation::{Evaluated, HeaderMutations};
+pub use redirect::Redirect;
 pub use regex::FullRegex;
 pub use retry::{Failure, RetryOn, RetryPolicy};
+pub use rewrite::{HostRewrite, PathRewrite};
+pub use virtual_host::split_port;
 
 use crate::conn::ConnectionInfo;
 use crate::http::message::RequestHead;
@@ -121,7 +129,7 @@ impl RouteTable {
         let max_body = config
             .max_direct_response_body_size_bytes
             .as_ref()
-            .map_or(action::DEFAULT_MAX_BODY, |max| max.value as usize);
+            .map_or(direct_response::DEFAULT_MAX_BODY, |max| max.value as usize);
         let filters = RouteFilters::compile(&config.typed_per_filter_config)?;
         if !config.vhost_header.is_empty() {
             return Err(CompileError::new("is not supported").at("vhost_header"));

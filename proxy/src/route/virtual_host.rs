@@ -3,7 +3,6 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 
-use super::action::split_port;
 use crate::resource::CompileError;
 
 /// Finds a number by host name. Names are compared in lower case.
@@ -103,6 +102,20 @@ fn lower(host: &str) -> Cow<'_, str> {
     }
 }
 
+/// Splits `host:port`; brackets of IPv6 addresses stay with the host.
+pub fn split_port(authority: &str) -> (&str, Option<&str>) {
+    match authority.rsplit_once(':') {
+        Some((host, port))
+            if !port.is_empty()
+                && port.bytes().all(|byte| byte.is_ascii_digit())
+                && (!host.contains(':') || host.ends_with(']')) =>
+        {
+            (host, Some(port))
+        }
+        _ => (authority, None),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -157,6 +170,6 @@ mod tests {
             let error = index.add(&domain.to_uppercase(), 1).expect_err("known");
             assert!(error.to_string().contains("twice"));
         }
-        assert_eq!(super::super::action::split_port("::1"), ("::1", None));
+        assert_eq!(split_port("::1"), ("::1", None));
     }
 }

@@ -191,6 +191,7 @@ pub async fn speak<S: AsyncRead + AsyncWrite + Unpin>(
             noted.statuses.push("silent".to_owned());
             return noted;
         }
+        tokio::time::sleep(request.pause).await;
         if let Some(then) = &request.then {
             converse(&mut reader, then, &mut noted).await;
         }

@@ -39,6 +39,7 @@ where
             Ok(Err(error)) => note(&error, &mut noted),
             Err(_) => noted.statuses.push("silent".to_owned()),
         }
+        tokio::time::sleep(request.pause).await;
     }
     let end = match timeout(LINGER, driver).await {
         Err(_) => "open".to_owned(),

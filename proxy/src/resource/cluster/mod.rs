@@ -3,6 +3,8 @@
 mod circuit_breaker;
 pub(crate) mod compile;
 mod dns;
+mod http_options;
+mod load_balancing;
 mod outlier;
 mod retry_budget;
 

@@ -151,7 +151,7 @@ fn hash(exchange: &Exchange, forward: &Forward) -> RequestHash {
     }
     let connection = &exchange.context.connection;
     let source = exchange.info.remote.unwrap_or(connection.remote);
-    forward.hash(&exchange.request, source.ip())
+    forward.hash_policies.hash(&exchange.request, source.ip())
 }
 
 fn rewrite_host(
