@@ -22,7 +22,7 @@ use serde_json::{Map, Value, json};
 pub use environment::Environment;
 
 use crate::agent;
-use crate::resource::intern::Switches;
+use crate::resource::Switches;
 
 /// Everything the parts of the proxy start from.
 #[derive(Clone, Debug)]
@@ -51,7 +51,6 @@ pub struct Bootstrap {
     pub certificate: CertificateSettings,
     pub ports: Ports,
     pub neighbours: Neighbours,
-    /// `IRONSAIL_HTTP1_LENIENT`.
     pub switches: Switches,
 }
 

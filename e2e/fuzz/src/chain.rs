@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
-use ironsail_proxy::resource::intern::Switches;
+use ironsail_proxy::resource::Switches;
 use ironsail_proxy::snapshot::{Store, StoreOptions};
 use ironsail_proxy::testing::memory::{Arrival, Proxy, stream};
 use ironsail_proxy::worker::LocalNode;

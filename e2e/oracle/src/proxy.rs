@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::bail;
 use ironsail_peer::{Envoy, Launch, Program, find};
-use ironsail_proxy::resource::intern::Switches;
+use ironsail_proxy::resource::Switches;
 use ironsail_proxy::snapshot::{Store, StoreOptions};
 use ironsail_proxy::stats::{DEFAULT_BOUNDS, Registry};
 use ironsail_proxy::worker::{LocalNode, PoolOptions, WorkerPool};

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use futures::StreamExt;
-use ironsail_proxy::resource::intern::Switches;
+use ironsail_proxy::resource::Switches;
 use serde_json::Value;
 use socket2::Socket;
 use tokio::net::TcpStream;

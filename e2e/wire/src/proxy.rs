@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
-use ironsail_proxy::resource::intern::Switches;
+use ironsail_proxy::resource::Switches;
 use ironsail_proxy::snapshot::{Store, StoreOptions};
 use ironsail_proxy::stats::{DEFAULT_BOUNDS, Filter, Registry, Shard};
 use ironsail_proxy::worker::{LocalNode, PoolOptions, WorkerPool};

@@ -24,6 +24,7 @@ pub(super) fn poll_read<R>(
     cx: &mut Context<'_>,
     read: impl FnOnce(Pin<&mut Stream>, &mut Context<'_>) -> Poll<io::Result<R>>,
 ) -> Poll<io::Result<R>> {
+    // While something else waits, the warning goes out behind it; rustls takes a second attempt for an error.
     let was_silent = !stream.get_ref().1.wants_write();
     let polled = read(Pin::new(stream), cx);
     if was_silent && is_refusing(stream) && !matches!(polled, Poll::Ready(Err(_))) {

@@ -7,9 +7,9 @@ use ironsail_runtime::shared;
 use ironsail_xds::Any;
 
 use crate::http::HttpConnectionManager;
-use crate::resource::CompileError;
 use crate::resource::listener::TrafficDirection;
 use crate::resource::parse::content_hash;
+use crate::resource::{CompileError, Switches};
 use crate::stats::IstioStats;
 use crate::transport_socket::tls::{ClientContext, ServerContext};
 
@@ -22,13 +22,6 @@ pub struct Interner {
     servers: shared::Interner<ServerContext>,
     managers: shared::Interner<HttpConnectionManager>,
     stats: HashMap<TrafficDirection, shared::Interner<IstioStats>>,
-}
-
-/// Behaviour that is the user's choice for a whole proxy and has no field in resources.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Switches {
-    /// Heads of HTTP/1 messages are understood as Envoy understands them where ours are stricter; default false.
-    pub lenient_http1: bool,
 }
 
 impl Interner {

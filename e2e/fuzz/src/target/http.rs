@@ -1,6 +1,6 @@
 //! Whole conversations through a proxy: whatever comes in, what goes out is well-formed.
 
-use ironsail_proxy::resource::intern::Switches;
+use ironsail_proxy::resource::Switches;
 use ironsail_proxy::testing::frames::{self, DATA, END_STREAM, frame, head};
 
 use crate::chain::{self, Seen};

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use ironsail_peer::{Process, free_port};
-use ironsail_proxy::resource::intern::Switches;
+use ironsail_proxy::resource::Switches;
 use ironsail_proxy::testing::frames::{self, DATA, END_STREAM, frame, head};
 use ironsail_wire::{Hop, Proxy, Upstream, origin::Origin, peer};
 use ironsail_xds::core::TrafficDirection;

@@ -16,8 +16,7 @@ use crate::access_log::AccessLog;
 use crate::http::codec::h1::{H1Settings, HeadLimits, Underscores};
 use crate::http::codec::h2::{H2HeadRules, H2Settings};
 use crate::http::filter::Filters;
-use crate::resource::intern::Switches;
-use crate::resource::{At, CompileError};
+use crate::resource::{At, CompileError, Switches};
 use crate::route::RouteTable;
 use crate::route::matcher::Fraction;
 
@@ -261,7 +260,7 @@ impl HttpConnectionManager {
 
     /// The same in a process with these switches.
     #[must_use]
-    pub fn with(mut self, switches: Switches) -> Self {
+    pub fn with_switches(mut self, switches: Switches) -> Self {
         Arc::make_mut(&mut self.h1).lenient = switches.lenient_http1;
         self
     }

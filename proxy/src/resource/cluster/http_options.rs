@@ -12,9 +12,8 @@ use ironsail_xds::ext::upstreams::tcp::v3::TcpProtocolOptions;
 use ironsail_xds::{core, is_type, protobuf, unpack};
 
 use super::{Http2Options, HttpOptions, UpstreamProtocol};
-use crate::resource::intern::Switches;
 use crate::resource::parse::timeout_or;
-use crate::resource::{At, CompileError};
+use crate::resource::{At, CompileError, Switches};
 
 const DEFAULT_IDLE_TIMEOUT: Duration = Duration::from_secs(3600);
 

@@ -381,7 +381,8 @@ impl ChainCompiler<'_> {
             let switches = self.interner.switches;
             let manager = self.interner.connection_manager(any, |any| {
                 let config: HcmProto = unpack(any)?;
-                HttpConnectionManager::compile(&config).map(|manager| manager.with(switches))
+                HttpConnectionManager::compile(&config)
+                    .map(|manager| manager.with_switches(switches))
             });
             let manager = manager.at("http_connection_manager")?;
             filters.terminal = Some(Terminal::Http(manager));
