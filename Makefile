@@ -53,7 +53,7 @@ node-tools:
 	@$(call install,$(NODE_PACKAGES))
 
 # Programs of others that tests and benchmarks hold ours against, unpacked into the cache, and what they need.
-PEER_PACKAGES := python3-pip libpcre2-8-0 libssl3 libcrypt1 zlib1g
+PEER_PACKAGES := openssl python3-pip libpcre2-8-0 libssl3 libcrypt1 zlib1g
 
 .PHONY: peer-tools
 peer-tools: ## fetch the programs of others that tests need

@@ -22,6 +22,7 @@ use serde_json::{Map, Value, json};
 pub use environment::Environment;
 
 use crate::agent;
+use crate::resource::Switches;
 
 /// Everything the parts of the proxy start from.
 #[derive(Clone, Debug)]
@@ -50,6 +51,7 @@ pub struct Bootstrap {
     pub certificate: CertificateSettings,
     pub ports: Ports,
     pub neighbours: Neighbours,
+    pub switches: Switches,
 }
 
 /// What other programs of the pod get from the agent.
@@ -179,6 +181,9 @@ impl Bootstrap {
             certificate: certificate(environment)?,
             ports: ports(environment, &proxy_config)?,
             neighbours: neighbours(environment),
+            switches: Switches {
+                lenient_http1: environment.switch("IRONSAIL_HTTP1_LENIENT")?,
+            },
             node: NodeId {
                 node_type: role,
                 ip,

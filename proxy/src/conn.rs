@@ -2,6 +2,7 @@
 
 pub mod buffer;
 mod read_ahead;
+mod renegotiation;
 
 use std::cell::Cell;
 use std::fmt;
@@ -116,7 +117,9 @@ impl Io {
     pub fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
             Io::Plain(stream) => stream.poll_readable(cx),
-            Io::ServerTls(stream) => Pin::new(stream).poll_fill_buf(cx).map_ok(|_| ()),
+            Io::ServerTls(stream) => renegotiation::poll_read(stream, cx, |stream, cx| {
+                stream.poll_fill_buf(cx).map_ok(|_| ())
+            }),
             Io::ClientTls(stream) => Pin::new(stream).poll_fill_buf(cx).map_ok(|_| ()),
         }
     }
@@ -252,7 +255,9 @@ impl AsyncRead for Io {
     ) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Io::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
-            Io::ServerTls(stream) => Pin::new(stream).poll_read(cx, buf),
+            Io::ServerTls(stream) => {
+                renegotiation::poll_read(stream, cx, |stream, cx| stream.poll_read(cx, buf))
+            }
             Io::ClientTls(stream) => Pin::new(stream).poll_read(cx, buf),
         }
     }

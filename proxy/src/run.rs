@@ -150,7 +150,11 @@ impl Proxy {
         let store = Store::new(StoreOptions {
             workers: bootstrap.concurrency,
             drain_time,
+            switches: bootstrap.switches,
         });
+        if bootstrap.switches.lenient_http1 {
+            info!("Heads of HTTP/1 messages are read leniently");
+        }
         let metadata = serde_json::from_value(bootstrap.metadata.clone().into())?;
         let workload = stats::local_workload(&metadata);
         let registry = Registry::new(

@@ -13,6 +13,7 @@ mod message;
 pub(crate) use authority::Authority;
 #[cfg(test)]
 pub(crate) use message::{
-    address, assignment, client_hello, common_tls, downstream_tls, eds_cluster, filter, listener,
-    listener_filter, original_dst_cluster, static_cluster, tcp_chain, update, upstream_tls,
+    address, assignment, client_hello, common_tls, downstream_tls, eds_cluster, filter, fragmented,
+    listener, listener_filter, original_dst_cluster, padded, static_cluster, tcp_chain, update,
+    upstream_tls,
 };

@@ -5,6 +5,8 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
+use ironsail_proxy::resource::Switches;
+use ironsail_proxy::snapshot::{Store, StoreOptions};
 use ironsail_proxy::testing::memory::{Arrival, Proxy, stream};
 use ironsail_proxy::worker::LocalNode;
 use ironsail_proxy::xds::{Resource, Sink, Update};
@@ -28,15 +30,20 @@ pub struct Seen {
 
 /// Sends `request` from a client; the server behind the proxy answers each piece that it reads with `response`.
 pub fn run(request: &[u8], response: &[u8]) -> Seen {
+    run_with(Switches::default(), request, response)
+}
+
+/// The same through a proxy whose user asked for something.
+pub fn run_with(switches: Switches, request: &[u8], response: &[u8]) -> Seen {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .start_paused(true)
         .build()
         .expect("a runtime");
-    LocalSet::new().block_on(&runtime, exchange(request, response))
+    LocalSet::new().block_on(&runtime, exchange(switches, request, response))
 }
 
-async fn exchange(request: &[u8], response: &[u8]) -> Seen {
+async fn exchange(switches: Switches, request: &[u8], response: &[u8]) -> Seen {
     let connections: Rc<RefCell<Vec<Rc<RefCell<Vec<u8>>>>>> = Rc::default();
     let (opened, response) = (Rc::clone(&connections), Rc::<[u8]>::from(response));
     let mut proxy = Proxy::new(LocalNode::default(), move |_| {
@@ -45,6 +52,10 @@ async fn exchange(request: &[u8], response: &[u8]) -> Seen {
         opened.borrow_mut().push(Rc::clone(&seen));
         tokio::task::spawn_local(serve(far, seen, Rc::clone(&response)));
         Ok(near)
+    });
+    proxy.store = Store::new(StoreOptions {
+        switches,
+        ..StoreOptions::default()
     });
     for update in [update(&config::cluster()), update(&config::listener())] {
         let rejected = proxy.store.apply(update);

@@ -21,6 +21,7 @@ const fn target(name: &'static str, run: fn(&[u8]), seeds: fn() -> Vec<Vec<u8>>)
 pub const TARGETS: &[Target] = &[
     target("http1", http::requests, http::request_seeds),
     target("http1_response", http::responses, http::response_seeds),
+    target("http1_lenient", http::lenient, http::lenient_seeds),
     target("http2", http::frames, http::frame_seeds),
     target("tls_inspector", proxy::tls_inspector, proxy::hello_seeds),
     target("http_inspector", proxy::http_inspector, http::request_seeds),

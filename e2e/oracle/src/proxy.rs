@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::bail;
 use ironsail_peer::{Envoy, Launch, Program, find};
+use ironsail_proxy::resource::Switches;
 use ironsail_proxy::snapshot::{Store, StoreOptions};
 use ironsail_proxy::stats::{DEFAULT_BOUNDS, Registry};
 use ironsail_proxy::worker::{LocalNode, PoolOptions, WorkerPool};
@@ -100,10 +101,11 @@ struct Ironsail {
 ///
 /// # Errors
 /// It refuses a resource.
-pub async fn ironsail(resources: &Resources) -> anyhow::Result<Box<dyn Proxy>> {
+pub async fn ironsail(resources: &Resources, switches: Switches) -> anyhow::Result<Box<dyn Proxy>> {
     let mut store = Store::new(StoreOptions {
         workers: 1,
         drain_time: DRAIN_TIME,
+        switches,
     });
     let node = LocalNode::default();
     let registry = Registry::new(node.peer.clone(), "oracle", DEFAULT_BOUNDS);

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use futures::StreamExt;
+use ironsail_proxy::resource::Switches;
 use serde_json::Value;
 use socket2::Socket;
 use tokio::net::TcpStream;
@@ -57,9 +58,12 @@ pub async fn run<'a>(topic: &'a Topic, directory: &Path) -> anyhow::Result<Vec<J
         board: &board,
     };
     let (envoy, ours) = (shared.side("e")?, shared.side("o")?);
+    let switches = Switches {
+        lenient_http1: topic.header.lenient_http1,
+    };
     let running = [
         tokio::task::block_in_place(|| proxy::envoy(directory, &envoy.resources))?,
-        proxy::ironsail(&ours.resources).await?,
+        proxy::ironsail(&ours.resources, switches).await?,
     ];
     let (envoy_noted, ours_noted) = futures::join!(shared.speak(&envoy), shared.speak(&ours));
     tokio::time::sleep(SETTLE).await;

@@ -28,6 +28,8 @@ pub struct Topic {
 pub struct Header {
     /// One after the other, because calls change what the next one meets.
     pub in_order: bool,
+    /// Our proxy is started with `IRONSAIL_HTTP1_LENIENT`.
+    pub lenient_http1: bool,
     /// Servers that are not plain HTTP.
     pub servers: BTreeMap<String, server::Kind>,
     /// Fields of `Cluster` in Envoy's YAML over the defaults; beside them `servers` (default: that of the cluster's

@@ -13,8 +13,11 @@ use ironsail_xds::ext::access_loggers::file::v3 as file;
 use ironsail_xds::ext::filters::http::router::v3::Router;
 use ironsail_xds::ext::filters::network::http_connection_manager::v3 as hcm;
 use ironsail_xds::ext::transport_sockets::tls::v3 as tls;
+use ironsail_xds::ext::transport_sockets::tls::v3::common_tls_context::ValidationContextType;
 use ironsail_xds::ext::upstreams::http::v3 as upstreams;
 use ironsail_xds::listener::{Filter, FilterChain, Listener, filter};
+use ironsail_xds::matcher::StringMatcher;
+use ironsail_xds::matcher::string_matcher::MatchPattern;
 use ironsail_xds::{Any, accesslog, bootstrap, core as core_messages, pack, protobuf, route};
 
 const CLUSTER: &str = "origin";
@@ -35,6 +38,8 @@ pub struct Hop<'a> {
     pub upstream: Upstream,
     /// PEM of chain and key; `None`: plaintext.
     pub certificate: Option<(String, String)>,
+    /// PEM of the root by which clients must have a certificate of the mesh; `None`: they need none.
+    pub client_root: Option<String>,
     /// Where a line is logged for each request: `%REQ(:METHOD)% %REQ(:PATH)% status upstream`.
     pub access_log: Option<&'a Path>,
 }
@@ -68,7 +73,7 @@ impl Hop<'_> {
                     name: "envoy.filters.network.http_connection_manager".to_owned(),
                     config_type: Some(filter::ConfigType::TypedConfig(pack(&manager))),
                 }],
-                transport_socket: self.certificate.as_ref().map(terminate),
+                transport_socket: self.certificate.as_ref().map(|own| self.terminate(own)),
                 ..Default::default()
             }],
             ..Default::default()
@@ -111,6 +116,46 @@ impl Hop<'_> {
             ..Default::default()
         }
     }
+
+    fn terminate(&self, (chain, key): &(String, String)) -> core::TransportSocket {
+        let context = tls::DownstreamTlsContext {
+            require_client_certificate: self
+                .client_root
+                .as_ref()
+                .map(|_| protobuf::BoolValue { value: true }),
+            common_tls_context: Some(tls::CommonTlsContext {
+                alpn_protocols: vec!["h2".to_owned(), "http/1.1".to_owned()],
+                tls_certificates: vec![tls::TlsCertificate {
+                    certificate_chain: Some(inline(chain)),
+                    private_key: Some(inline(key)),
+                    ..Default::default()
+                }],
+                validation_context_type: self.client_root.as_deref().map(of_the_mesh),
+                ..Default::default()
+            }),
+            ..Default::default()
+        };
+        core::TransportSocket {
+            name: "envoy.transport_sockets.tls".to_owned(),
+            config_type: Some(SocketConfig::TypedConfig(pack(&context))),
+        }
+    }
+}
+
+fn of_the_mesh(root: &str) -> ValidationContextType {
+    let names = tls::SubjectAltNameMatcher {
+        san_type: tls::subject_alt_name_matcher::SanType::Uri.into(),
+        matcher: Some(StringMatcher {
+            match_pattern: Some(MatchPattern::Prefix("spiffe://cluster.local/".to_owned())),
+            ..Default::default()
+        }),
+        ..Default::default()
+    };
+    ValidationContextType::ValidationContext(tls::CertificateValidationContext {
+        trusted_ca: Some(inline(root)),
+        match_typed_subject_alt_names: vec![names],
+        ..Default::default()
+    })
 }
 
 fn http2() -> (String, Any) {
@@ -172,25 +217,6 @@ fn log(path: &Path) -> accesslog::AccessLog {
         name: "envoy.access_loggers.file".to_owned(),
         config_type: Some(accesslog::access_log::ConfigType::TypedConfig(pack(&file))),
         ..Default::default()
-    }
-}
-
-fn terminate((chain, key): &(String, String)) -> core::TransportSocket {
-    let context = tls::DownstreamTlsContext {
-        common_tls_context: Some(tls::CommonTlsContext {
-            alpn_protocols: vec!["h2".to_owned(), "http/1.1".to_owned()],
-            tls_certificates: vec![tls::TlsCertificate {
-                certificate_chain: Some(inline(chain)),
-                private_key: Some(inline(key)),
-                ..Default::default()
-            }],
-            ..Default::default()
-        }),
-        ..Default::default()
-    };
-    core::TransportSocket {
-        name: "envoy.transport_sockets.tls".to_owned(),
-        config_type: Some(SocketConfig::TypedConfig(pack(&context))),
     }
 }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
+use ironsail_proxy::resource::Switches;
 use ironsail_proxy::snapshot::{Store, StoreOptions};
 use ironsail_proxy::stats::{DEFAULT_BOUNDS, Filter, Registry, Shard};
 use ironsail_proxy::worker::{LocalNode, PoolOptions, WorkerPool};
@@ -30,9 +31,23 @@ impl Proxy {
     /// # Errors
     /// It rejects a resource, or the port is taken.
     pub fn start(listener: &Listener, cluster: &Cluster, port: u16) -> anyhow::Result<Self> {
+        Self::start_with(Switches::default(), listener, cluster, port)
+    }
+
+    /// The same for a proxy whose user asked for something.
+    ///
+    /// # Errors
+    /// It rejects a resource, or the port is taken.
+    pub fn start_with(
+        switches: Switches,
+        listener: &Listener,
+        cluster: &Cluster,
+        port: u16,
+    ) -> anyhow::Result<Self> {
         ironsail_runtime::tls::install_provider();
         let mut store = Store::new(StoreOptions {
             workers: 1,
+            switches,
             ..StoreOptions::default()
         });
         for update in [

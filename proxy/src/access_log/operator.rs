@@ -542,15 +542,14 @@ fn write_display(value: &impl std::fmt::Display, out: &mut Vec<u8>) {
     let _ = write!(out, "{value}");
 }
 
-/// A client chooses its SNI: what is no host name could forge log lines.
+/// A client chooses its SNI: what is no host name could forge log lines, and is told by `invalid:`, as in Envoy.
 fn write_server_name(name: &str, out: &mut Vec<u8>) {
-    out.extend(name.bytes().take(255).map(|byte| {
-        if byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_' | b':') {
-            byte
-        } else {
-            b'_'
-        }
-    }));
+    let is_of_hosts = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
+    if !name.bytes().all(is_of_hosts) {
+        out.extend_from_slice(b"invalid:");
+    }
+    let bytes = name.bytes().take(255);
+    out.extend(bytes.map(|byte| if is_of_hosts(byte) { byte } else { b'_' }));
 }
 
 impl Span {

@@ -171,7 +171,9 @@ fn odd_formats_are_refused() {
 fn server_names_cannot_forge_lines() {
     let mut stream = secured();
     stream.connection.server_name = Some("a\nb\"c d".into());
-    assert_eq!(stream.text("%REQUESTED_SERVER_NAME%"), "a_b_c_d");
+    assert_eq!(stream.text("%REQUESTED_SERVER_NAME%"), "invalid:a_b_c_d");
+    stream.connection.server_name = Some("a_b-c.d".into());
+    assert_eq!(stream.text("%REQUESTED_SERVER_NAME%"), "a_b-c.d");
 }
 
 #[test]

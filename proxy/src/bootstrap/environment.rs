@@ -45,11 +45,22 @@ impl Environment {
 
     /// `true`, `1` and their like; what is neither true nor false counts as the default.
     pub fn flag(&self, name: &str, default: bool) -> bool {
-        match self.get(name) {
-            Some("true" | "1" | "t" | "TRUE" | "True") => true,
-            Some("false" | "0" | "f" | "FALSE" | "False") => false,
-            _ => default,
-        }
+        self.get(name).and_then(boolean).unwrap_or(default)
+    }
+
+    /// The same for what must not be misunderstood; default false.
+    ///
+    /// # Errors
+    /// The value is neither true nor false.
+    pub fn switch(&self, name: &'static str) -> Result<bool, BootstrapError> {
+        let Some(text) = self.get(name) else {
+            return Ok(false);
+        };
+        boolean(text).ok_or_else(|| BootstrapError::Value {
+            name: name.to_owned(),
+            value: text.to_owned(),
+            expected: "true or false",
+        })
     }
 
     pub fn all(&self) -> impl Iterator<Item = (&str, &str)> {
@@ -68,6 +79,14 @@ impl Environment {
 
     pub fn annotations(&self) -> BTreeMap<String, String> {
         downward(&self.file(ANNOTATIONS).unwrap_or_default())
+    }
+}
+
+fn boolean(text: &str) -> Option<bool> {
+    match text {
+        "true" | "1" | "t" | "TRUE" | "True" => Some(true),
+        "false" | "0" | "f" | "FALSE" | "False" => Some(false),
+        _ => None,
     }
 }
 

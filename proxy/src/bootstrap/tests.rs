@@ -70,6 +70,7 @@ fn proxy_config_and_metadata_variables_are_read() {
     assert_eq!(bootstrap.metadata["LABELS"]["extra"], "x");
     assert_eq!(bootstrap.metadata["LABELS"]["app"], "productpage");
     assert_eq!(bootstrap.certificate.ttl, Duration::from_secs(3600));
+    assert_eq!(bootstrap.switches, Switches::default());
     let node = bootstrap.xds_node();
     assert!(
         node.metadata
@@ -77,6 +78,14 @@ fn proxy_config_and_metadata_variables_are_read() {
             .fields
             .contains_key("PROXY_CONFIG")
     );
+}
+
+#[test]
+fn switches_are_on_or_off() {
+    for (value, expected) in [("", false), ("false", false), ("0", false), ("true", true)] {
+        let bootstrap = bootstrap(&[("IRONSAIL_HTTP1_LENIENT", value)]);
+        assert_eq!(bootstrap.switches.lenient_http1, expected, "{value:?}");
+    }
 }
 
 #[test]
@@ -90,6 +99,10 @@ fn what_is_wrong_is_named() {
     check(&[("PROXY_CONFIG", "{")], "PROXY_CONFIG");
     check(&[("SECRET_TTL", "soon")], "SECRET_TTL");
     check(&[("ISTIO_METAJSON_LABELS", "x")], "ISTIO_METAJSON_LABELS");
+    check(
+        &[("IRONSAIL_HTTP1_LENIENT", "yes please")],
+        "IRONSAIL_HTTP1_LENIENT: \"yes please\" is not true or false",
+    );
     let flags = Flags {
         role: Some("waypoint".to_owned()),
         ..Default::default()

@@ -9,6 +9,8 @@ const HANDSHAKE_CLIENT_HELLO: u8 = 1;
 const RECORD_HEADER: usize = 5;
 /// Longest plain record, with what old implementations add.
 const MAX_RECORD: usize = 16_384 + 256;
+/// Longest name of a host.
+const MAX_NAME: usize = 255;
 const EXTENSION_SERVER_NAME: u16 = 0;
 const EXTENSION_ALPN: u16 = 16;
 
@@ -130,6 +132,10 @@ fn server_name(body: &[u8]) -> Option<Option<String>> {
         let kind = list.u8()?;
         let name = list.vector16()?;
         if kind == 0 {
+            // As in Envoy: what is no name at all makes it no hello.
+            if name.is_empty() || name.len() > MAX_NAME || name.contains(&0) {
+                return None;
+            }
             let name = std::str::from_utf8(name).ok()?;
             return Some(Some(name.to_ascii_lowercase()));
         }
@@ -226,17 +232,66 @@ mod tests {
     #[test]
     fn joins_fragmented_records() {
         let bytes = hello("a.example.com", &["h2"]);
-        let mut fragmented = Vec::new();
-        for chunk in bytes[RECORD_HEADER..].chunks(40) {
-            fragmented.extend_from_slice(&bytes[..3]);
-            let length = u16::try_from(chunk.len()).expect("short");
-            fragmented.extend_from_slice(&length.to_be_bytes());
-            fragmented.extend_from_slice(chunk);
-        }
+        let fragmented = crate::testing::fragmented(&bytes, 40);
         let Inspected::Hello(hello) = inspect(&fragmented, 65_535) else {
             panic!("not read");
         };
         assert_eq!(hello.server_name.as_deref(), Some("a.example.com"));
+    }
+
+    #[test]
+    fn a_hello_of_16_kib_is_read_record_by_record() {
+        let bytes = crate::testing::padded(&hello("a.example.com", &["h2"]), 16 * 1024);
+        for length in [40, 1000, 16 * 1024] {
+            let fragmented = crate::testing::fragmented(&bytes, length);
+            let Inspected::Hello(hello) = inspect(&fragmented, 65_535) else {
+                panic!("records of {length} bytes");
+            };
+            assert_eq!(hello.server_name.as_deref(), Some("a.example.com"));
+            let cut = &fragmented[..fragmented.len() - 1];
+            assert_eq!(inspect(cut, 65_535), Inspected::NeedMore, "{length}");
+        }
+    }
+
+    /// The same hello with another name of 13 bytes.
+    fn named(name: &[u8]) -> Inspected {
+        let bytes = hello("a.example.com", &["h2"]);
+        let at = bytes.windows(13).position(|part| part == b"a.example.com");
+        let at = at.expect("it is there");
+        let mut bytes = bytes;
+        bytes.splice(at..at + name.len(), name.iter().copied());
+        inspect(&bytes, 65_535)
+    }
+
+    #[test]
+    fn names_are_those_of_hosts_or_none() {
+        for (name, expected) in [
+            (&b"A.EXAMPLE.COM"[..], "a.example.com"),
+            (b"100.100.100.1", "100.100.100.1"),
+        ] {
+            let Inspected::Hello(hello) = named(name) else {
+                panic!("{name:?}");
+            };
+            assert_eq!(hello.server_name.as_deref(), Some(expected));
+        }
+        for name in [
+            &b"a.exam\0le.com"[..],
+            b"a.example.co\0",
+            b"a.exam\xffle.com",
+        ] {
+            assert_eq!(named(name), Inspected::NotTls, "{name:?}");
+        }
+        for name in ["", &"a".repeat(256)] {
+            assert_eq!(server_name(&name_list(name)), None, "{name}");
+        }
+        assert!(server_name(&name_list(&"a".repeat(255))).is_some());
+    }
+
+    /// The body of the extension with one name.
+    fn name_list(name: &str) -> Vec<u8> {
+        let length = |bytes: usize| u16::try_from(bytes).expect("short").to_be_bytes();
+        let own = [&[0], &length(name.len())[..], name.as_bytes()].concat();
+        [&length(own.len())[..], &own].concat()
     }
 
     #[test]

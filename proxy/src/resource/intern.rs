@@ -7,19 +7,31 @@ use ironsail_runtime::shared;
 use ironsail_xds::Any;
 
 use crate::http::HttpConnectionManager;
-use crate::resource::CompileError;
 use crate::resource::listener::TrafficDirection;
 use crate::resource::parse::content_hash;
+use crate::resource::{CompileError, Switches};
 use crate::stats::IstioStats;
 use crate::transport_socket::tls::{ClientContext, ServerContext};
 
-/// Compiled blocks by the hash of their encoding, as long as someone uses them.
+/// Compiled blocks by the hash of their encoding, as long as someone uses them; all are compiled for one process.
 #[derive(Debug, Default)]
 pub struct Interner {
+    /// What the user asked of the process, beyond what resources say.
+    pub switches: Switches,
     clients: shared::Interner<ClientContext>,
     servers: shared::Interner<ServerContext>,
     managers: shared::Interner<HttpConnectionManager>,
     stats: HashMap<TrafficDirection, shared::Interner<IstioStats>>,
+}
+
+impl Interner {
+    /// Without blocks.
+    pub fn new(switches: Switches) -> Self {
+        Self {
+            switches,
+            ..Self::default()
+        }
+    }
 }
 
 /// Takes the block that was compiled from the same bytes, or compiles it.

@@ -7,10 +7,13 @@ pub mod endpoint;
 pub mod intern;
 pub mod listener;
 pub mod parse;
+mod switches;
 pub mod tls;
 pub mod transport_socket;
 
 use std::fmt;
+
+pub use switches::Switches;
 
 /// Why a resource, or a part of it, cannot be used: the field and what is wrong with it.
 ///

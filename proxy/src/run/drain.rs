@@ -96,6 +96,7 @@ mod tests {
         let mut store = Store::new(StoreOptions {
             workers: 1,
             drain_time: LIMIT,
+            ..StoreOptions::default()
         });
         let pool = pool(&mut store, address, server.local_addr().expect("bound")).await;
         let mut client = TcpStream::connect(address).await.expect("listens");

@@ -25,7 +25,7 @@ use crate::resource::endpoint::Endpoints;
 use crate::resource::intern::Interner;
 use crate::resource::listener::{FilterChain, ListenerConfig, SocketOptions};
 use crate::resource::parse::content_hash;
-use crate::resource::{At, CompileError, tls};
+use crate::resource::{At, CompileError, Switches, tls};
 use crate::route::RouteTable;
 use crate::transport_socket::secret::{AdsSecret, Secrets, WorkloadCertificate};
 use crate::xds::{Rejected, Resource, Sink, Update, Wanted};
@@ -45,6 +45,8 @@ pub struct StoreOptions {
     pub workers: usize,
     /// How long connections of replaced listeners may go on, so that what they refer to is kept as long.
     pub drain_time: Duration,
+    /// Of all resources.
+    pub switches: Switches,
 }
 
 impl Default for StoreOptions {
@@ -52,6 +54,7 @@ impl Default for StoreOptions {
         Self {
             workers: 0,
             drain_time: Duration::from_secs(45),
+            switches: Switches::default(),
         }
     }
 }
@@ -111,8 +114,8 @@ impl Store {
                 published,
                 changed: Notify::new(),
                 state: Mutex::new(State {
+                    interner: Interner::new(options.switches),
                     options,
-                    interner: Interner::default(),
                     clusters: Table::default(),
                     endpoints: Table::default(),
                     listeners: Table::default(),

@@ -203,3 +203,33 @@ pub(crate) fn client_hello(server_name: &'static str) -> Vec<u8> {
     client.write_tls(&mut hello).expect("memory");
     hello
 }
+
+/// A hello in records of so many bytes each.
+pub(crate) fn fragmented(hello: &[u8], length: usize) -> Vec<u8> {
+    let (header, body) = hello.split_at(5);
+    let record = |piece: &[u8]| {
+        let length = u16::try_from(piece.len()).expect("a record's length");
+        [&header[..3], &length.to_be_bytes(), piece].concat()
+    };
+    body.chunks(length).flat_map(record).collect()
+}
+
+/// A hello with `length` bytes more, in an extension that says nothing (RFC 7685); its record may be too long.
+pub(crate) fn padded(hello: &[u8], length: usize) -> Vec<u8> {
+    const PADDING: u16 = 21;
+    let short = |length: usize| u16::try_from(length).expect("at most 64 KiB").to_be_bytes();
+    let extension = [&PADDING.to_be_bytes()[..], &short(length), &vec![0; length]].concat();
+    let mut bytes = [hello, &extension].concat();
+    // Session, suites and compression methods are before the length of all extensions.
+    let session = 5 + 4 + 2 + 32;
+    let suites = session + 1 + usize::from(hello[session]);
+    let suites_length = usize::from(u16::from_be_bytes([hello[suites], hello[suites + 1]]));
+    let methods = suites + 2 + suites_length;
+    let extensions = methods + 1 + usize::from(hello[methods]);
+    let (record, message) = (bytes.len() - 5, bytes.len() - 9);
+    let rest = bytes.len() - extensions - 2;
+    bytes[3..5].copy_from_slice(&short(record));
+    bytes[7..9].copy_from_slice(&short(message));
+    bytes[extensions..extensions + 2].copy_from_slice(&short(rest));
+    bytes
+}

@@ -1,8 +1,9 @@
 //! Whole conversations through a proxy: whatever comes in, what goes out is well-formed.
 
+use ironsail_proxy::resource::Switches;
 use ironsail_proxy::testing::frames::{self, DATA, END_STREAM, frame, head};
 
-use crate::chain;
+use crate::chain::{self, Seen};
 
 const OK: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi";
 const GET: &[u8] = b"GET /r1/a HTTP/1.1\r\nHost: a\r\n\r\n";
@@ -33,7 +34,10 @@ pub fn request_seeds() -> Vec<Vec<u8>> {
 
 /// A server of HTTP/1.
 pub fn responses(data: &[u8]) {
-    let seen = chain::run(GET, data);
+    assert_is_answer(&chain::run(GET, data));
+}
+
+fn assert_is_answer(seen: &Seen) {
     assert!(
         seen.client.is_empty() || seen.client.starts_with(b"HTTP/1.1 "),
         "{:?}",
@@ -49,6 +53,27 @@ pub fn response_seeds() -> Vec<Vec<u8>> {
         b"HTTP/1.0 200 OK\r\nSet-Cookie: a=b\r\n\r\nuntil the end",
         b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\nretry-after: 1\r\n\r\n",
         b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n",
+    ]
+    .map(<[u8]>::to_vec)
+    .into()
+}
+
+/// Client and server of HTTP/1 under `IRONSAIL_HTTP1_LENIENT`.
+pub fn lenient(data: &[u8]) {
+    let switches = Switches {
+        lenient_http1: true,
+    };
+    for bytes in chain::run_with(switches, data, OK).server {
+        assert_well_formed(&bytes);
+    }
+    assert_is_answer(&chain::run_with(switches, GET, data));
+}
+
+pub fn lenient_seeds() -> Vec<Vec<u8>> {
+    [
+        &b"GET / HTTP/1.1\nHost: a\nHost: b\nX: y\n\n"[..],
+        b"\n\r\nPOST / HTTP/1.1\r\nHost:\r\n a\nX: y\r\n\t z\rw\r\nContent-Length: 5\n\nhello",
+        b"HTTP/1.1 200 OK\nX: y\n z\r\nY: a\rb\ntransfer-encoding: chunked\n\n0\r\n\r\n",
     ]
     .map(<[u8]>::to_vec)
     .into()

@@ -77,6 +77,7 @@ impl Setup {
             server: self.origin.port,
             upstream: Upstream::Http1,
             certificate: self.certificate.clone(),
+            client_root: None,
             access_log: None,
         }
     }

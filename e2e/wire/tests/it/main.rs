@@ -2,4 +2,5 @@
 
 mod ambiguous;
 mod h2spec;
+mod renegotiation;
 mod smuggling;

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use ironsail_peer::{Process, free_port};
+use ironsail_proxy::resource::Switches;
 use ironsail_proxy::testing::frames::{self, DATA, END_STREAM, frame, head};
 use ironsail_wire::{Hop, Proxy, Upstream, origin::Origin, peer};
 use ironsail_xds::core::TrafficDirection;
@@ -27,6 +28,8 @@ const PATIENCE: Duration = Duration::from_secs(8);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     Ours,
+    /// Ours with `IRONSAIL_HTTP1_LENIENT`.
+    OursLenient,
     Nginx,
     Haproxy,
 }
@@ -41,16 +44,20 @@ impl Kind {
     fn start(self, port: u16, server: u16, directory: &Path) -> Running {
         let log = self.log(directory);
         let process = match self {
-            Kind::Ours => {
+            Kind::Ours | Kind::OursLenient => {
+                let switches = Switches {
+                    lenient_http1: self == Kind::OursLenient,
+                };
                 let hop = Hop {
                     direction: TrafficDirection::Inbound,
                     port,
                     server,
                     upstream: Upstream::Http1,
                     certificate: None,
+                    client_root: None,
                     access_log: Some(&log),
                 };
-                let proxy = Proxy::start(&hop.listener(), &hop.cluster(), port);
+                let proxy = Proxy::start_with(switches, &hop.listener(), &hop.cluster(), port);
                 return Running::Ours {
                     _proxy: proxy.expect("starts"),
                 };
@@ -66,7 +73,7 @@ impl Kind {
     fn log(self, directory: &Path) -> PathBuf {
         directory.join(match self {
             Kind::Haproxy => "haproxy.log",
-            Kind::Ours | Kind::Nginx => "requests",
+            Kind::Ours | Kind::OursLenient | Kind::Nginx => "requests",
         })
     }
 }
@@ -327,4 +334,24 @@ fn nginx_before() {
 #[test]
 fn haproxy_before() {
     check(Kind::Haproxy, Kind::Ours, true);
+}
+
+#[test]
+fn lenient_before_nginx() {
+    check(Kind::OursLenient, Kind::Nginx, false);
+}
+
+#[test]
+fn lenient_before_haproxy() {
+    check(Kind::OursLenient, Kind::Haproxy, false);
+}
+
+#[test]
+fn lenient_behind_nginx() {
+    check(Kind::Nginx, Kind::OursLenient, false);
+}
+
+#[test]
+fn lenient_behind_haproxy() {
+    check(Kind::Haproxy, Kind::OursLenient, false);
 }

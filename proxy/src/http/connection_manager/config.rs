@@ -16,7 +16,7 @@ use crate::access_log::AccessLog;
 use crate::http::codec::h1::{H1Settings, HeadLimits, Underscores};
 use crate::http::codec::h2::{H2HeadRules, H2Settings};
 use crate::http::filter::Filters;
-use crate::resource::{At, CompileError};
+use crate::resource::{At, CompileError, Switches};
 use crate::route::RouteTable;
 use crate::route::matcher::Fraction;
 
@@ -258,6 +258,13 @@ impl HttpConnectionManager {
         })
     }
 
+    /// The same in a process with these switches.
+    #[must_use]
+    pub fn with_switches(mut self, switches: Switches) -> Self {
+        Arc::make_mut(&mut self.h1).lenient = switches.lenient_http1;
+        self
+    }
+
     /// Name of the route configuration to subscribe to; `None` with an inline one.
     pub fn rds_name(&self) -> Option<&Arc<str>> {
         match &self.routes {
@@ -362,6 +369,7 @@ fn h1_settings(
         preserve_case,
         underscores,
         edge,
+        lenient: false,
         upgrades: upgrades.to_vec(),
     })
 }

@@ -7,7 +7,7 @@ use std::time::Instant;
 use super::{Channel, Counted, Facts, Inner, Key, Pooled};
 use crate::cluster::{Cluster, ConnectError, ConnectOptions, Host, HostResult, Upstream};
 use crate::http::codec::h1::{ClientConnection, H1Settings};
-use crate::resource::cluster::{Permit, Thresholds, UpstreamProtocol};
+use crate::resource::cluster::{HttpOptions, Permit, Thresholds, UpstreamProtocol};
 use crate::stats::ClusterStats;
 
 /// Why no connection came about, in a form that can be told to many.
@@ -153,7 +153,7 @@ impl<'a> Maker<'a> {
 
     pub(super) fn pooled(&self, upstream: Upstream) -> Box<Pooled> {
         let now = Instant::now();
-        let settings = client_settings(self.cluster.config.http.preserve_header_case);
+        let settings = client_settings(&self.cluster.config.http);
         Box::new(Pooled {
             connection: ClientConnection::new(upstream.io, settings),
             facts: Rc::new(Facts {
@@ -171,16 +171,30 @@ impl<'a> Maker<'a> {
 }
 
 /// Settings for responses, shared by all connections of a thread.
-fn client_settings(preserve_case: bool) -> Arc<H1Settings> {
+fn client_settings(options: &HttpOptions) -> Arc<H1Settings> {
     thread_local! {
-        static SETTINGS: [Arc<H1Settings>; 2] = [false, true].map(|preserve_case| {
-            Arc::new(H1Settings {
-                preserve_case,
-                accept_http_10: true,
-                enable_trailers: true,
-                ..H1Settings::default()
+        static SETTINGS: [[Arc<H1Settings>; 2]; 2] = [false, true].map(|preserve_case| {
+            [false, true].map(|lenient| {
+                Arc::new(H1Settings {
+                    preserve_case,
+                    lenient,
+                    accept_http_10: true,
+                    enable_trailers: true,
+                    ..H1Settings::default()
+                })
             })
         });
     }
-    SETTINGS.with(|[lower, kept]| Arc::clone(if preserve_case { kept } else { lower }))
+    SETTINGS.with(|[lower, kept]| {
+        let [strict, lenient] = if options.preserve_header_case {
+            kept
+        } else {
+            lower
+        };
+        Arc::clone(if options.lenient_http1 {
+            lenient
+        } else {
+            strict
+        })
+    })
 }

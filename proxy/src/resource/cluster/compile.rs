@@ -61,7 +61,7 @@ impl ClusterConfig {
             ),
             lb_policy,
             breakers: CircuitBreakers::compile(cluster),
-            http: http_options(cluster)?,
+            http: http_options(cluster, interner.switches)?,
             transport: transport(cluster, interner)?,
             metadata_exchange: metadata_exchange(cluster)?,
             bind: bind(cluster.upstream_bind_config.as_ref()).at("upstream_bind_config")?,

@@ -13,12 +13,15 @@ use ironsail_xds::{core, is_type, protobuf, unpack};
 
 use super::{Http2Options, HttpOptions, UpstreamProtocol};
 use crate::resource::parse::timeout_or;
-use crate::resource::{At, CompileError};
+use crate::resource::{At, CompileError, Switches};
 
 const DEFAULT_IDLE_TIMEOUT: Duration = Duration::from_secs(3600);
 
 /// Options of HTTP, from the extension or from the older fields of the cluster itself.
-pub(super) fn http_options(cluster: &proto::Cluster) -> Result<Arc<HttpOptions>, CompileError> {
+pub(super) fn http_options(
+    cluster: &proto::Cluster,
+    switches: Switches,
+) -> Result<Arc<HttpOptions>, CompileError> {
     static OPTIONS: LazyLock<Interner<HttpOptions>> = LazyLock::new(Interner::default);
     let mut extension = None;
     for (name, any) in &cluster.typed_extension_protocol_options {
@@ -62,6 +65,7 @@ pub(super) fn http_options(cluster: &proto::Cluster) -> Result<Arc<HttpOptions>,
         max_stream_duration: timeout_or(common.max_stream_duration.as_ref(), Duration::ZERO),
         http2: http2.map(http2_options).unwrap_or_default(),
         preserve_header_case: http1.is_some_and(|http1| preserves_case(&http1)),
+        lenient_http1: switches.lenient_http1,
         auto_sni: upstream.auto_sni,
         auto_san_validation: upstream.auto_san_validation,
     })))

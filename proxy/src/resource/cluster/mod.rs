@@ -200,6 +200,8 @@ pub struct HttpOptions {
     pub http2: Http2Options,
     /// Keep the case of header names on HTTP/1.
     pub preserve_header_case: bool,
+    /// See [`Switches::lenient_http1`](crate::resource::Switches::lenient_http1).
+    pub lenient_http1: bool,
     pub auto_sni: bool,
     pub auto_san_validation: bool,
 }

@@ -378,9 +378,11 @@ impl ChainCompiler<'_> {
             let config = TcpProxyConfig::compile(&config).at("tcp_proxy")?;
             filters.terminal = Some(Terminal::TcpProxy(Arc::new(config)));
         } else if is_type::<HcmProto>(any) {
+            let switches = self.interner.switches;
             let manager = self.interner.connection_manager(any, |any| {
                 let config: HcmProto = unpack(any)?;
                 HttpConnectionManager::compile(&config)
+                    .map(|manager| manager.with_switches(switches))
             });
             let manager = manager.at("http_connection_manager")?;
             filters.terminal = Some(Terminal::Http(manager));

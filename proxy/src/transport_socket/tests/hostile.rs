@@ -1,10 +1,18 @@
 //! Certificates and first bytes that must not lead to a connection, and odd ones that may.
 
+use std::sync::Arc;
+
 use rcgen::{CertificateParams, ExtendedKeyUsagePurpose, SanType};
+use rustls::pki_types::ServerName;
+use rustls::sign::SingleCertAndKey;
+use rustls::{ClientConfig, ClientConnection, HandshakeKind};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio_rustls::TlsConnector;
 
 use super::{API, WEB, handshake, handshake_over, mesh_client, mesh_server, secrets};
-use crate::testing::{Authority, client_hello};
+use crate::testing::{Authority, client_hello, fragmented, padded};
+use crate::transport_socket::secret::WorkloadCertificate;
+use crate::transport_socket::verify::{Policy, Verifier};
 
 const ALERT: u8 = 21;
 const HANDSHAKE: u8 = 22;
@@ -120,13 +128,6 @@ fn replaced(hello: &[u8], from: &[u8], to: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// The same in records of a few bytes each.
-fn fragmented(hello: &[u8], length: usize) -> Vec<u8> {
-    let pieces = hello[5..].chunks(length);
-    let record = |piece: &[u8]| [&hello[..3], &(piece.len() as u16).to_be_bytes(), piece].concat();
-    pieces.flat_map(record).collect()
-}
-
 #[tokio::test]
 async fn first_bytes() {
     let hello = client_hello("a.example.com");
@@ -139,6 +140,16 @@ async fn first_bytes() {
         (
             "records of 40 bytes",
             fragmented(&hello, 40),
+            Some(HANDSHAKE),
+        ),
+        (
+            "16 KiB more in records of 1000 bytes",
+            fragmented(&padded(&hello, 16 * 1024), 1000),
+            Some(HANDSHAKE),
+        ),
+        (
+            "16 KiB more in as large records as there are",
+            fragmented(&padded(&hello, 16 * 1024), 16 * 1024),
             Some(HANDSHAKE),
         ),
         ("a name with NUL", named(b"a.exam\0le.com"), Some(ALERT)),
@@ -191,4 +202,40 @@ async fn old_versions_are_refused() {
     );
     let old = replaced(&old, &[0x03, 0x03], &[0x03, 0x01]);
     assert_eq!(answer(&old).await, (Some(ALERT), false));
+}
+
+/// A client that would send its request with the first bytes, if the last session's ticket allowed it.
+#[tokio::test]
+async fn tickets_allow_no_early_data() {
+    let authority = Authority::new();
+    let (own, server) = (secrets(authority.workload(WEB)), mesh_server());
+    let config = eager_client(&authority.workload(API));
+    let name = || ServerName::try_from("web").expect("a name");
+    for expected in [HandshakeKind::Full, HandshakeKind::Resumed] {
+        let mut hello = ClientConnection::new(Arc::clone(&config), name()).expect("valid");
+        assert!(hello.early_data().is_none(), "{expected:?}");
+        let (near, far) = tokio::io::duplex(16 * 1024);
+        let connecting = TlsConnector::from(Arc::clone(&config)).connect(name(), near);
+        let (stream, accepted) = tokio::join!(connecting, server.accept(far, &own));
+        let (mut stream, (mut accepted, _)) = (stream.expect("good"), accepted.expect("good"));
+        accepted.write_all(b"!").await.expect("room");
+        accepted.flush().await.expect("room");
+        // Tickets come behind the handshake.
+        stream.read_u8().await.expect("a byte");
+        assert_eq!(stream.get_ref().1.handshake_kind(), Some(expected));
+    }
+}
+
+fn eager_client(own: &WorkloadCertificate) -> Arc<ClientConfig> {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let verifier = Verifier::new(Policy::Any, true, Arc::clone(&provider));
+    let key = SingleCertAndKey::from(Arc::clone(&own.certificate.certified));
+    let mut config = ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .expect("a version of the provider")
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(verifier))
+        .with_client_cert_resolver(Arc::new(key));
+    config.enable_early_data = true;
+    Arc::new(config)
 }

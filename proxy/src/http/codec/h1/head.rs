@@ -1,8 +1,9 @@
 //! Heads of HTTP/1 messages: httparse finds the parts, the rules of framing are here.
 //!
 //! Stricter than RFC 9112 allows where laxness lets two parsers disagree: bare LF, folded lines, repeated lengths and
-//! hosts are refused. <https://www.rfc-editor.org/rfc/rfc9112>.
+//! hosts are refused unless the user asks for [`H1Settings::lenient`]. <https://www.rfc-editor.org/rfc/rfc9112>.
 
+mod lenient;
 mod response;
 mod target;
 mod write;
@@ -66,6 +67,9 @@ pub struct H1Settings {
     pub underscores: Underscores,
     /// The clients are not trusted: authorities with user information or impossible ports are refused.
     pub edge: bool,
+    /// Bare line feeds, folded lines, carriage returns in values and several `Host` fields are understood as Envoy
+    /// understands them instead of refused.
+    pub lenient: bool,
     /// Protocols that requests may upgrade to, lower-case: `websocket`.
     pub upgrades: Vec<Box<str>>,
 }
@@ -99,6 +103,17 @@ fn parse_error(error: httparse::Error) -> ProtocolError {
 /// # Errors
 /// Why the request is refused, with the status to answer.
 pub fn parse_request(input: &[u8], settings: &H1Settings, head: &mut RequestHead) -> Parsed {
+    if !settings.lenient {
+        return parse_strict_request(input, settings, head);
+    }
+    let consumed = lenient::parse(input, &settings.limits, |strict| {
+        parse_strict_request(strict, settings, head)
+    })?;
+    head.wire_size = consumed.unwrap_or_default();
+    Ok(consumed)
+}
+
+fn parse_strict_request(input: &[u8], settings: &H1Settings, head: &mut RequestHead) -> Parsed {
     let skipped = skip_empty_lines(input)?;
     let Some(input) = input.get(skipped..).filter(|rest| !rest.is_empty()) else {
         return Ok(None);

@@ -1,3 +1,5 @@
+mod lenient;
+
 use std::future::poll_fn;
 use std::sync::Arc;
 

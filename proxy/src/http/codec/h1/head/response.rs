@@ -2,8 +2,8 @@
 
 use super::super::error::ProtocolError;
 use super::{
-    H1Settings, Parsed, content_length, copy_fields, fields, is_chunked, parse_error, version_of,
-    window,
+    H1Settings, Parsed, content_length, copy_fields, fields, is_chunked, lenient, parse_error,
+    version_of, window,
 };
 use crate::http::header_name::Known;
 use crate::http::message::{BodyLength, ResponseHead, ResponseTo, Version};
@@ -13,6 +13,22 @@ use crate::http::message::{BodyLength, ResponseHead, ResponseTo, Version};
 /// # Errors
 /// The response is malformed; the status says nothing to the client.
 pub fn parse_response(
+    input: &[u8],
+    settings: &H1Settings,
+    to: ResponseTo,
+    head: &mut ResponseHead,
+) -> Parsed {
+    if !settings.lenient {
+        return parse_strict_response(input, settings, to, head);
+    }
+    let consumed = lenient::parse(input, &settings.limits, |strict| {
+        parse_strict_response(strict, settings, to, head)
+    })?;
+    head.wire_size = consumed.unwrap_or_default();
+    Ok(consumed)
+}
+
+fn parse_strict_response(
     input: &[u8],
     settings: &H1Settings,
     to: ResponseTo,

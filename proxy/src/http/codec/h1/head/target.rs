@@ -19,15 +19,29 @@ pub(super) fn set_host(head: &mut RequestHead, settings: &H1Settings) -> Result<
         };
     };
     if count > 1 {
-        return Err(ProtocolError::DUPLICATE_HOST);
+        join_hosts(head, settings)?;
+    } else {
+        check_authority(head.headers.text(host), settings.edge)?;
+        head.set_authority_span(host);
     }
-    check_authority(head.headers.text(host), settings.edge)?;
-    head.set_authority_span(host);
     if settings.preserve_case {
         let name = head.headers.name_span_of(Known::Host);
         head.set_host_name_span(name);
     }
     head.headers.remove(Known::Host);
+    Ok(())
+}
+
+/// Several `Host` fields are one that has their values as a list, which is no host that anybody serves by chance.
+fn join_hosts(head: &mut RequestHead, settings: &H1Settings) -> Result<(), ProtocolError> {
+    if !settings.lenient {
+        return Err(ProtocolError::DUPLICATE_HOST);
+    }
+    let hosts = head.headers.get_all(Known::Host);
+    let named: Vec<&[u8]> = hosts.filter(|host| !host.is_empty()).collect();
+    let joined = named.join(&b',');
+    check_authority(&joined, settings.edge)?;
+    head.set_authority(&joined);
     Ok(())
 }
 
