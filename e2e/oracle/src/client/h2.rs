@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use h2::client::{self, SendRequest};
-use h2::{RecvStream, SendStream};
+use h2::{Reason, RecvStream, SendStream};
 use http::{HeaderName, HeaderValue, Method, Uri};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::timeout;
@@ -116,7 +116,8 @@ async fn exchange(
         matches!(request.body, Body::None) && request.trailers.is_empty() && request.then.is_none();
     let (mut response, mut stream) = client.send_request(head, ends)?;
     if !ends && request.then.is_none() {
-        send(&mut stream, request)?;
+        // A proxy may answer and reset the stream before it has read all.
+        let _ = send(&mut stream, request);
     }
     while let Some(early) =
         std::future::poll_fn(|context| response.poll_informational(context)).await
@@ -156,26 +157,31 @@ fn lines(status: http::StatusCode, headers: &http::HeaderMap, noted: &mut Noted)
 
 async fn read(body: &mut RecvStream, noted: &mut Noted) -> Result<(), h2::Error> {
     let mut bytes = Vec::new();
-    let mut end = Ok(());
-    while let Some(data) = body.data().await {
-        match data {
-            Ok(data) => {
+    let end = loop {
+        match or_end(body.data().await.transpose()) {
+            Ok(Some(data)) => {
                 let _ = body.flow_control().release_capacity(data.len());
                 bytes.extend_from_slice(&data);
             }
-            Err(error) => {
-                end = Err(error);
-                break;
-            }
+            Ok(None) => break Ok(()),
+            Err(error) => break Err(error),
         }
-    }
+    };
     if !bytes.is_empty() {
         noted.lines.push(format!("  [body] {}", printable(&bytes)));
     }
     end?;
-    for (name, value) in body.trailers().await?.iter().flatten() {
+    for (name, value) in or_end(body.trailers().await)?.iter().flatten() {
         let value = printable(value.as_bytes());
         noted.lines.push(format!("  [trailer] {name}: {value}"));
     }
     Ok(())
+}
+
+/// The end, where a reset only says that the rest of the request is not wanted: the answer is whole. RFC 9113 section 8.1.
+fn or_end<T>(part: Result<Option<T>, h2::Error>) -> Result<Option<T>, h2::Error> {
+    match part {
+        Err(error) if error.reason() == Some(Reason::NO_ERROR) => Ok(None),
+        part => part,
+    }
 }
