@@ -501,8 +501,11 @@ impl Reconciler {
         let undecided = |c: &ComponentState| !c.taken.is_empty() || !c.immutable.is_empty();
         let taken = observed.components.iter().any(undecided).then_some(TAKEN);
         let held = observed.kept.is_some().then_some(usage::FRESH);
+        // Who begins to use a revision is told by nothing.
+        let unused = matches!(observed.usage, Some(Usage::Unused | Usage::Unknown(_)));
         postponed
             .chain(held)
+            .chain(unused.then_some(usage::FRESH))
             .chain(taken)
             .chain([soon])
             .min()

@@ -679,14 +679,19 @@ async fn who_uses_a_revision_is_said() {
     cluster.add_pod("broken", "canary", "Failed");
     cluster.add_pod("other", "default", "Running");
     cluster.add_namespace("labelled", json!({"istio.io/rev": "canary"}));
-    cluster.reconcile("canary").await;
+    assert_eq!(
+        cluster.reconcile("canary").await,
+        Some(usage::FRESH),
+        "who begins to use it is told by nothing"
+    );
     assert_eq!(
         cluster.in_use("canary"),
         "False NotReferencedByAnything ",
         "asked once a minute"
     );
     cluster.later().await;
-    cluster.reconcile("canary").await;
+    let next = cluster.reconcile("canary").await;
+    assert!(next > Some(usage::FRESH), "{next:?}");
     assert_eq!(
         cluster.in_use("canary"),
         "True ReferencedByWorkloads 1 namespace (labelled), 1200 pods (shop/p0000, shop/p0001, shop/p0002, …)"
