@@ -5,10 +5,10 @@
 //! ```
 //! Method, authority (`-`: none) and path; then segments behind ` | `: a header (`name: value`), or a word with its
 //! argument (see [`Call::parse`]); behind `=>` the expected summary: statuses, servers in the order of attempts (`-`:
-//! none), response flags of the access log; `*` is any one word, and `(a)` that server `a` may see the call or not: what it
-//! sees is left aside. `!name` begins the decision that explains a
-//! difference, and the summary of our proxy if that is what differs. `?name` is a gap: our proxy is to answer alike and
-//! does not yet, or not always. `\r`, `\n`, `\t`, `\|`, `\\` and `\xNN` stand for bytes.
+//! none), response flags of the access log; `*` is any one word, and `(a)` that server `a` may see the call or not: what
+//! it sees is left aside. `!name` begins the decision that explains a difference, and the summary of our proxy if that is
+//! what differs. `?name` is a gap: our proxy is to answer alike and does not yet, or not always. `\r`, `\n`, `\t`, `\|`,
+//! `\\` and `\xNN` stand for bytes.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -137,7 +137,8 @@ impl Default for Message {
 
 impl Call {
     /// Words of segments: `on LISTENER`, `h2`, `http/1.0`, `body TEXT`, `chunked TEXT`, `trailer NAME: VALUE`,
-    /// `times N`, `pause MILLISECONDS`, `then TEXT`, `leave MILLISECONDS`, `beside N`, `end`, `answer …` and `answer@SERVER …`, `tls …`.
+    /// `times N`, `pause MILLISECONDS`, `then TEXT`, `leave MILLISECONDS`, `beside N`, `end`, `answer …` and
+    /// `answer@SERVER …`, `tls …`.
     ///
     /// # Errors
     /// A word that is none of these, or a value that does not parse.

@@ -132,7 +132,9 @@ async fn exchange(
     if let Some(then) = &request.then {
         stream.send_data(Bytes::copy_from_slice(then), true)?;
     }
-    read(&mut body, noted).await
+    let length = head.headers.get(http::header::CONTENT_LENGTH);
+    let length = length.and_then(|length| length.to_str().ok()?.parse().ok());
+    read(&mut body, length, noted).await
 }
 
 fn send(stream: &mut SendStream<Bytes>, request: &Request) -> Result<(), h2::Error> {
@@ -155,10 +157,16 @@ fn lines(status: http::StatusCode, headers: &http::HeaderMap, noted: &mut Noted)
     }
 }
 
-async fn read(body: &mut RecvStream, noted: &mut Noted) -> Result<(), h2::Error> {
+/// `length` is what the answer says of its body.
+async fn read(
+    body: &mut RecvStream,
+    length: Option<usize>,
+    noted: &mut Noted,
+) -> Result<(), h2::Error> {
     let mut bytes = Vec::new();
+    let is_whole = |bytes: &[u8]| length == Some(bytes.len());
     let end = loop {
-        match or_end(body.data().await.transpose()) {
+        match or_end(body.data().await.transpose(), is_whole(&bytes)) {
             Ok(Some(data)) => {
                 let _ = body.flow_control().release_capacity(data.len());
                 bytes.extend_from_slice(&data);
@@ -171,17 +179,20 @@ async fn read(body: &mut RecvStream, noted: &mut Noted) -> Result<(), h2::Error>
         noted.lines.push(format!("  [body] {}", printable(&bytes)));
     }
     end?;
-    for (name, value) in or_end(body.trailers().await)?.iter().flatten() {
+    for (name, value) in or_end(body.trailers().await, is_whole(&bytes))?
+        .iter()
+        .flatten()
+    {
         let value = printable(value.as_bytes());
         noted.lines.push(format!("  [trailer] {name}: {value}"));
     }
     Ok(())
 }
 
-/// The end, where a reset only says that the rest of the request is not wanted: the answer is whole. RFC 9113 section 8.1.
-fn or_end<T>(part: Result<Option<T>, h2::Error>) -> Result<Option<T>, h2::Error> {
+/// The end, where the answer is whole and a reset only says that the rest of the request is not wanted. RFC 9113 section 8.1.
+fn or_end<T>(part: Result<Option<T>, h2::Error>, is_whole: bool) -> Result<Option<T>, h2::Error> {
     match part {
-        Err(error) if error.reason() == Some(Reason::NO_ERROR) => Ok(None),
+        Err(error) if is_whole && error.reason() == Some(Reason::NO_ERROR) => Ok(None),
         part => part,
     }
 }
